@@ -1,0 +1,47 @@
+//! What the macros say about a module at compile time.
+
+use crate::{Mode, Needs};
+
+/// How a module is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModuleKind {
+    /// A stateless function, called by its own name.
+    Task,
+    /// N equal instances: `app.get::<T>()`.
+    Replicated,
+    /// One instance for each key: `app.at::<T>(&key)`.
+    Keyed,
+}
+
+/// One module or task, as written in the program.
+#[derive(Debug)]
+pub struct ModuleDescriptor {
+    /// Its name in `skybox.toml` and on the command line: the type's or function's name in snake case.
+    pub name: &'static str,
+    /// Where it is written: `module_path!()`.
+    pub path: &'static str,
+    /// The form.
+    pub kind: ModuleKind,
+    /// Its annotations; `skybox.toml` and the environment may override each.
+    pub needs: Needs,
+    /// Its methods, by index. A task has one, named `call`.
+    pub methods: &'static [MethodDescriptor],
+}
+
+/// One method.
+#[derive(Debug)]
+pub struct MethodDescriptor {
+    /// Its name.
+    pub name: &'static str,
+    /// The names of its parameters, for calls from the command line.
+    pub parameters: &'static [&'static str],
+    /// `&self` or `&mut self`.
+    pub mode: Mode,
+    /// Whether sending it twice does no harm, so that a lost call may be sent again.
+    pub idempotent: bool,
+    /// Whether it stops at its next await when its caller stops waiting.
+    pub cancel_on_drop: bool,
+    /// Whether it runs on the module's own threads when `cpu` is set: sync methods and `#[compute]` ones.
+    pub compute: bool,
+}
