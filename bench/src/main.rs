@@ -1,1 +1,46 @@
-fn main() {}
+//! Skybox measured beside its peers: the same work, one run, one machine.
+//!
+//! `skybox-bench call` measures calls. Every subject of a run is measured in every round, so that
+//! a machine that grows slower or faster hits all of them alike; **ratios within one run mean
+//! something, absolute figures of two runs do not.** The program starts itself again as the server
+//! of each remote subject.
+//!
+//! Start reading in [`subject`]: it holds the traits and the registry. A new subject is one file
+//! below it and one line in the registry.
+
+mod call;
+mod child;
+mod subject;
+mod work;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "skybox-bench", about = "Skybox measured beside its peers")]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// What a call costs, in one process and between two.
+    Call(call::Options),
+    /// The server half of a remote subject; `call` starts it.
+    #[command(hide = true)]
+    Serve {
+        /// The subject to serve.
+        subject: String,
+        /// Where to listen, in the subject's own notation.
+        #[arg(long)]
+        address: String,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().bench {
+        Bench::Call(options) => call::run(&options),
+        Bench::Serve { subject, address } => child::serve(&subject, &address),
+    }
+}
