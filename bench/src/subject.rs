@@ -71,7 +71,8 @@ pub(crate) enum LocalRuntime {
 
 /// A callee of one round, shared by all calling threads.
 pub(crate) trait LocalCalls: Send + Sync {
-    /// Makes `calls` calls, one after the other, of a `u64` that comes back.
+    /// Makes `calls` calls, one after the other, of an async method that answers
+    /// [`work::same`](crate::work::same) of its argument.
     ///
     /// The subject writes the loop itself, so that nothing of the harness lies between two calls.
     /// Arguments and results go through `black_box`.

@@ -50,3 +50,13 @@ pub(crate) fn blob(caller: usize) -> Bytes {
 pub(crate) async fn echo(message: Echo) -> Echo {
     message
 }
+
+/// What the callee of every local subject does with a value.
+///
+/// The body is kept out of line, not the `async fn` around it: `#[inline(never)]` on an `async fn`
+/// holds for the function that makes the future, which no program would suffer to be out of line,
+/// and costs more than all the rest of a direct call.
+#[inline(never)]
+pub(crate) fn same(value: u64) -> u64 {
+    std::hint::black_box(value)
+}

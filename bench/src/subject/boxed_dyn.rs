@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::{BoxFuture, LocalCalls, LocalSubject};
+use crate::work;
 
 /// A `dyn` trait with boxed futures, called by one thread or by several.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ struct Callee;
 
 impl Echo for Callee {
     fn echo(&self, value: u64) -> BoxFuture<'_, u64> {
-        Box::pin(async move { black_box(value) })
+        Box::pin(async move { work::same(value) })
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::{BoxFuture, LocalCalls, LocalSubject};
+use crate::work;
 
 /// An `async fn` that is called by its name.
 #[derive(Debug)]
@@ -34,7 +35,6 @@ impl LocalCalls for Calls {
     }
 }
 
-#[inline(never)]
 async fn echo(value: u64) -> u64 {
-    black_box(value)
+    work::same(value)
 }
