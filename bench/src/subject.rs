@@ -6,6 +6,8 @@
 mod boxed_dyn;
 mod direct;
 mod mux;
+mod tarpc;
+mod tonic;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -27,7 +29,7 @@ pub(crate) fn local_subjects() -> &'static [&'static dyn LocalSubject] {
 
 /// Calls between two processes.
 pub(crate) fn remote_subjects() -> &'static [&'static dyn RemoteSubject] {
-    &[&mux::MuxUnix, &mux::MuxTcp]
+    &[&mux::MuxUnix, &mux::MuxTcp, &tarpc::Tarpc, &tonic::Tonic]
 }
 
 /// The remote subject called `name`.
