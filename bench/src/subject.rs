@@ -9,7 +9,6 @@ mod mux;
 mod tarpc;
 mod tonic;
 
-use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 
+pub(crate) use crate::call::Load;
 use crate::child::Ready;
 use crate::work::Echo;
 
@@ -120,5 +120,3 @@ pub(crate) trait Client: Clone + Send + Sync + 'static {
     /// Sends a blob and gets it back.
     fn blob(&self, blob: Bytes) -> impl Future<Output = Result<Bytes>> + Send;
 }
-
-pub(crate) use crate::call::Load;

@@ -183,7 +183,7 @@ impl Shared {
         }
     }
 
-    /// Swaps the queued frames for `empty` once there are some; `false` when the connection ended.
+    /// Waits until frames are queued; `false` when the connection has ended.
     async fn frames(&self) -> bool {
         poll_fn(|context| {
             let mut outbox = self.outbox();
@@ -252,4 +252,66 @@ async fn pass_on(shared: &Shared, replies: &mut FrameReader<impl AsyncRead + Unp
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::server;
+    use super::*;
+    use crate::subject::Client;
+    use crate::work::{Echo, blob};
+
+    /// Smaller than a blob, so that frames arrive in pieces.
+    const PIPE_BYTES: usize = 1_000;
+
+    fn connection() -> Connection {
+        let (client, server) = tokio::io::duplex(PIPE_BYTES);
+        let (reader, writer) = tokio::io::split(server);
+        tokio::spawn(server::serve(reader, writer));
+        let (reader, writer) = tokio::io::split(client);
+        Connection::start(reader, writer)
+    }
+
+    #[tokio::test]
+    async fn each_caller_gets_its_own_reply() {
+        let connection = connection();
+        let callers: Vec<_> = (0..100)
+            .map(|number: usize| {
+                let connection = connection.clone();
+                tokio::spawn(async move {
+                    let id = number as u64;
+                    connection.echo(Echo::sample(id)).await.unwrap().check(id).unwrap();
+                    assert_eq!(connection.blob(blob(number)).await.unwrap(), blob(number));
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        assert_eq!(connection.shared.outbox().free.len(), CALLS_MAX as usize);
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_call_gives_its_id_back_once_it_is_answered() {
+        let connection = connection();
+        let mut abandoned = Box::pin(connection.echo(Echo::sample(1)));
+        assert!(futures::poll!(&mut abandoned).is_pending());
+        drop(abandoned);
+        assert_eq!(connection.shared.outbox().free.len(), CALLS_MAX as usize - 1);
+        // Replies come in order: once this call is answered, the abandoned one was.
+        connection.echo(Echo::sample(2)).await.unwrap().check(2).unwrap();
+        assert_eq!(connection.shared.outbox().free.len(), CALLS_MAX as usize);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_connection_fails_the_calls_that_wait_and_those_that_come() {
+        let (client, server) = tokio::io::duplex(PIPE_BYTES);
+        let (reader, writer) = tokio::io::split(client);
+        let connection = Connection::start(reader, writer);
+        let mut waiting = Box::pin(connection.echo(Echo::sample(1)));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(server);
+        assert!(waiting.await.is_err());
+        assert!(connection.echo(Echo::sample(2)).await.is_err());
+    }
 }
