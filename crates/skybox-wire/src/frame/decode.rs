@@ -1,0 +1,295 @@
+//! Splitting frames off a buffer.
+
+use bytes::{Buf, Bytes, BytesMut};
+use skybox_core::{CHAIN_LEN_MAX, CallId, Chain, Incarnation, InstanceId, Link, Mode, TraceContext};
+
+use super::{
+    Beat, CallFrame, ChunkFrame, FLAG_MORE, Frame, FrameError, KEY_BYTES_MAX, LENGTH_BYTES, Limits,
+    MethodNumber, ModuleNumber, Outcome, Payload, PayloadOf, ReplyBody, ReplyFrame, call_flag, kind,
+    mode_byte, reply_flag, verdict,
+};
+use crate::FieldError;
+use crate::field::Fields;
+
+/// Splits frames off what was read from a connection.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    frame_bytes_max: usize,
+}
+
+impl Decoder {
+    /// A decoder with these bounds.
+    pub fn new(limits: Limits) -> Decoder {
+        Decoder { frame_bytes_max: limits.frame_bytes_max }
+    }
+
+    /// Takes the first frame off the buffer; `None` if it is not yet complete. Payloads and keys share the
+    /// buffer's memory.
+    ///
+    /// The length is checked before anything is reserved; then the buffer gets room for the frame's missing
+    /// bytes, so that the next read can complete it.
+    ///
+    /// # Errors
+    /// [`FrameError`]: close the connection. The buffer is left as it was, and the same error comes again.
+    pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        let len = u32::from_le_bytes(*length);
+        let max = self.frame_bytes_max;
+        let frame_len = usize::try_from(len).ok().filter(|len| *len <= max);
+        let Some(frame_len) = frame_len else { return Err(FrameError::TooLong { len, max }) };
+        if frame_len == 0 {
+            return Err(FrameError::Empty);
+        }
+        let end = LENGTH_BYTES + frame_len;
+        if buffer.len() < end {
+            buffer.reserve(end - buffer.len());
+            return Ok(None);
+        }
+        let kind = buffer[LENGTH_BYTES];
+        let body = Body { buffer, at: LENGTH_BYTES + 1, end };
+        let frame = match kind {
+            kind::CALL => body.call()?,
+            kind::REPLY => body.reply()?,
+            kind::CALL_CHUNK => body.chunk(PayloadOf::Call)?,
+            kind::REPLY_CHUNK => body.chunk(PayloadOf::Reply)?,
+            kind::CANCEL => Frame::Cancel(body.id("cancel")?),
+            kind::PING => Frame::Ping(body.beat("ping")?),
+            kind::PONG => Frame::Pong(body.beat("pong")?),
+            kind::DRAIN => Frame::Drain { last: body.id("drain")? },
+            kind if kind::STREAMS.contains(&kind) => return Err(FrameError::ReservedKind { kind }),
+            kind => return Err(FrameError::UnknownKind { kind }),
+        };
+        Ok(Some(frame))
+    }
+}
+
+/// One complete frame at the front of the buffer: its fields stand in `at..end`.
+struct Body<'b> {
+    buffer: &'b mut BytesMut,
+    at: usize,
+    end: usize,
+}
+
+impl Body<'_> {
+    fn fields(&self) -> Fields<'_> {
+        Fields::new(&self.buffer[self.at..self.end])
+    }
+
+    /// Takes the whole frame off the buffer and returns what follows the first `fields_len` bytes of fields.
+    fn take(self, fields_len: usize) -> Bytes {
+        let from = self.at + fields_len;
+        self.buffer.advance(from);
+        take_bytes(self.buffer, self.end - from)
+    }
+
+    fn call(self) -> Result<Frame, FrameError> {
+        let head = CallFields::read(&mut self.fields())?;
+        let payload_len = self.end - self.at - head.len;
+        let total = check_total(head.call, head.total, payload_len)?;
+        let key = match head.key {
+            None => {
+                self.buffer.advance(self.at + head.len);
+                None
+            }
+            Some((at, len)) => {
+                self.buffer.advance(self.at + at);
+                let key = take_bytes(self.buffer, len);
+                self.buffer.advance(head.len - at - len);
+                Some(key)
+            }
+        };
+        Ok(Frame::Call(CallFrame {
+            call: head.call,
+            module: head.module,
+            method: head.method,
+            form: head.form,
+            key,
+            deadline_us: head.deadline_us,
+            trace: head.trace,
+            chain: head.chain,
+            caller: head.caller,
+            payload: Payload { total, first: take_bytes(self.buffer, payload_len) },
+        }))
+    }
+
+    fn reply(self) -> Result<Frame, FrameError> {
+        let mut fields = self.fields();
+        let in_reply = |source| FrameError::Field { frame: "reply", source };
+        let flags = fields.u8("flags").map_err(in_reply)?;
+        let call = CallId(fields.varint("call").map_err(in_reply)?);
+        let load = fields.varint_u16("load").map_err(in_reply)?;
+        let unknown = Err(FrameError::UnknownFlags { frame: "reply", flags });
+        if flags & reply_flag::RESERVED != 0 {
+            return unknown;
+        }
+        let outcome = match flags & reply_flag::OUTCOME {
+            reply_flag::OK => Outcome::Ok,
+            reply_flag::USER_ERROR => Outcome::UserError,
+            reply_flag::FAILED if flags & FLAG_MORE == 0 => {
+                let verdict = verdict::from_bytes(fields.rest()).ok_or(FrameError::BadVerdict { call })?;
+                self.buffer.advance(self.end);
+                return Ok(Frame::Reply(ReplyFrame { call, load, body: ReplyBody::Failed(verdict) }));
+            }
+            _ => return unknown,
+        };
+        let form = fields.u8("form").map_err(in_reply)?;
+        let announced = match flags & FLAG_MORE {
+            0 => None,
+            _ => Some(fields.varint("total").map_err(in_reply)?),
+        };
+        let total = check_total(call, announced, fields.left())?;
+        let fields_len = fields.at();
+        let payload = Payload { total, first: self.take(fields_len) };
+        Ok(Frame::Reply(ReplyFrame { call, load, body: ReplyBody::Returned { outcome, form, payload } }))
+    }
+
+    fn chunk(self, of: PayloadOf) -> Result<Frame, FrameError> {
+        let mut fields = self.fields();
+        let call = fields.varint("call").map_err(|source| FrameError::Field { frame: "chunk", source })?;
+        let call = CallId(call);
+        if fields.left() == 0 {
+            return Err(FrameError::EmptyChunk { call });
+        }
+        let fields_len = fields.at();
+        Ok(Frame::Chunk(ChunkFrame { of, call, bytes: self.take(fields_len) }))
+    }
+
+    fn id(self, frame: &'static str) -> Result<CallId, FrameError> {
+        let mut fields = self.fields();
+        let call = fields.varint("call").map_err(|source| FrameError::Field { frame, source })?;
+        let left = fields.left();
+        self.take_all(left, frame)?;
+        Ok(CallId(call))
+    }
+
+    fn beat(self, frame: &'static str) -> Result<Beat, FrameError> {
+        let mut fields = self.fields();
+        let in_frame = |source| FrameError::Field { frame, source };
+        let nonce = fields.u64("nonce").map_err(in_frame)?;
+        let clock_us = fields.u64("clock_us").map_err(in_frame)?;
+        let left = fields.left();
+        self.take_all(left, frame)?;
+        Ok(Beat { nonce, clock_us })
+    }
+
+    /// Takes the frame off the buffer if its fields left nothing over.
+    fn take_all(self, left: usize, frame: &'static str) -> Result<(), FrameError> {
+        if left > 0 {
+            return Err(FrameError::Trailing { frame, len: left });
+        }
+        self.buffer.advance(self.end);
+        Ok(())
+    }
+}
+
+/// The fields of a call frame before its payload.
+struct CallFields {
+    call: CallId,
+    module: ModuleNumber,
+    method: MethodNumber,
+    form: u8,
+    deadline_us: Option<u64>,
+    trace: Option<TraceContext>,
+    caller: Option<ModuleNumber>,
+    /// Where among the fields the key stands, and its length.
+    key: Option<(usize, usize)>,
+    chain: Chain,
+    total: Option<u64>,
+    /// Bytes of all these fields.
+    len: usize,
+}
+
+impl CallFields {
+    fn read(fields: &mut Fields<'_>) -> Result<CallFields, FrameError> {
+        let in_call = |source| FrameError::Field { frame: "call", source };
+        let flags = fields.u8("flags").map_err(in_call)?;
+        if flags & call_flag::RESERVED != 0 {
+            return Err(FrameError::UnknownFlags { frame: "call", flags });
+        }
+        let has = |flag: u8| flags & flag != 0;
+        let call = CallId(fields.varint("call").map_err(in_call)?);
+        let module = ModuleNumber(fields.varint_u16("module").map_err(in_call)?);
+        let method = MethodNumber(fields.varint_u16("method").map_err(in_call)?);
+        let form = fields.u8("form").map_err(in_call)?;
+        let mut deadline_us = None;
+        if has(call_flag::DEADLINE) {
+            deadline_us = Some(fields.varint("deadline").map_err(in_call)?);
+        }
+        let mut trace = None;
+        if has(call_flag::TRACE) {
+            trace = Some(read_trace(fields).map_err(in_call)?);
+        }
+        let mut caller = None;
+        if has(call_flag::CALLER) {
+            caller = Some(ModuleNumber(fields.varint_u16("caller").map_err(in_call)?));
+        }
+        let mut key = None;
+        if has(call_flag::KEY) {
+            let len = fields.bytes("key", KEY_BYTES_MAX).map_err(in_call)?.len();
+            key = Some((fields.at() - len, len));
+        }
+        let mut chain = Chain::none();
+        if has(call_flag::CHAIN) {
+            chain = read_chain(fields)?;
+        }
+        let mut total = None;
+        if has(FLAG_MORE) {
+            total = Some(fields.varint("total").map_err(in_call)?);
+        }
+        let len = fields.at();
+        Ok(CallFields { call, module, method, form, deadline_us, trace, caller, key, chain, total, len })
+    }
+}
+
+fn read_trace(fields: &mut Fields<'_>) -> Result<TraceContext, FieldError> {
+    let trace_id = u128::from_le_bytes(fields.fixed("trace id")?);
+    let span_id = fields.u64("span id")?;
+    let flags = fields.u8("trace flags")?;
+    // A zero id means "no trace" to every tracing system; the flag already says that.
+    if trace_id == 0 {
+        return Err(FieldError::BadValue { field: "trace id", value: 0 });
+    }
+    if span_id == 0 {
+        return Err(FieldError::BadValue { field: "span id", value: 0 });
+    }
+    Ok(TraceContext { trace_id, span_id, flags })
+}
+
+fn read_chain(fields: &mut Fields<'_>) -> Result<Chain, FrameError> {
+    let in_call = |source| FrameError::Field { frame: "call", source };
+    let len = usize::from(fields.u8("chain length").map_err(in_call)?);
+    if len > CHAIN_LEN_MAX {
+        return Err(FrameError::ChainTooLong { len });
+    }
+    let mut links = Vec::with_capacity(len);
+    for _ in 0..len {
+        links.push(read_link(fields).map_err(in_call)?);
+    }
+    Chain::from_links(&links).ok_or(FrameError::ChainTooLong { len })
+}
+
+fn read_link(fields: &mut Fields<'_>) -> Result<Link, FieldError> {
+    let mode = match fields.u8("link mode")? {
+        mode_byte::SHARED => Mode::Shared,
+        mode_byte::EXCLUSIVE => Mode::Exclusive,
+        other => return Err(FieldError::BadValue { field: "link mode", value: u64::from(other) }),
+    };
+    let node = Incarnation(fields.u64("link node")?);
+    let count = fields.varint("link instance")?;
+    let call = CallId(fields.varint("link call")?);
+    Ok(Link { instance: InstanceId { node, count }, call, mode })
+}
+
+/// The payload's whole length: announced if it goes on, else what is here.
+fn check_total(call: CallId, announced: Option<u64>, here: usize) -> Result<u64, FrameError> {
+    match announced {
+        None => Ok(here as u64),
+        Some(total) if total > here as u64 => Ok(total),
+        Some(total) => Err(FrameError::BadTotal { call, total, here }),
+    }
+}
+
+/// Takes bytes off the buffer without copying. Without bytes, nothing needs to be shared.
+fn take_bytes(buffer: &mut BytesMut, len: usize) -> Bytes {
+    if len == 0 { Bytes::new() } else { buffer.split_to(len).freeze() }
+}
