@@ -1,1 +1,58 @@
-//! .
+//! The attributes of Skybox: [`macro@task`], [`macro@module`], [`macro@test`] and
+//! [`WireError`](derive@WireError).
+//!
+//! They register and forward, nothing else: what they write calls `skybox::rt`, where behaviour lives in
+//! ordinary functions. What is written stays what it was: the function or `impl` block goes through unchanged,
+//! and deleting the attribute leaves a plain Rust program.
+//!
+//! Each attribute is read in three steps: `parse` turns tokens into the plain structs of `model` and holds every
+//! refusal, `emit` turns those into tokens. Start reading at `model`.
+
+mod emit;
+mod model;
+mod parse;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as Tokens;
+
+/// Makes a function a task: callers write the same call plus `.await`, and it runs where there is room for it.
+///
+/// `#[skybox::task(cpu = 1, idempotent)]` stands on a free `fn` or `async fn` whose arguments are owned values,
+/// `&str`, `&[T]` or `&T`, and whose result is a `Result`-like type.
+#[proc_macro_attribute]
+pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    expand_task(attribute.into(), item.into()).into()
+}
+
+/// Makes a type with state a module: its `pub` methods can be called from anywhere in the cloud.
+///
+/// `#[skybox::module(cpu = 1, replicas = 2)]` or `#[skybox::module(keyed, idle = "2m")]` stands on the type's
+/// `impl` block. `&self` methods run concurrently, `&mut self` methods one at a time; `#[local]` keeps a method
+/// out of the interface.
+#[proc_macro_attribute]
+pub fn module(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    expand_module(attribute.into(), item.into()).into()
+}
+
+fn expand_task(attribute: Tokens, item: Tokens) -> Tokens {
+    match parse::task(attribute, item.clone()) {
+        Ok(task) => emit::task(&task),
+        Err(error) => with_errors(error, parse::without_marks(item)),
+    }
+}
+
+fn expand_module(attribute: Tokens, item: Tokens) -> Tokens {
+    match parse::module(attribute, item.clone()) {
+        Ok(module) => emit::module(&module),
+        Err(error) => with_errors(error, parse::without_marks(item)),
+    }
+}
+
+/// The item stays, so that the compiler does not also complain about everything that uses it.
+fn with_errors(error: syn::Error, item: Tokens) -> Tokens {
+    let errors = error.into_compile_error();
+    quote::quote!(#errors #item)
+}

@@ -1,0 +1,149 @@
+//! A module: the block as it was, and beside it what makes it callable from elsewhere.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+
+use super::annotations;
+use super::method::{self, Callable};
+use crate::model::{Form, Method, Module, Start};
+
+/// Writes everything that the attribute stands for.
+pub(crate) fn module(module: &Module) -> TokenStream {
+    let Module { root, item, ident, methods, .. } = module;
+    let this = &*item.self_ty;
+    let bare = ident.unraw().to_string();
+    let proxy = format_ident!("{bare}Proxy", span = ident.span());
+    let descriptor = format_ident!("{}_MODULE", module.name.to_uppercase());
+    let callables: Vec<_> = methods
+        .iter()
+        .enumerate()
+        .map(|(index, method)| Callable { method, index, descriptor: &descriptor, owner: Some(this) })
+        .collect();
+    let described = describe(module, &descriptor, &callables);
+    let statics = callables.iter().map(Callable::statics);
+    let proxied = callables.iter().map(proxied);
+    let served = callables.iter().map(Callable::serve);
+    let (key, start) = (key(&module.form), start(module));
+    let checks = method::checks(methods);
+    let neighbours = annotations::neighbours(&module.needs);
+    let doc = format!("The methods of `{bare}`, as a handle calls them.");
+    quote! {
+        #item
+
+        #[allow(deprecated)]
+        const _: () = {
+            use #root::rt as skybox_rt;
+
+            #described
+            #(#statics)*
+
+            #[doc = #doc]
+            pub struct #proxy(skybox_rt::Target<#this>);
+
+            impl #proxy {
+                #(#proxied)*
+            }
+
+            impl skybox_rt::Module for #this {
+                type Proxy = #proxy;
+                type Key = #key;
+
+                fn descriptor() -> &'static skybox_rt::ModuleDescriptor {
+                    &#descriptor
+                }
+                fn proxy(target: skybox_rt::Target<Self>) -> #proxy {
+                    #proxy(target)
+                }
+                fn target(proxy: &#proxy) -> &skybox_rt::Target<Self> {
+                    &proxy.0
+                }
+                #start
+                fn serve(call: skybox_rt::Incoming<Self>) -> skybox_rt::Serving {
+                    match call.method() {
+                        #(#served)*
+                        _ => call.unknown(),
+                    }
+                }
+            }
+
+            const _: fn() = || {
+                #checks
+                #neighbours
+            };
+
+            skybox_rt::inventory::submit! { skybox_rt::Registration::of::<#this>() }
+        };
+    }
+}
+
+fn describe(module: &Module, descriptor: &Ident, callables: &[Callable<'_>]) -> TokenStream {
+    let (name, needs) = (&module.name, annotations::needs(&module.needs));
+    let kind = match module.form {
+        Form::Replicated => quote!(Replicated),
+        Form::Keyed(_) => quote!(Keyed),
+    };
+    let rows = callables.iter().map(Callable::row);
+    quote! {
+        static #descriptor: skybox_rt::ModuleDescriptor = skybox_rt::ModuleDescriptor {
+            name: #name,
+            path: ::core::module_path!(),
+            kind: skybox_rt::ModuleKind::#kind,
+            needs: #needs,
+            methods: &[#(#rows),*],
+        };
+    }
+}
+
+/// The method as a handle has it. It is not `async`: what a call inherits is taken where the call is written.
+fn proxied(callable: &Callable<'_>) -> TokenStream {
+    let Method { ident, vis, attributes, arguments, .. } = callable.method;
+    let parameters = arguments.iter().map(method::parameter);
+    let (future, call) = (method::future(callable.method, true), callable.call());
+    quote! {
+        #(#attributes)*
+        #vis fn #ident<'call>(&'call self #(, #parameters)*) -> #future {
+            self.0.#call
+        }
+    }
+}
+
+fn key(form: &Form) -> TokenStream {
+    match form {
+        Form::Replicated => quote!(()),
+        Form::Keyed(key) => quote!(#key),
+    }
+}
+
+fn start(module: &Module) -> TokenStream {
+    let this = &*module.item.self_ty;
+    let begun = match &module.start {
+        Start::Default => {
+            let default = quote_spanned!(this.span()=> <#this as ::core::default::Default>::default());
+            quote!(::core::result::Result::Ok(#default))
+        }
+        Start::Function { span, is_async, argument_count, infallible } => {
+            let arguments = [quote!(&app), quote!(&key)].into_iter().take(*argument_count);
+            let wait = is_async.then(|| quote!(.await));
+            let call = quote_spanned!(*span=> <#this>::start(#(#arguments),*) #wait);
+            if *infallible {
+                quote!(::core::result::Result::Ok(#call))
+            } else {
+                quote!(skybox_rt::started!(#call))
+            }
+        }
+    };
+    let takes =
+        |count| matches!(&module.start, Start::Function { argument_count, .. } if *argument_count >= count);
+    let app = if takes(1) { quote!(app) } else { quote!(_app) };
+    let key = if takes(2) { quote!(key) } else { quote!(_key) };
+    quote! {
+        async fn start(
+            #app: skybox_rt::App,
+            #key: <Self::Key as ::std::borrow::ToOwned>::Owned,
+        ) -> ::core::result::Result<Self, skybox_rt::StartError> {
+            #begun
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A task: a function of the same name that carries the original inside it, so that nothing else appears in
+//! the user's namespace, and recursion stays what it was.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::ext::IdentExt;
+use syn::{ItemFn, Visibility};
+
+use super::annotations;
+use super::method::{self, Callable};
+use crate::model::{Method, Task};
+
+/// Writes everything that the attribute stands for.
+pub(crate) fn task(task: &Task) -> TokenStream {
+    let Task { root, item, name, call: method, .. } = task;
+    let Method { ident, vis, attributes, arguments, .. } = method;
+    let original = ItemFn { vis: Visibility::Inherited, ..item.clone() };
+    let kind = format_ident!("{}Task", pascal_case(&ident.unraw().to_string()), span = ident.span());
+    let descriptor = format_ident!("{}_TASK", name.to_uppercase());
+    let callable = Callable { method, index: 0, descriptor: &descriptor, owner: None };
+    let lends = method::borrows(method);
+    let lifetime = lends.then(|| quote!(<'call>));
+    let parameters = arguments.iter().map(method::parameter);
+    let (future, call) = (method::future(method, lends), callable.call());
+    let (statics, row, served) = (callable.statics(), callable.row(), callable.serve());
+    let needs = annotations::needs(&task.needs);
+    let (checks, neighbours) = (method::checks([method]), annotations::neighbours(&task.needs));
+    quote! {
+        #(#attributes)*
+        #vis fn #ident #lifetime (#(#parameters),*) -> #future {
+            use #root::rt as skybox_rt;
+
+            #original
+
+            static #descriptor: skybox_rt::ModuleDescriptor = skybox_rt::ModuleDescriptor {
+                name: #name,
+                path: ::core::module_path!(),
+                kind: skybox_rt::ModuleKind::Task,
+                needs: #needs,
+                methods: &[#row],
+            };
+            #statics
+
+            pub struct #kind;
+
+            impl skybox_rt::Module for #kind {
+                type Proxy = skybox_rt::Target<#kind>;
+                type Key = ();
+
+                fn descriptor() -> &'static skybox_rt::ModuleDescriptor {
+                    &#descriptor
+                }
+                fn proxy(target: skybox_rt::Target<#kind>) -> skybox_rt::Target<#kind> {
+                    target
+                }
+                fn target(proxy: &skybox_rt::Target<#kind>) -> &skybox_rt::Target<#kind> {
+                    proxy
+                }
+                async fn start(
+                    _app: skybox_rt::App,
+                    _key: (),
+                ) -> ::core::result::Result<Self, skybox_rt::StartError> {
+                    ::core::result::Result::Ok(#kind)
+                }
+                fn serve(call: skybox_rt::Incoming<Self>) -> skybox_rt::Serving {
+                    match call.method() {
+                        #served
+                        _ => call.unknown(),
+                    }
+                }
+            }
+
+            const _: fn() = || {
+                #checks
+                #neighbours
+            };
+
+            skybox_rt::inventory::submit! { skybox_rt::Registration::of::<#kind>() }
+
+            skybox_rt::TaskCall::<#kind>::current().#call
+        }
+    }
+}
+
+/// `make_thumbnail` is `MakeThumbnail`.
+fn pascal_case(name: &str) -> String {
+    let words = name.split('_').filter(|word| !word.is_empty());
+    words.map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}

@@ -1,0 +1,127 @@
+//! What the attributes say, as plain structs.
+
+use proc_macro2::{Ident, Span};
+use syn::{Attribute, ItemFn, ItemImpl, Path, Type, Visibility};
+
+/// `#[skybox::task]` on a function.
+pub(crate) struct Task {
+    /// Where the runtime is found.
+    pub(crate) root: Path,
+    /// The function as it was written, without our marks and its visibility.
+    pub(crate) item: ItemFn,
+    /// The name operators see.
+    pub(crate) name: String,
+    pub(crate) needs: Needs,
+    /// The function itself; its name is the function's.
+    pub(crate) call: Method,
+}
+
+/// `#[skybox::module]` on an `impl` block.
+pub(crate) struct Module {
+    /// Where the runtime is found.
+    pub(crate) root: Path,
+    /// The block as it was written, without our marks.
+    pub(crate) item: ItemImpl,
+    /// The last part of the type's path: names of generated items begin with it.
+    pub(crate) ident: Ident,
+    /// The name operators see.
+    pub(crate) name: String,
+    pub(crate) form: Form,
+    pub(crate) start: Start,
+    pub(crate) needs: Needs,
+    /// The interface; a method's place here is its number on the wire.
+    pub(crate) methods: Vec<Method>,
+}
+
+/// How a module is reached.
+pub(crate) enum Form {
+    Replicated,
+    /// The type behind the reference that `start` takes.
+    Keyed(Box<Type>),
+}
+
+/// How an instance comes to be.
+pub(crate) enum Start {
+    /// There is no `start`.
+    Default,
+    /// `start`, with `&App` and the key as far as it takes them.
+    Function {
+        span: Span,
+        is_async: bool,
+        argument_count: usize,
+        /// It returns the instance itself, not a `Result`.
+        infallible: bool,
+    },
+}
+
+/// One method of the interface, or the function of a task.
+pub(crate) struct Method {
+    pub(crate) ident: Ident,
+    pub(crate) vis: Visibility,
+    /// What the proxy repeats: docs, `deprecated`.
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) is_async: bool,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) arguments: Vec<Argument>,
+    pub(crate) output: Type,
+    pub(crate) idempotent: bool,
+    pub(crate) cancel_on_drop: bool,
+    pub(crate) compute: bool,
+}
+
+/// Which of the runtime's ways a call takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dispatch {
+    /// In the caller's own task, beside others, arguments borrowed where they can be.
+    Shared,
+    /// Beside others, apart from the caller: on other threads, or to its end.
+    Detached,
+    /// One at a time.
+    Exclusive,
+}
+
+/// One argument of a method.
+pub(crate) struct Argument {
+    pub(crate) ident: Ident,
+    pub(crate) form: ArgumentForm,
+}
+
+/// How an argument is taken, and so what it becomes when it must be owned.
+pub(crate) enum ArgumentForm {
+    Value(Type),
+    /// `&str`: a `String`.
+    Str(Span),
+    /// `&[T]`: a `Vec<T>`.
+    Slice(Type),
+    /// `&T`: what `ToOwned` makes of it.
+    Reference(Type),
+}
+
+/// The annotations, in the units of the descriptor.
+#[derive(Default)]
+pub(crate) struct Needs {
+    pub(crate) cpu_milli: Option<u32>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) gpu: Option<u32>,
+    pub(crate) near: Option<String>,
+    pub(crate) with: Option<Path>,
+    pub(crate) apart: Option<Path>,
+    pub(crate) spread: Option<String>,
+    pub(crate) on: Option<String>,
+    pub(crate) replicas: Option<Replicas>,
+    /// The variant's name in the runtime's enum, here and below.
+    pub(crate) isolate: Option<&'static str>,
+    pub(crate) concurrency: Option<u32>,
+    pub(crate) restart: Option<&'static str>,
+    pub(crate) max_restarts: Option<u32>,
+    pub(crate) within_ms: Option<u64>,
+    pub(crate) deadline_ms: Option<u64>,
+    pub(crate) overrun_ms: Option<u64>,
+    pub(crate) idle_ms: Option<u64>,
+    pub(crate) on_store_loss: Option<&'static str>,
+}
+
+pub(crate) enum Replicas {
+    Range { min: u32, max: u32 },
+    PerNode,
+}

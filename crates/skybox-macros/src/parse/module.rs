@@ -1,0 +1,255 @@
+//! `#[skybox::module]` on an `impl` block.
+
+use proc_macro2::{Ident, TokenStream};
+use syn::spanned::Spanned;
+use syn::{FnArg, ImplItem, ImplItemFn, Item, ItemImpl, PatType, ReturnType, Type, Visibility};
+
+use super::annotations;
+use super::marks::Marks;
+use super::method::{self, Receiver};
+use super::{Refusals, snake_case, types};
+use crate::model::{ArgumentForm, Form, Method, Module, Start};
+
+/// Methods that every handle has, by itself or by a trait of the prelude: they would be called instead.
+const SHADOWED: [&str; 6] = ["with", "clone", "clone_from", "into", "try_into", "to_owned"];
+
+/// Reads the attribute and its block.
+pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<Module> {
+    let mut refusals = Refusals::default();
+    let annotations = refusals.take(annotations::of_module(attribute));
+    let mut item = block(item)?;
+    let ident = type_name(&item.self_ty)?;
+    check_block(&item, &mut refusals);
+    let mut methods = Vec::new();
+    let mut start = None;
+    for function in item.items.iter_mut().filter_map(as_function) {
+        let marks = Marks::take(&mut function.attrs, &mut refusals);
+        let mut named = function.clone();
+        types::name_self(&mut named.sig, &item.self_ty);
+        if function.sig.receiver().is_none() && function.sig.ident == "start" {
+            start = Some(named.clone());
+        }
+        if is_interface(function, &marks) {
+            methods.push(interface(&named, &marks, &mut refusals));
+        } else {
+            check_outside(function, &marks, &mut refusals);
+        }
+    }
+    if methods.is_empty() {
+        let words = "this module has no method to call: make one `pub`, with `&self` or `&mut self`";
+        refusals.at(item.self_ty.span(), words);
+    }
+    let keyed = annotations.as_ref().and_then(|annotations| annotations.keyed);
+    let start = match (keyed, &start) {
+        (None, None) => Some((Form::Replicated, Start::Default)),
+        (None, Some(start)) => replicated(start, &item.self_ty, &mut refusals),
+        (Some(_), Some(start)) => keyed_by(start, &item.self_ty, &mut refusals),
+        (Some(keyed), None) => {
+            let words = "a keyed module needs `async fn start(app: &App, key: &Key) -> Result<Self>`, which makes the instance of one key";
+            refusals.at(keyed, words);
+            None
+        }
+    };
+    let methods: Option<Vec<Method>> = methods.into_iter().collect();
+    refusals.finish()?;
+    let (Some(annotations), Some(methods), Some((form, start))) = (annotations, methods, start) else {
+        unreachable!("what is missing was refused above");
+    };
+    Ok(Module {
+        root: annotations.root,
+        name: snake_case(&ident),
+        ident,
+        form,
+        start,
+        needs: annotations.needs,
+        methods,
+        item,
+    })
+}
+
+fn block(item: TokenStream) -> syn::Result<ItemImpl> {
+    let (span, words) = match syn::parse2(item)? {
+        Item::Impl(block) => return Ok(block),
+        Item::Trait(item) => (
+            item.ident.span(),
+            "interfaces come in a later version: put `#[skybox::module]` on the `impl` block",
+        ),
+        Item::Fn(item) => (item.sig.ident.span(), "a function is a task: write `#[skybox::task]`"),
+        Item::Struct(item) => (item.ident.span(), "put `#[skybox::module]` on the `impl` block of this type"),
+        Item::Enum(item) => (item.ident.span(), "put `#[skybox::module]` on the `impl` block of this type"),
+        other => (other.span(), "`#[skybox::module]` stands on an `impl` block"),
+    };
+    Err(syn::Error::new(span, words))
+}
+
+fn type_name(this: &Type) -> syn::Result<Ident> {
+    match types::peel(this) {
+        Type::Path(path) if path.qself.is_none() => {
+            Ok(path.path.segments.last().expect("a path has a segment").ident.clone())
+        }
+        other => Err(syn::Error::new(other.span(), "a module is a type of your own, written by its name")),
+    }
+}
+
+fn check_block(item: &ItemImpl, refusals: &mut Refusals) {
+    if let Some((_, path, _)) = &item.trait_ {
+        refusals.at(
+            path.span(),
+            "interfaces come in a later version: put `#[skybox::module]` on an `impl` block without a trait",
+        );
+    }
+    if let Some(parameter) = item.generics.params.first() {
+        refusals.at(
+            parameter.span(),
+            "each module is one type with one name: it cannot be generic; write the `impl` for a concrete type",
+        );
+    }
+    if let Some(clause) = &item.generics.where_clause {
+        refusals.at(clause.span(), "a module is one concrete type: it cannot have a `where` clause");
+    }
+    if let Some(token) = &item.unsafety {
+        refusals.at(token.span(), "the `impl` block of a module cannot be `unsafe`");
+    }
+}
+
+fn as_function(item: &mut ImplItem) -> Option<&mut ImplItemFn> {
+    match item {
+        ImplItem::Fn(function) => Some(function),
+        _ => None,
+    }
+}
+
+fn is_interface(function: &ImplItemFn, marks: &Marks) -> bool {
+    let visible = match &function.vis {
+        Visibility::Public(_) => true,
+        Visibility::Restricted(restricted) => {
+            restricted.in_token.is_none() && restricted.path.is_ident("crate")
+        }
+        Visibility::Inherited => false,
+    };
+    visible && marks.local.is_none() && function.sig.receiver().is_some()
+}
+
+/// A function that is not called through handles has no use for marks that say how calls run.
+fn check_outside(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) {
+    let why = match marks.local {
+        Some(_) => "is `#[local]`",
+        None if function.sig.receiver().is_none() => "has no `self`",
+        None => "is neither `pub` nor `pub(crate)`",
+    };
+    for (name, span) in marks.of_calls() {
+        let words = format!(
+            "`#[{name}]` says how calls run, but `{}` {why}: it is not called through handles",
+            function.sig.ident
+        );
+        refusals.at(span, words);
+    }
+    if let (Some(span), None) = (marks.local, function.sig.receiver()) {
+        refusals.at(span, "a function without `self` is never part of the interface: leave `#[local]` out");
+    }
+}
+
+fn interface(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) -> Option<Method> {
+    let name = &function.sig.ident;
+    if SHADOWED.iter().any(|shadowed| name == shadowed) {
+        refusals.at(
+            name.span(),
+            format!("every handle has its own `{name}`, which would be called instead: rename this, or mark it `#[local]`"),
+        );
+    }
+    for attribute in &function.attrs {
+        if attribute.path().is_ident("cfg") {
+            refusals.at(
+                attribute.span(),
+                "an interface is the same in every build: put `#[cfg]` inside the body, or mark the method `#[local]`",
+            );
+        }
+    }
+    let receiver = receiver(function, refusals);
+    method::method(&function.vis, &function.attrs, &function.sig, receiver?, marks, refusals)
+}
+
+fn receiver(function: &ImplItemFn, refusals: &mut Refusals) -> Option<Receiver> {
+    let receiver = function.sig.receiver()?;
+    if receiver.colon_token.is_some() || receiver.reference.is_none() {
+        refusals.at(
+            receiver.span(),
+            "an instance stays where it is: take `&self` (beside others) or `&mut self` (one at a time)",
+        );
+        return None;
+    }
+    if let Some(lifetime) = receiver.lifetime() {
+        refusals.at(lifetime.span(), "leave the lifetime out: results are owned");
+        return None;
+    }
+    Some(if receiver.mutability.is_some() { Receiver::Exclusive } else { Receiver::Shared })
+}
+
+fn replicated(start: &ImplItemFn, this: &Type, refusals: &mut Refusals) -> Option<(Form, Start)> {
+    let arguments = start_arguments(start);
+    if let Some(extra) = arguments.get(1) {
+        refusals.at(
+            extra.span(),
+            "`start` takes `app: &App` alone; with a key the module is `#[skybox::module(keyed)]`",
+        );
+        return None;
+    }
+    Some((Form::Replicated, start_function(start, arguments.len(), this, refusals)?))
+}
+
+fn keyed_by(start: &ImplItemFn, this: &Type, refusals: &mut Refusals) -> Option<(Form, Start)> {
+    let arguments = start_arguments(start);
+    let [_, key] = arguments[..] else {
+        refusals.at(
+            start.sig.ident.span(),
+            "the `start` of a keyed module takes two arguments: `app: &App, key: &Key`",
+        );
+        return None;
+    };
+    let key = match types::key(key, refusals)? {
+        ArgumentForm::Str(span) => Type::Verbatim(quote::quote_spanned!(span=> str)),
+        ArgumentForm::Slice(item) => syn::parse_quote!([#item]),
+        ArgumentForm::Reference(key) => key,
+        ArgumentForm::Value(value) => {
+            let words = "`start` borrows its key, which stays with the instance's name: take it as `&…`";
+            refusals.at(value.span(), words);
+            return None;
+        }
+    };
+    Some((Form::Keyed(Box::new(key)), start_function(start, arguments.len(), this, refusals)?))
+}
+
+fn start_arguments(start: &ImplItemFn) -> Vec<&PatType> {
+    let inputs = start.sig.inputs.iter();
+    inputs
+        .filter_map(|input| match input {
+            FnArg::Typed(typed) => Some(typed),
+            FnArg::Receiver(_) => None,
+        })
+        .collect()
+}
+
+fn start_function(
+    start: &ImplItemFn,
+    argument_count: usize,
+    this: &Type,
+    refusals: &mut Refusals,
+) -> Option<Start> {
+    let ReturnType::Type(_, output) = &start.sig.output else {
+        refusals.at(
+            start.sig.ident.span(),
+            "`start` makes the instance: it returns `Result<Self>`, or `Self` if it cannot fail",
+        );
+        return None;
+    };
+    if let Some(parameter) = start.sig.generics.params.first() {
+        refusals.at(parameter.span(), "the runtime calls `start`: it cannot be generic");
+        return None;
+    }
+    Some(Start::Function {
+        span: start.sig.ident.span(),
+        is_async: start.sig.asyncness.is_some(),
+        argument_count,
+        infallible: types::peel(output) == types::peel(this),
+    })
+}

@@ -1,0 +1,3 @@
+//! Expansions as a reader would see them, and refusals as a user would.
+
+mod expansions;
