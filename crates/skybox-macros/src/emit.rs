@@ -8,6 +8,8 @@ mod annotations;
 mod method;
 mod module;
 mod task;
+mod wire_error;
 
 pub(crate) use module::module;
 pub(crate) use task::task;
+pub(crate) use wire_error::wire_error;

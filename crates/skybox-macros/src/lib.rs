@@ -37,6 +37,23 @@ pub fn module(attribute: TokenStream, item: TokenStream) -> TokenStream {
     expand_module(attribute.into(), item.into()).into()
 }
 
+/// Lets an error enum be the error of a method: failed calls, data and text each find their variant.
+///
+/// One variant is marked `#[wire(call)]` and holds a `CallError`; one is marked `#[wire(rest)]` and holds text
+/// (`String`, `skybox::Error` or `anyhow::Error`). Of the others, those whose fields are all data (serde, both
+/// ways) cross as themselves; the rest cross as their message and its causes, and arrive in `#[wire(rest)]`.
+#[proc_macro_derive(WireError, attributes(wire))]
+pub fn wire_error(item: TokenStream) -> TokenStream {
+    expand_wire_error(item.into()).into()
+}
+
+fn expand_wire_error(item: Tokens) -> Tokens {
+    match parse::wire_error(item) {
+        Ok(error) => emit::wire_error(&error),
+        Err(error) => error.into_compile_error(),
+    }
+}
+
 fn expand_task(attribute: Tokens, item: Tokens) -> Tokens {
     match parse::task(attribute, item.clone()) {
         Ok(task) => emit::task(&task),

@@ -1,7 +1,7 @@
 //! What the attributes say, as plain structs.
 
 use proc_macro2::{Ident, Span};
-use syn::{Attribute, ItemFn, ItemImpl, Path, Type, Visibility};
+use syn::{Attribute, ItemFn, ItemImpl, Member, Path, Type, Visibility};
 
 /// `#[skybox::task]` on a function.
 pub(crate) struct Task {
@@ -58,7 +58,7 @@ pub(crate) enum Start {
 pub(crate) struct Method {
     pub(crate) ident: Ident,
     pub(crate) vis: Visibility,
-    /// What the proxy repeats: docs, `deprecated`.
+    /// What the proxy repeats: docs, `deprecated`, `allow`.
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) is_async: bool,
     pub(crate) dispatch: Dispatch,
@@ -124,4 +124,40 @@ pub(crate) struct Needs {
 pub(crate) enum Replicas {
     Range { min: u32, max: u32 },
     PerNode,
+}
+
+/// `#[derive(skybox::WireError)]` on an enum.
+pub(crate) struct WireError {
+    /// Where the runtime is found.
+    pub(crate) root: Path,
+    pub(crate) ident: Ident,
+    /// The variant for failed calls.
+    pub(crate) call: Holder,
+    /// Whether somebody else makes that variant of a failed call: thiserror, by `#[from]`.
+    pub(crate) call_is_made: bool,
+    /// The variant for text.
+    pub(crate) rest: Holder,
+    /// Every other variant.
+    pub(crate) variants: Vec<Variant>,
+}
+
+/// A variant with one field.
+pub(crate) struct Holder {
+    pub(crate) ident: Ident,
+    pub(crate) member: Member,
+    pub(crate) ty: Type,
+}
+
+/// A variant that may cross as itself.
+pub(crate) struct Variant {
+    pub(crate) ident: Ident,
+    pub(crate) fields: Vec<VariantField>,
+}
+
+/// One field of a variant.
+pub(crate) struct VariantField {
+    pub(crate) member: Member,
+    pub(crate) ty: Type,
+    /// It holds a reference, which nothing that arrives can be.
+    pub(crate) borrows: bool,
 }

@@ -113,7 +113,10 @@ impl Callable<'_> {
         });
         let wait = is_async.then(|| quote!(.await));
         let (pattern, body) = match (self.owner, dispatch) {
-            (None, _) => (quote!(#this), quote!(let _held = #this; #ident(#(#values),*) #wait)),
+            (None, _) => {
+                let held = Ident::new("_held", self.at());
+                (quote!(#this), quote!(let #held = #this; #ident(#(#values),*) #wait))
+            }
             (Some(owner), Dispatch::Exclusive) => {
                 (quote!(mut #this), quote!(<#owner>::#ident(&mut *#this #(, #values)*) #wait))
             }

@@ -32,7 +32,7 @@ pub(crate) fn module(module: &Module) -> TokenStream {
     quote! {
         #item
 
-        #[allow(deprecated)]
+        #[allow(deprecated, clippy::all, clippy::pedantic)]
         const _: () = {
             use #root::rt as skybox_rt;
 

@@ -71,9 +71,9 @@ pub(super) fn method(
     })
 }
 
-/// What a caller should see on the proxy as on the method.
+/// What counts for the proxy as for the method.
 fn is_forwarded(attribute: &Attribute) -> bool {
-    attribute.path().is_ident("doc") || attribute.path().is_ident("deprecated")
+    ["doc", "deprecated", "allow"].iter().any(|name| attribute.path().is_ident(name))
 }
 
 fn check_signature(signature: &Signature, refusals: &mut Refusals) {

@@ -85,3 +85,22 @@ fn a_keyed_module() {
         ),
     );
 }
+
+#[test]
+fn an_error_enum() {
+    check(
+        "wire_error",
+        formatted(crate::expand_wire_error(tokens(
+            "enum AppError {
+            NotFound { id: String, at: u32 },
+            NameTaken,
+            Invalid(&'static str),
+            Database(#[from] sqlx::Error),
+            #[wire(call)]
+            Call(CallError),
+            #[wire(rest)]
+            Other(anyhow::Error),
+        }",
+        ))),
+    );
+}
