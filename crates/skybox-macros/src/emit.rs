@@ -8,8 +8,10 @@ mod annotations;
 mod method;
 mod module;
 mod task;
+mod test;
 mod wire_error;
 
 pub(crate) use module::module;
 pub(crate) use task::task;
+pub(crate) use test::test;
 pub(crate) use wire_error::wire_error;

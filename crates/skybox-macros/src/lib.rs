@@ -54,6 +54,24 @@ fn expand_wire_error(item: Tokens) -> Tokens {
     }
 }
 
+/// Runs an async test twice: with every call as it is in one process, and with every call encoded, decoded and
+/// delayed, as between processes.
+///
+/// An argument of type `App` or `&App` is the app; `#[skybox::test(provide = value)]` gives it values. Other
+/// arguments come from a further test attribute below, such as `#[sqlx::test]`, and are cloned for each run.
+/// `modes = "inline"` and `modes = "strict"` choose one run.
+#[proc_macro_attribute]
+pub fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    expand_test(attribute.into(), item.into()).into()
+}
+
+fn expand_test(attribute: Tokens, item: Tokens) -> Tokens {
+    match parse::test(attribute, item.clone()) {
+        Ok(test) => emit::test(&test),
+        Err(error) => with_errors(error, item),
+    }
+}
+
 fn expand_task(attribute: Tokens, item: Tokens) -> Tokens {
     match parse::task(attribute, item.clone()) {
         Ok(task) => emit::task(&task),

@@ -1,7 +1,7 @@
 //! What the attributes say, as plain structs.
 
 use proc_macro2::{Ident, Span};
-use syn::{Attribute, ItemFn, ItemImpl, Member, Path, Type, Visibility};
+use syn::{Attribute, Expr, ItemFn, ItemImpl, Member, PatType, Path, Type, Visibility};
 
 /// `#[skybox::task]` on a function.
 pub(crate) struct Task {
@@ -160,4 +160,30 @@ pub(crate) struct VariantField {
     pub(crate) ty: Type,
     /// It holds a reference, which nothing that arrives can be.
     pub(crate) borrows: bool,
+}
+
+/// `#[skybox::test]` on an async function.
+pub(crate) struct Test {
+    /// Where the runtime is found.
+    pub(crate) root: Path,
+    /// The function as it was written, without attributes on its arguments.
+    pub(crate) item: ItemFn,
+    /// Its arguments, in order.
+    pub(crate) arguments: Vec<TestArgument>,
+    /// What the app gets, in order.
+    pub(crate) provided: Vec<Expr>,
+    /// How it runs, as variants of the runtime's enum, in order.
+    pub(crate) modes: Vec<&'static str>,
+    /// Another attribute below builds the runtime.
+    pub(crate) is_hosted: bool,
+    /// It returns something, so a first failure ends it.
+    pub(crate) is_fallible: bool,
+}
+
+/// One argument of a test.
+pub(crate) enum TestArgument {
+    /// `app: App` or `app: &App`.
+    App { borrowed: bool },
+    /// The test's own, from an attribute below; as the outer function takes it.
+    Own { ident: Ident, typed: Box<PatType> },
 }

@@ -5,12 +5,14 @@ mod marks;
 mod method;
 mod module;
 mod task;
+mod test;
 mod types;
 mod wire_error;
 
 pub(crate) use marks::without_marks;
 pub(crate) use module::module;
 pub(crate) use task::task;
+pub(crate) use test::test;
 pub(crate) use wire_error::wire_error;
 
 use proc_macro2::{Ident, Span};

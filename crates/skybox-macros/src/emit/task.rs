@@ -41,6 +41,7 @@ pub(crate) fn task(task: &Task) -> TokenStream {
             };
             #statics
 
+            #[derive(::core::default::Default)]
             pub struct #kind;
 
             impl skybox_rt::Module for #kind {

@@ -104,3 +104,27 @@ fn an_error_enum() {
         ))),
     );
 }
+
+fn test(attribute: &str, item: &str) -> String {
+    formatted(crate::expand_test(tokens(attribute), tokens(item)))
+}
+
+#[test]
+fn a_test() {
+    check(
+        "test",
+        test("", "/// Says hello. \n async fn hello(app: &App) { app.get::<Hello>().say().await.unwrap(); }"),
+    );
+}
+
+#[test]
+fn a_test_below_another_harness() {
+    check(
+        "test_hosted",
+        test(
+            "provide = pool.clone(), provide = Config::default()",
+            "#[sqlx::test]
+             async fn orders(mut pool: PgPool, app: App) -> anyhow::Result<()> { order(&app).await }",
+        ),
+    );
+}

@@ -268,7 +268,7 @@ mod tests {
         struct Socket;
         let error = Failure::Missing("cup".to_owned(), None);
         let image = ImageWriter::new(&error, "Missing")
-            .field((&&Field::<Socket>::NEW).codec(), &Socket)
+            .field(Field::<Socket>::NEW.codec(), &Socket)
             .field((&&Field::<u8>::NEW).codec(), &1)
             .finish();
         assert_eq!(read(image), Failure::Rest("no cup, None".to_owned()));
