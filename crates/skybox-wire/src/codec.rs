@@ -1,7 +1,59 @@
 //! Values to bytes and back: what `Serialize` writes, `Deserialize` reads back unchanged, or the call fails
 //! before it runs.
 //!
-//! Start reading at [`encode`].
+//! Start reading at [`encode`]. It writes no frames, keeps no schema, and does not evolve types: both sides
+//! are one version, which the handshake sees to.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use skybox_wire::codec::{Form, Proof, decode, encode};
+//!
+//! static ARGUMENTS: Proof = Proof::new();
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut out = BytesMut::new();
+//! let form = encode::<(&str, u32), (String, u32)>(&("ada", 3), &ARGUMENTS, &mut out)?;
+//! assert_eq!(form, Form::Compact);
+//! assert_eq!(decode::<(String, u32)>(form, &out)?, ("ada".to_owned(), 3));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which form
+//! Ordinary types are postcard's bytes. Those bytes say nothing of themselves, so a `Deserialize` that
+//! asks for other things than were written fails, or reads nonsense: skipped fields, untagged and
+//! internally tagged enums, `flatten`, `serde_json::Value`. Such a type is found by trying:
+//!
+//! 1. Writing follows the shape of the payload. If each of its segments is in the [`Proof`], done.
+//! 2. Otherwise the bytes are read back, here, as the type that the peer will read. Every call of
+//!    `Deserialize` is compared with the call of `Serialize` that wrote those bytes, and what was read,
+//!    written once more, must be what was written first. If so, the segments are proven.
+//! 3. Otherwise, and at once for skipped fields, unknown lengths and items without bytes, the payload is
+//!    written with names and read back from there. If that holds, the type uses names from now on: going
+//!    back and forth would cost two writings each time. Names have proofs too, but only where `Deserialize`
+//!    asked for what it wanted. What went through `deserialize_any` may have decided by values, and what
+//!    it ignored may be lost later; those payloads are verified each time.
+//! 4. Otherwise [`EncodeError`] says where.
+//!
+//! A `Deserialize` that refuses a value (`try_from`) fails 2 and 3 for that value and leaves the proof as
+//! it was.
+//!
+//! # Why proven segments are enough
+//! A segment's number is made of all calls from the value itself down to that place, so it differs for
+//! two places in a type and for any two ways in which a `Serialize` can behave there: other kinds,
+//! counts, variants. Only what lies beside the way is left out, as one token for each option, enum,
+//! sequence or map that has ended. So the claim is: how a part is read does not depend on which choice
+//! was made beside it, or on how often items are repeated. Derived code is of this kind, since each part
+//! is read by a function that sees nothing else, and compact bytes cannot be read in another way than
+//! by calls in the right order.
+//!
+//! # What this cannot see
+//! - Two values that write the same, as two untagged variants with equal contents, are one value here.
+//! - A hand-written pair that swaps meanings by the value alone, within one kind (`7` is read as `8`), is
+//!   caught only in payloads that are verified; so is one that reads a part by the choice made beside it.
+//! - What a type never writes (`skip`, `skip_serializing` with `default`) arrives as its `Deserialize`
+//!   fills it.
+//! - Items of a sequence are compared in any order, as those of a `HashSet` come back in another one.
 
 mod compact;
 mod digest;
@@ -132,7 +184,7 @@ where
     let Ok(read) = reader.run::<O>() else { return false };
     let proven = reader.watch.0 == written.calls && is_unchanged(value, written, &read, false);
     if proven {
-        proof.add(unproven);
+        proof.add::<S, O>(unproven);
     }
     proven
 }
@@ -155,10 +207,15 @@ where
     let read: O = reader.run().map_err(|fault| EncodeError::unreadable::<O>(&fault))?;
     let written = Digest::of(value, true).map_err(|fault| EncodeError::unwritable::<S>(&fault))?;
     if !is_unchanged(value, written, &read, true) {
-        return Err(EncodeError::altered::<O>(String::new()));
+        let mut again = BytesMut::new();
+        let path = match Walk::new(named::Writer::new(&mut again), Shape::muted()).run(&read) {
+            Ok(()) => named::first_difference(&out[start..], &again),
+            Err(fault) => fault.path(),
+        };
+        return Err(EncodeError::altered::<O>(path));
     }
     if !reader.was_loose() {
-        proof.add(&unproven);
+        proof.add::<S, O>(&unproven);
     }
     proof.use_names();
     Ok(Form::Named)

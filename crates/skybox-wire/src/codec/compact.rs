@@ -6,13 +6,16 @@ use std::fmt::Display;
 
 use bytes::BytesMut;
 use postcard::ser_flavors::Flavor;
-use serde::{Serialize, Serializer};
+use serde::Serializer;
 
 pub(super) use read::{Reader, Trust, Unwatched};
 
 use super::fault::Fault;
 use super::scalar::Scalar;
 use super::walk::Sink;
+
+/// 64 bits, seven to a byte.
+const VARINT_BYTES_MAX: usize = 10;
 
 /// Appends postcard's bytes.
 pub(super) struct Writer<'o> {
@@ -25,10 +28,32 @@ impl<'o> Writer<'o> {
         Self { out }
     }
 
+    /// Appends seven bits to a byte, the lowest first. postcard's own way copies as many bytes as the
+    /// number has, which is a call of `memcpy` for each integer and as dear as all else together.
     #[inline(always)]
-    fn put<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
-        value.serialize(&mut self.postcard())?;
-        Ok(())
+    fn varint(&mut self, value: u64) {
+        if value < 0x80 {
+            self.out.extend_from_slice(&[value as u8]);
+        } else if value < 0x4000 {
+            self.out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
+        } else {
+            self.long_varint(value);
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self, mut value: u64) {
+        let mut bytes = [0; VARINT_BYTES_MAX];
+        let mut len = 0;
+        while value >= 0x80 {
+            bytes[len] = value as u8 | 0x80;
+            value >>= 7;
+            len += 1;
+        }
+        bytes[len] = value as u8;
+        let end = self.out.len() + len + 1;
+        self.out.extend_from_slice(&bytes);
+        self.out.truncate(end);
     }
 
     #[inline(always)]
@@ -52,12 +77,18 @@ impl Sink for Writer<'_> {
 
     #[inline(always)]
     fn scalar<T: Scalar>(&mut self, value: T) -> Result<(), Fault> {
-        self.put(&value)
+        match value.to_varint() {
+            Some(number) => self.varint(number),
+            None => value.serialize(&mut self.postcard())?,
+        }
+        Ok(())
     }
 
     #[inline(always)]
     fn text(&mut self, value: &str) -> Result<(), Fault> {
-        self.put(value)
+        self.varint(value.len() as u64);
+        self.out.extend_from_slice(value.as_bytes());
+        Ok(())
     }
 
     fn display<T: Display + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
@@ -66,7 +97,9 @@ impl Sink for Writer<'_> {
 
     #[inline]
     fn bytes(&mut self, value: &[u8]) -> Result<(), Fault> {
-        Ok((&mut self.postcard()).serialize_bytes(value)?)
+        self.varint(value.len() as u64);
+        self.out.extend_from_slice(value);
+        Ok(())
     }
 
     #[inline(always)]
@@ -76,12 +109,13 @@ impl Sink for Writer<'_> {
 
     #[inline(always)]
     fn none(&mut self) -> Result<(), Fault> {
-        self.put(&0u8)
+        self.out.extend_from_slice(&[0]);
+        Ok(())
     }
 
     #[inline(always)]
     fn some(&mut self) -> Result<usize, Fault> {
-        self.put(&1u8)?;
+        self.out.extend_from_slice(&[1]);
         Ok(0)
     }
 
@@ -92,12 +126,14 @@ impl Sink for Writer<'_> {
 
     #[inline(always)]
     fn unit_variant(&mut self, index: u32, _name: &str) -> Result<(), Fault> {
-        self.put(&index)
+        self.varint(u64::from(index));
+        Ok(())
     }
 
     #[inline(always)]
     fn variant(&mut self, index: u32, _name: &str) -> Result<(), Fault> {
-        self.put(&index)
+        self.varint(u64::from(index));
+        Ok(())
     }
 
     #[inline(always)]
@@ -122,7 +158,7 @@ impl Sink for Writer<'_> {
 
     #[inline(always)]
     fn seq(&mut self, len: Option<usize>) -> Result<usize, Fault> {
-        self.put(&len.ok_or_else(Self::unknown_length)?)?;
+        self.varint(len.ok_or_else(Self::unknown_length)? as u64);
         Ok(self.out.len())
     }
 

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::scalar::Scalar;
-use super::shape::{Shape, Token, fold};
+use super::shape::{Shape, Token, fold, mix};
 use super::walk::{Sink, Walk};
 use serde::Serialize;
 
@@ -63,14 +63,6 @@ struct Mixer {
     outer: Vec<(u64, u64)>,
 }
 
-/// splitmix64's finalizer: every input bit reaches every output bit, so sums of mixed items collide by
-/// chance only.
-fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
-}
-
 impl Mixer {
     fn add(&mut self, value: u64) {
         self.content = mix(self.content.rotate_left(5) ^ value);
@@ -87,14 +79,14 @@ impl Mixer {
 
     fn note(&mut self, token: Token) {
         self.calls.note(token);
-        self.add(fold(0, token));
+        self.add(token.number());
     }
 
     fn begin(&mut self, token: Token, len: Option<usize>) -> Result<usize, Fault> {
         self.calls.note(token);
         // Only forms with names write unknown lengths, and there calls are not compared.
         self.calls.note(Token::len(len.unwrap_or_default()));
-        self.add(fold(0, token));
+        self.add(token.number());
         self.outer.push((self.content, 0));
         self.content = 0;
         Ok(0)

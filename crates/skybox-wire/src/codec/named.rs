@@ -8,12 +8,14 @@
 //! as `x`, except where `x` would be `nil`: that is [`EXT_SOMES`] with the number of `Some`s around it.
 //! Integers beyond 64 bits are [`EXT_U128`] and [`EXT_I128`], big-endian; smaller ones are plain integers.
 
+mod difference;
 mod read;
 
 use bytes::{BufMut, BytesMut};
 use rmp::Marker;
 use rmp::encode as pack;
 
+pub(super) use difference::first_difference;
 pub(super) use read::Reader;
 
 use super::fault::Fault;

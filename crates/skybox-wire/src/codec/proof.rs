@@ -1,5 +1,6 @@
 //! What is known of one type's way through the codec.
 
+use std::any::type_name;
 use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -41,8 +42,11 @@ impl Proof {
         self.table.get().map(Box::as_ref)
     }
 
-    pub(super) fn add(&self, segments: &[u64]) {
-        let table = self.table.get_or_init(Box::default);
+    /// Remembers segments of payloads that were written as `S` and read as `O`.
+    pub(super) fn add<S: ?Sized, O>(&self, segments: &[u64]) {
+        let types = [type_name::<S>(), type_name::<O>()];
+        let table = self.table.get_or_init(|| Box::new(Table::new(types)));
+        debug_assert_eq!(table.types, types, "one proof is used for two pairs of types");
         for &segment in segments {
             table.insert(segment);
         }
@@ -67,6 +71,8 @@ pub(super) struct Table {
     /// Zero is free. A segment stands at its high eight bits or, where those are taken, after them.
     slots: [AtomicU64; Self::SLOTS],
     count: AtomicUsize,
+    /// What is written and what is read, to notice a proof that is used for something else.
+    types: [&'static str; 2],
 }
 
 impl Table {
@@ -76,6 +82,10 @@ impl Table {
     /// Three quarters: a search meets a free slot soon, and always. What does not fit stays unproven, and
     /// payloads that hold it are verified each time.
     pub(super) const SEGMENTS_MAX: usize = Self::SLOTS / 4 * 3;
+
+    fn new(types: [&'static str; 2]) -> Self {
+        Self { slots: [const { AtomicU64::new(0) }; Self::SLOTS], count: AtomicUsize::new(0), types }
+    }
 
     #[inline(always)]
     pub(super) fn contains(&self, segment: u64) -> bool {
@@ -115,12 +125,6 @@ impl Table {
     }
 }
 
-impl Default for Table {
-    fn default() -> Self {
-        Self { slots: [const { AtomicU64::new(0) }; Self::SLOTS], count: AtomicUsize::new(0) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,8 +133,8 @@ mod tests {
     fn a_full_table_still_answers() {
         let proof = Proof::new();
         let segments: Vec<u64> = (1..=1000).map(|n| n | 0xFF << 56).collect();
-        proof.add(&segments);
-        proof.add(&segments);
+        proof.add::<u8, u8>(&segments);
+        proof.add::<u8, u8>(&segments);
         let table = proof.table().expect("it holds segments");
         let held = segments.iter().filter(|&&segment| table.contains(segment)).count();
         assert_eq!(held, Table::SEGMENTS_MAX);
@@ -141,7 +145,7 @@ mod tests {
     fn a_segment_is_counted_once() {
         let proof = Proof::new();
         for _ in 0..1000 {
-            proof.add(&[5, 9]);
+            proof.add::<u8, u8>(&[5, 9]);
         }
         assert_eq!(format!("{proof:?}"), "Proof { uses_names: false, segments: 2 }");
     }

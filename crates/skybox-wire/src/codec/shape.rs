@@ -10,50 +10,76 @@ use super::proof::Table;
 
 /// One call of a `Serialize` or `Deserialize`. Only kinds and counts: names do not count, `String` and
 /// `&str` are the same, and so are tuples and structs of one length, as they are the same bytes.
+///
+/// Each is a number without a pattern, so that sums of them at different places collide by chance only.
 #[derive(Clone, Copy)]
 pub(super) struct Token(u64);
 
 impl Token {
-    pub(super) const UNIT: Self = Self(1);
-    pub(super) const NONE: Self = Self(2);
-    pub(super) const SOME: Self = Self(3);
-    pub(super) const STR: Self = Self(4);
-    pub(super) const BYTES: Self = Self(5);
-    pub(super) const SEQ: Self = Self(6);
-    pub(super) const MAP: Self = Self(7);
-    /// Stands for an option or enum as a whole in the segment around it.
-    pub(super) const CHOICE: Self = Self(8);
-    pub(super) const SKIPPED: Self = Self(9);
+    pub(super) const UNIT: Self = Self::new(0, 1);
+    pub(super) const NONE: Self = Self::new(0, 2);
+    pub(super) const SOME: Self = Self::new(0, 3);
+    pub(super) const STR: Self = Self::new(0, 4);
+    pub(super) const BYTES: Self = Self::new(0, 5);
+    pub(super) const SEQ: Self = Self::new(0, 6);
+    pub(super) const MAP: Self = Self::new(0, 7);
+    /// Stands for an option or enum as a whole in the segment around it, as the next two do for a sequence
+    /// and a map. They differ from the tokens that begin those, or the segment after a sequence could have
+    /// the number of the one inside.
+    pub(super) const CHOICE: Self = Self::new(0, 8);
+    pub(super) const SEQ_AS_WHOLE: Self = Self::new(0, 9);
+    pub(super) const MAP_AS_WHOLE: Self = Self::new(0, 10);
+    pub(super) const SKIPPED: Self = Self::new(0, 11);
+
+    #[inline(always)]
+    const fn new(class: u64, number: u64) -> Self {
+        Self(mix(class << 56 ^ number))
+    }
 
     pub(super) const fn scalar(kind: u64) -> Self {
-        Self(16 + kind)
+        Self::new(1, kind)
     }
 
+    #[inline(always)]
     pub(super) const fn variant(index: u32) -> Self {
-        Self(1 << 40 | index as u64)
+        Self::new(2, index as u64)
     }
 
+    #[inline(always)]
     pub(super) const fn tuple(len: usize) -> Self {
-        Self(2 << 40 ^ len as u64)
+        Self::new(3, len as u64)
+    }
+
+    pub(super) const fn len(len: usize) -> Self {
+        Self::new(4, len as u64)
     }
 
     /// A field's name, which counts only where names are written.
     pub(super) fn name(name: &str) -> Self {
-        Self(name.bytes().fold(4 << 40, |hash, byte| fold(hash, Self(u64::from(byte)))))
+        Self(name.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte))))
     }
 
-    pub(super) const fn len(len: usize) -> Self {
-        Self(3 << 40 ^ len as u64)
+    /// The token as a number of its own.
+    pub(super) fn number(self) -> u64 {
+        self.0
     }
 }
 
-/// Odd, so that multiplying loses nothing; a polynomial, so that the compiler folds straight runs.
-const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+/// splitmix64: every bit that comes in reaches every bit that goes out.
+#[inline(always)]
+pub(super) const fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}
 
-/// One step of the polynomial over tokens.
+/// One step over a run of tokens: a polynomial, so that the compiler folds straight runs, in a base that
+/// is one instruction and, being odd, forgets nothing. This is the longest chain of dependent instructions
+/// in an encoder: multiplying by a large number instead makes small structs a fifth dearer.
 #[inline(always)]
 pub(super) fn fold(hash: u64, token: Token) -> u64 {
-    hash.wrapping_mul(STEP).wrapping_add(token.0)
+    hash.wrapping_mul(9).wrapping_add(token.0)
 }
 
 /// Follows the writing of one payload and notices segments that its proof does not hold.
@@ -72,7 +98,13 @@ impl<'p> Shape<'p> {
     #[inline]
     pub(super) fn new(proven: Option<&'p Table>, form: Form) -> Self {
         let unproven_max = Table::SEGMENTS_MAX;
-        Self { hash: form as u64, proven, unproven: Vec::new(), unproven_max, all_proven: true }
+        Self {
+            hash: Token::new(5, form as u64).0,
+            proven,
+            unproven: Vec::new(),
+            unproven_max,
+            all_proven: true,
+        }
     }
 
     /// A shape that nobody asks about.
@@ -99,8 +131,8 @@ impl<'p> Shape<'p> {
     /// Ends the segment.
     #[inline(always)]
     pub(super) fn settle(&mut self) {
-        // Never zero, which marks a free slot; the high bits choose the slot and need the mixing.
-        let segment = (self.hash ^ (self.hash >> 32)).wrapping_mul(STEP) | 1;
+        // Never zero, which marks a free slot.
+        let segment = self.hash | 1;
         if !self.proven.is_some_and(|table| table.contains(segment)) {
             self.miss(segment);
         }

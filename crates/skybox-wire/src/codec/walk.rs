@@ -120,7 +120,7 @@ impl<'p, K: Sink> Walk<'p, K> {
         let before = self.shape.position();
         self.shape.note(token);
         let inside = self.shape.position();
-        Ok(Items { walk: self, len, mark, before, inside, last: None, count: 0 })
+        Ok(Items { walk: self, len, mark, before, inside, last: inside, count: 0 })
     }
 }
 
@@ -377,8 +377,9 @@ pub(super) struct Items<'w, 'p, K> {
     before: u64,
     /// Where each item's segment begins.
     inside: u64,
-    /// The segment that ended the item before, which need not be looked up again.
-    last: Option<u64>,
+    /// Where the item before ended, which need not be looked up again; at first where no item can end,
+    /// since each makes a call.
+    last: u64,
     count: usize,
 }
 
@@ -396,9 +397,9 @@ impl<K: Sink> Items<'_, '_, K> {
     #[inline(always)]
     fn end_item(&mut self) {
         let end = self.walk.shape.position();
-        if self.last != Some(end) {
+        if self.last != end {
             self.walk.shape.settle();
-            self.last = Some(end);
+            self.last = end;
         }
         self.walk.sink.end_item();
         self.count += 1;
@@ -433,7 +434,7 @@ impl<K: Sink> ser::SerializeSeq for Items<'_, '_, K> {
 
     #[inline]
     fn end(self) -> Result<(), Fault> {
-        self.finish(Token::SEQ)
+        self.finish(Token::SEQ_AS_WHOLE)
     }
 }
 
@@ -456,7 +457,7 @@ impl<K: Sink> ser::SerializeMap for Items<'_, '_, K> {
 
     #[inline]
     fn end(self) -> Result<(), Fault> {
-        self.finish(Token::MAP)
+        self.finish(Token::MAP_AS_WHOLE)
     }
 }
 

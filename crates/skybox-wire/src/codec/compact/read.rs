@@ -54,17 +54,39 @@ impl<'de, W: Trust> Reader<'de, W> {
         Ok(value)
     }
 
+    /// The number, if it is one byte.
+    #[inline(always)]
+    fn small<T: Scalar>(&mut self) -> Option<T> {
+        let (&byte, rest) = self.rest.split_first()?;
+        if byte >= 0x80 {
+            return None;
+        }
+        let value = T::from_varint_byte(byte)?;
+        self.rest = rest;
+        Some(value)
+    }
+
+    #[inline(always)]
+    fn number<T: Scalar + Deserialize<'de>>(&mut self) -> Result<T, Fault> {
+        match self.small() {
+            Some(value) => Ok(value),
+            None => self.take(),
+        }
+    }
+
     #[inline(always)]
     fn scalar<T: Scalar + Deserialize<'de>>(&mut self) -> Result<T, Fault> {
         self.watch.note(T::TOKEN);
-        self.take()
+        self.number()
     }
 
     /// The length of a sequence or map, whose items take a byte each or more.
     #[inline(always)]
     fn len(&mut self) -> Result<usize, Fault> {
-        let len = self.take::<usize>()?;
-        if len > self.rest.len() { Err(Fault::truncated()) } else { Ok(len) }
+        match usize::try_from(self.number::<u64>()?) {
+            Ok(len) if len <= self.rest.len() => Ok(len),
+            _ => Err(Fault::truncated()),
+        }
     }
 
     #[inline(always)]
@@ -259,7 +281,7 @@ impl<'de, W: Trust> Deserializer<'de> for &mut Reader<'de, W> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let index = self.take::<u32>()?;
+        let index = self.number::<u32>()?;
         self.watch.note(Token::variant(index));
         visitor.visit_enum(Variant { reader: self, index }).map_err(|fault| {
             match variants.get(index as usize) {

@@ -21,7 +21,8 @@ pub(in crate::codec) struct Reader<'de> {
 }
 
 /// One value's first bytes; for scalars, all of it.
-enum Head<'de> {
+#[derive(PartialEq)]
+pub(super) enum Head<'de> {
     Nil { somes: u8 },
     Bool(bool),
     Unsigned(u64),
@@ -52,6 +53,10 @@ impl<'de> Reader<'de> {
 
     pub(in crate::codec) fn was_loose(&self) -> bool {
         self.loose
+    }
+
+    pub(super) fn remaining(&self) -> &'de [u8] {
+        self.rest
     }
 
     fn take(&mut self, count: usize) -> Result<&'de [u8], Fault> {
@@ -100,7 +105,7 @@ impl<'de> Reader<'de> {
         self.items(len, 2, Head::Map)
     }
 
-    fn head(&mut self) -> Result<Head<'de>, Fault> {
+    pub(super) fn head(&mut self) -> Result<Head<'de>, Fault> {
         if let Some(somes) = self.pending.take() {
             return Ok(Head::Nil { somes });
         }
@@ -213,7 +218,7 @@ fn unknown(kind: u8) -> Fault {
 }
 
 /// The text that begins at `bytes`, or what kind of key stands there.
-fn key_name(bytes: &[u8]) -> String {
+pub(super) fn key_name(bytes: &[u8]) -> String {
     match Reader::new(bytes).head() {
         Ok(Head::Text(text)) => text.to_owned(),
         Ok(Head::Unsigned(value)) => value.to_string(),
