@@ -5,8 +5,8 @@
 //! ordinary functions. What is written stays what it was: the function or `impl` block goes through unchanged,
 //! and deleting the attribute leaves a plain Rust program.
 //!
-//! Each attribute is read in three steps: `parse` turns tokens into the plain structs of `model` and holds every
-//! refusal, `emit` turns those into tokens. Start reading at `model`.
+//! Each attribute is read in two steps: `parse` turns tokens into the plain structs of `model` and holds every
+//! refusal, `emit` turns those into tokens again. Start reading at `model`.
 
 mod emit;
 mod model;

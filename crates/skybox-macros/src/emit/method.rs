@@ -27,7 +27,8 @@ impl Callable<'_> {
             (self.name(), self.descriptor, self.index(), &self.method.output);
         let arguments = self.method.arguments.iter().map(owned_type);
         quote! {
-            static #name: skybox_rt::Method<(#(#arguments,)*), #output> = skybox_rt::Method::new(&#descriptor, #index);
+            static #name: skybox_rt::Method<(#(#arguments,)*), #output> =
+                skybox_rt::Method::new(&#descriptor, #index);
         }
     }
 

@@ -14,7 +14,8 @@ use crate::model::{Method, Task};
 pub(crate) fn task(task: &Task) -> TokenStream {
     let Task { root, item, name, call: method, .. } = task;
     let Method { ident, vis, attributes, arguments, .. } = method;
-    let original = ItemFn { vis: Visibility::Inherited, ..item.clone() };
+    let mut original = ItemFn { vis: Visibility::Inherited, ..item.clone() };
+    original.attrs.retain(|attribute| !attributes.contains(attribute));
     let kind = format_ident!("{}Task", pascal_case(&ident.unraw().to_string()), span = ident.span());
     let descriptor = format_ident!("{}_TASK", name.to_uppercase());
     let callable = Callable { method, index: 0, descriptor: &descriptor, owner: None };

@@ -130,7 +130,8 @@ fn check_marks(signature: &Signature, receiver: Receiver, marks: &Marks, refusal
                 refuse(marks.to_completion, "a `&mut self` method already runs to its end once started");
                 refuse(
                     marks.compute,
-                    "`#[compute]` stands on `&self` methods and tasks: a `&mut self` method runs where its state is",
+                    "`#[compute]` stands on `&self` methods and tasks: a `&mut self` method runs where its \
+                     state is",
                 );
             }
             Receiver::None | Receiver::Shared => {

@@ -13,6 +13,9 @@ use crate::model::{ArgumentForm, Form, Method, Module, Start};
 /// Methods that every handle has, by itself or by a trait of the prelude: they would be called instead.
 const SHADOWED: [&str; 6] = ["with", "clone", "clone_from", "into", "try_into", "to_owned"];
 
+const NO_START: &str = "a keyed module needs `async fn start(app: &App, key: &Key) -> Result<Self>`, which makes \
+                        the instance of one key";
+
 /// Reads the attribute and its block.
 pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<Module> {
     let mut refusals = Refusals::default();
@@ -39,14 +42,15 @@ pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<M
         let words = "this module has no method to call: make one `pub`, with `&self` or `&mut self`";
         refusals.at(item.self_ty.span(), words);
     }
-    let keyed = annotations.as_ref().and_then(|annotations| annotations.keyed);
+    let keyed = annotations.as_ref().map(|annotations| annotations.keyed);
     let start = match (keyed, &start) {
-        (None, None) => Some((Form::Replicated, Start::Default)),
-        (None, Some(start)) => replicated(start, &item.self_ty, &mut refusals),
-        (Some(_), Some(start)) => keyed_by(start, &item.self_ty, &mut refusals),
-        (Some(keyed), None) => {
-            let words = "a keyed module needs `async fn start(app: &App, key: &Key) -> Result<Self>`, which makes the instance of one key";
-            refusals.at(keyed, words);
+        // Without annotations nobody knows which `start` is right.
+        (None, _) => None,
+        (Some(None), None) => Some((Form::Replicated, Start::Default)),
+        (Some(None), Some(start)) => replicated(start, &item.self_ty, &mut refusals),
+        (Some(Some(_)), Some(start)) => keyed_by(start, &item.self_ty, &mut refusals),
+        (Some(Some(keyed)), None) => {
+            refusals.at(keyed, NO_START);
             None
         }
     };
@@ -154,14 +158,18 @@ fn interface(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) -> O
     if SHADOWED.iter().any(|shadowed| name == shadowed) {
         refusals.at(
             name.span(),
-            format!("every handle has its own `{name}`, which would be called instead: rename this, or mark it `#[local]`"),
+            format!(
+                "every handle has its own `{name}`, which would be called instead: rename this, or mark it \
+                 `#[local]`"
+            ),
         );
     }
     for attribute in &function.attrs {
         if attribute.path().is_ident("cfg") {
             refusals.at(
                 attribute.span(),
-                "an interface is the same in every build: put `#[cfg]` inside the body, or mark the method `#[local]`",
+                "an interface is the same in every build: put `#[cfg]` inside the body, or mark the method \
+                 `#[local]`",
             );
         }
     }

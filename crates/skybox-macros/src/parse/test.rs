@@ -115,6 +115,10 @@ fn is_app(argument: &TestArgument) -> bool {
     matches!(argument, TestArgument::App { .. })
 }
 
+fn is_named_app(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "App"))
+}
+
 fn argument(input: &FnArg, refusals: &mut Refusals) -> Option<TestArgument> {
     let typed = match input {
         FnArg::Typed(typed) => typed,
@@ -123,12 +127,11 @@ fn argument(input: &FnArg, refusals: &mut Refusals) -> Option<TestArgument> {
             return None;
         }
     };
-    let named_app = |ty: &Type| matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|s| s.ident == "App"));
     match types::peel(&typed.ty) {
-        Type::Reference(reference) if named_app(types::peel(&reference.elem)) => {
+        Type::Reference(reference) if is_named_app(types::peel(&reference.elem)) => {
             return Some(TestArgument::App { borrowed: true });
         }
-        owned if named_app(owned) => return Some(TestArgument::App { borrowed: false }),
+        owned if is_named_app(owned) => return Some(TestArgument::App { borrowed: false }),
         _ => {}
     }
     match &*typed.pat {

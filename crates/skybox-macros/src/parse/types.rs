@@ -72,7 +72,8 @@ fn borrowed(reference: &TypeReference, refusals: &mut Refusals) -> Option<Argume
         Type::TraitObject(object) => {
             refusals.at(
                 object.span(),
-                "an argument of a call is encoded, so its type must be known: take a concrete type instead of `dyn`",
+                "an argument of a call is encoded, so its type must be known: take a concrete type instead \
+                 of `dyn`",
             );
             None
         }
@@ -146,7 +147,8 @@ impl VisitMut for Crossing {
         if lifetime.ident != "static" {
             let words = match self.place {
                 Place::Argument => {
-                    "a type that borrows cannot be an argument of a call: take an owned one (`String` for `Cow<'_, str>`)"
+                    "a type that borrows cannot be an argument of a call: take an owned one (`String` for \
+                     `Cow<'_, str>`)"
                 }
                 Place::Output => {
                     "a result comes back owned, perhaps from another process: return a type without lifetimes"

@@ -19,7 +19,8 @@ enum Role {
 pub(crate) fn wire_error(item: TokenStream) -> syn::Result<WireError> {
     let input: DeriveInput = syn::parse2(item)?;
     let Data::Enum(data) = &input.data else {
-        let words = "`WireError` is for enums: for this type derive serde's `Serialize` and `Deserialize`, and write `impl From<skybox::CallError>`";
+        let words = "`WireError` is for enums: for this type derive serde's `Serialize` and `Deserialize`, and \
+                     write `impl From<skybox::CallError>`";
         return Err(syn::Error::new(input.ident.span(), words));
     };
     let mut refusals = Refusals::default();
@@ -58,7 +59,8 @@ pub(crate) fn wire_error(item: TokenStream) -> syn::Result<WireError> {
         *place = Some((holder, is_made));
     }
     if call.is_none() {
-        let words = "a call can fail without its method running: mark the variant that says so, `#[wire(call)] Call(skybox::CallError)`";
+        let words = "a call can fail without its method running: mark the variant that says so, \
+                     `#[wire(call)] Call(skybox::CallError)`";
         refusals.at(input.ident.span(), words);
     }
     if rest.is_none() {

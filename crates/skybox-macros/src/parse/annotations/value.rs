@@ -12,7 +12,10 @@ pub(super) struct Value(pub(super) Expr);
 
 impl Value {
     pub(super) fn refuse(&self, words: impl std::fmt::Display) -> syn::Error {
-        let written = self.0.to_token_stream();
+        let mut written = self.0.to_token_stream().to_string();
+        if self.literal().is_none() {
+            written.retain(|c| c != ' ');
+        }
         syn::Error::new(self.0.span(), format!("{words}, not `{written}`"))
     }
 

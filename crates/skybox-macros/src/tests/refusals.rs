@@ -1,0 +1,416 @@
+//! Every refusal, in the words that a user reads. Where each one points is seen in the compile-fail cases of the
+//! crate `skybox`.
+
+use proc_macro2::TokenStream;
+
+fn tokens(text: &str) -> TokenStream {
+    text.parse().unwrap_or_else(|error| panic!("not tokens: {error}\n{text}"))
+}
+
+/// All messages of an error, each on a line of its own.
+fn messages<T>(result: syn::Result<T>, written: &str) -> String {
+    let Err(error) = result else { panic!("this was taken: {written}") };
+    error.into_iter().map(|error| error.to_string()).collect::<Vec<_>>().join("\n")
+}
+
+fn task(attribute: &str, item: &str, expect: &str) {
+    let found = messages(crate::parse::task(tokens(attribute), tokens(item)), &format!("{attribute} {item}"));
+    assert_eq!(found, expect, "#[task({attribute})] {item}");
+}
+
+fn module(attribute: &str, item: &str, expect: &str) {
+    let found =
+        messages(crate::parse::module(tokens(attribute), tokens(item)), &format!("{attribute} {item}"));
+    assert_eq!(found, expect, "#[module({attribute})] {item}");
+}
+
+/// A method in a module that is sound otherwise.
+fn method(item: &str, expect: &str) {
+    module("", &format!("impl Cart {{ pub fn len(&self) -> Result<u32> {{ Ok(0) }} {item} }}"), expect);
+}
+
+/// A keyed module, for keys that only those take.
+fn keys(attribute: &str, expect: &str) {
+    let item = "impl Cart {
+        fn start(app: &App, user: &UserId) -> Self { Cart }
+        pub fn len(&self) -> Result<u32> { Ok(0) }
+    }";
+    module(&format!("keyed, {attribute}"), item, expect);
+}
+
+#[test]
+fn keys_and_their_values() {
+    keys("cpu = 0", "`cpu` takes a number of cores such as 2 or 0.5, not `0`");
+    keys("cpu = -1", "`cpu` takes a number of cores such as 2 or 0.5, not `-1`");
+    keys("cpu", "`cpu` takes a number of cores such as 2 or 0.5");
+    keys("memory = \"lots\"", "`memory` takes a size such as \"512MiB\", not `\"lots\"`");
+    keys("memory = 512", "`memory` takes a size such as \"512MiB\", not `512`");
+    keys("gpu = \"one\"", "`gpu` takes a whole number, not `\"one\"`");
+    keys("near = 1", "`near` takes the name of a resource or module, such as \"db\", not `1`");
+    keys("with = \"cart\"", "`with` takes the type of another module, not `\"cart\"`");
+    keys("apart = 1", "`apart` takes the type of another module, not `1`");
+    keys("spread = \"zone=a\"", "`spread` takes the name of a label, such as \"zone\", not `\"zone=a\"`");
+    keys("on = \"arm64\"", "`on` takes a label with its value, such as \"arch=arm64\", not `\"arm64\"`");
+    keys("isolate = \"thread\"", "`isolate` takes \"process\" or \"process:shared\", not `\"thread\"`");
+    keys("concurrency = 0", "`concurrency` takes a whole number above zero, not `0`");
+    keys("restart = \"once\"", "`restart` takes \"always\", \"on-crash\" or \"never\", not `\"once\"`");
+    keys("max_restarts = \"3\"", "`max_restarts` takes a whole number, not `\"3\"`");
+    keys("idle = \"2\"", "`idle` takes a duration such as \"250ms\", \"2m\" or \"1h\", not `\"2\"`");
+    keys("deadline = 2", "`deadline` takes a duration such as \"250ms\", \"2m\" or \"1h\", not `2`");
+    keys("on-store-loss = \"wait\"", "`on_store_loss` takes \"stop\" or \"continue\", not `\"wait\"`");
+    keys("crate = 1", "`crate` takes a path such as \"::skybox\", not `1`");
+    keys("keyed", "`keyed` stands here twice");
+    keys("replica = 2", "there is no key `replica`; did you mean `replicas`?");
+    keys("cpus = 2", "there is no key `cpus`; did you mean `cpu`?");
+    keys("start-wait = \"1s\"", "`start-wait` is set in skybox.toml alone");
+    keys("idempotent", "`#[idempotent]` stands on one method: write it there");
+    keys("replicas = 2", "a keyed module has exactly one instance for each key: leave `replicas` out");
+    keys(
+        "colour = 1",
+        "there is no key `colour`; the keys are cpu, memory, gpu, near, with, apart, spread, on, replicas, isolate, \
+         concurrency, restart, max_restarts, within, deadline, crate, keyed, spawned, overrun, idle, on_store_loss",
+    );
+}
+
+#[test]
+fn keys_of_modules_without_a_key() {
+    let item = "impl Cart { pub fn len(&self) -> Result<u32> { Ok(0) } }";
+    let takes = "`replicas` takes a number above zero, a range such as 1..=8, or \"per-node\"";
+    module("replicas = 0", item, &format!("{takes}, not `0`"));
+    module("replicas = 8..=1", item, &format!("{takes}, not `8..=1`"));
+    module("replicas = 1..8", item, &format!("{takes}, not `1..8`"));
+    module("replicas = \"each\"", item, &format!("{takes}, not `\"each\"`"));
+    module("keyed = true", item, "`keyed` takes no value, not `true`");
+    module("idle = \"2m\"", item, "only the instances of a keyed module fall asleep: `idle` needs `keyed`");
+    module(
+        "on_store_loss = \"stop\"",
+        item,
+        "only keyed modules have an owner to lose: `on_store_loss` needs `keyed`",
+    );
+    module(
+        "spawned",
+        item,
+        "instances made by code come in a later version: use `keyed`, with a key of your own",
+    );
+    module(
+        "keyed",
+        item,
+        "a keyed module needs `async fn start(app: &App, key: &Key) -> Result<Self>`, which makes the instance of \
+         one key",
+    );
+}
+
+#[test]
+fn blocks() {
+    let interfaces = "interfaces come in a later version: put `#[skybox::module]` on";
+    module("", "trait Cart { fn len(&self); }", &format!("{interfaces} the `impl` block"));
+    module(
+        "",
+        "impl Cart for List { pub fn len(&self) -> Result<u32> { Ok(0) } }",
+        &format!("{interfaces} an `impl` block without a trait"),
+    );
+    module("", "fn len() {}", "a function is a task: write `#[skybox::task]`");
+    module("", "struct Cart;", "put `#[skybox::module]` on the `impl` block of this type");
+    module("", "enum Cart {}", "put `#[skybox::module]` on the `impl` block of this type");
+    module("", "mod cart {}", "`#[skybox::module]` stands on an `impl` block");
+    module(
+        "",
+        "impl<T> Cart<T> { pub fn len(&self) -> Result<u32> { Ok(0) } }",
+        "each module is one type with one name: it cannot be generic; write the `impl` for a concrete type",
+    );
+    module(
+        "",
+        "impl (u8, u8) { pub fn len(&self) -> Result<u32> { Ok(0) } }",
+        "a module is a type of your own, written by its name",
+    );
+    module(
+        "",
+        "impl Cart { fn len(&self) {} pub fn new() -> Self { Cart } }",
+        "this module has no method to call: make one `pub`, with `&self` or `&mut self`",
+    );
+}
+
+#[test]
+fn starts() {
+    method(
+        "fn start(app: &App, user: &UserId) -> Self { Cart }",
+        "`start` takes `app: &App` alone; with a key the module is `#[skybox::module(keyed)]`",
+    );
+    method(
+        "fn start(app: &App) {}",
+        "`start` makes the instance: it returns `Result<Self>`, or `Self` if it cannot fail",
+    );
+    method("fn start<T>(app: &App) -> Self { Cart }", "the runtime calls `start`: it cannot be generic");
+    let keyed = |start: &str, expect| {
+        module(
+            "keyed",
+            &format!("impl Cart {{ {start} pub fn len(&self) -> Result<u32> {{ Ok(0) }} }}"),
+            expect,
+        );
+    };
+    keyed(
+        "fn start(app: &App) -> Self { Cart }",
+        "the `start` of a keyed module takes two arguments: `app: &App, key: &Key`",
+    );
+    keyed(
+        "fn start(app: &App, user: UserId) -> Self { Cart }",
+        "`start` borrows its key, which stays with the instance's name: take it as `&…`",
+    );
+}
+
+#[test]
+fn signatures() {
+    method(
+        "pub fn take(&self) {}",
+        "a call can fail, so `take` must return a `Result`, such as `skybox::Result<()>`",
+    );
+    method("pub const fn a(&self) -> R { 0 }", "a call is made at run time: `a` cannot be `const`");
+    method(
+        "pub unsafe fn a(&self) -> R { 0 }",
+        "nobody can vouch for a caller in another process: `a` cannot be `unsafe`",
+    );
+    method(
+        "pub extern \"C\" fn a(&self) -> R { 0 }",
+        "a call goes through Skybox's own protocol: leave `extern` out",
+    );
+    method(
+        "pub fn a<T>(&self, x: T) -> R { 0 }",
+        "each call crosses with known types: `a` cannot be generic",
+    );
+    method(
+        "pub fn a<'a>(&self, x: u8) -> R { 0 }",
+        "leave the lifetimes out: arguments are borrowed for the call, results are owned",
+    );
+    method(
+        "pub fn a(&self) -> R where u8: Copy { 0 }",
+        "each call crosses with known types: `a` cannot have a `where` clause",
+    );
+    let stays = "an instance stays where it is: take `&self` (beside others) or `&mut self` (one at a time)";
+    method("pub fn a(self) -> R { 0 }", stays);
+    method("pub fn a(self: Arc<Self>) -> R { 0 }", stays);
+    method("pub fn a(self: &Self) -> R { 0 }", stays);
+    method("pub fn a(&'static self) -> R { 0 }", "leave the lifetime out: results are owned");
+    method(
+        "pub fn a(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8, i: u8, j: u8, k: u8, l: u8, m: u8) \
+         -> R { 0 }",
+        "a call takes up to 12 arguments: put these into a struct",
+    );
+    for name in ["with", "clone", "clone_from", "into", "try_into", "to_owned"] {
+        method(
+            &format!("pub fn {name}(&self) -> R {{ 0 }}"),
+            &format!(
+                "every handle has its own `{name}`, which would be called instead: rename this, or mark it `#[local]`"
+            ),
+        );
+    }
+    method(
+        "#[cfg(unix)] pub fn a(&self) -> R { 0 }",
+        "an interface is the same in every build: put `#[cfg]` inside the body, or mark the method `#[local]`",
+    );
+}
+
+#[test]
+fn arguments() {
+    let argument = |ty: &str, expect: &str| method(&format!("pub fn a(&self, x: {ty}) -> R {{ 0 }}"), expect);
+    argument(
+        "&mut Item",
+        "a call cannot change a value of its caller: take it by value, and return what became of it",
+    );
+    argument("&'a str", "leave `'a` out: the argument is borrowed for the call, and owned where it must be");
+    argument(
+        "&'static str",
+        "leave `'static` out: the argument is borrowed for the call, and owned where it must be",
+    );
+    argument(
+        "&dyn Shape",
+        "an argument of a call is encoded, so its type must be known: take a concrete type instead of `dyn`",
+    );
+    argument(
+        "impl Shape",
+        "an argument of a call is encoded, so its type must be known: name it instead of `impl`",
+    );
+    let whole = "only a whole argument can be borrowed, as `&str`, `&[T]` or `&T`: write";
+    argument("Option<&str>", &format!("{whole} `String` here"));
+    argument("Vec<&[u8]>", &format!("{whole} `Vec<u8>` here"));
+    argument("&[&Item]", &format!("{whole} `Item` here"));
+    argument("&&Item", &format!("{whole} `Item` here"));
+    argument(
+        "Cow<'_, str>",
+        "a type that borrows cannot be an argument of a call: take an owned one (`String` for `Cow<'_, str>`)",
+    );
+    argument("Stream<u8>", "streams come in a later version: pass a `Vec`, page by page");
+    method(
+        "pub fn a(&self, (x, y): (u8, u8)) -> R { 0 }",
+        "an argument of a call needs a name: take the value apart in the body",
+    );
+    method(
+        "pub fn a(&self, #[cfg(unix)] x: u8) -> R { 0 }",
+        "the arguments of a call are the same in every build: `#[cfg]` cannot stand here",
+    );
+}
+
+#[test]
+fn results() {
+    let result = |ty: &str, expect: &str| method(&format!("pub fn a(&self) -> {ty} {{ x }}"), expect);
+    let owned = "a result comes back owned, perhaps from another process:";
+    result("Result<&str>", &format!("{owned} write `String`"));
+    result("Result<&[Item]>", &format!("{owned} write `Vec<Item>`"));
+    result("Result<&HashMap<String, u8>>", &format!("{owned} write `HashMap<String, u8>`"));
+    result("Result<Cow<'_, str>>", &format!("{owned} return a type without lifetimes"));
+    result("Result<impl Shape>", "a result is encoded, so its type must be known: name it instead of `impl`");
+    result("skybox::Result<Stream<u8>>", "streams come in a later version: pass a `Vec`, page by page");
+}
+
+#[test]
+fn marks() {
+    method(
+        "#[cancel_on_drop] pub async fn a(&self) -> R { 0 }",
+        "this already stops at its next await when its caller stops waiting",
+    );
+    method(
+        "#[cancel_on_drop] #[to_completion] pub async fn a(&mut self) -> R { 0 }",
+        "`#[cancel_on_drop]` and `#[to_completion]` contradict each other: keep one",
+    );
+    method(
+        "#[to_completion] pub async fn a(&mut self) -> R { 0 }",
+        "a `&mut self` method already runs to its end once started",
+    );
+    method(
+        "#[compute] pub async fn a(&mut self) -> R { 0 }",
+        "`#[compute]` stands on `&self` methods and tasks: a `&mut self` method runs where its state is",
+    );
+    method(
+        "#[cancel_on_drop] pub fn a(&mut self) -> R { 0 }",
+        "without an await there is nowhere to stop: only async methods can be cancelled",
+    );
+    method(
+        "#[to_completion] pub fn a(&self) -> R { 0 }",
+        "a method that is not async always runs to its end",
+    );
+    method(
+        "#[compute] pub fn a(&self) -> R { 0 }",
+        "a method that is not async is always taken for computing",
+    );
+    method("#[local] #[local] fn a(&self) {}", "`#[local]` stands here twice");
+    method("#[skybox::local(now)] fn a(&self) {}", "`#[local]` takes nothing: write it without arguments");
+    let says = "`#[idempotent]` says how calls run, but `a`";
+    let uncalled = "it is not called through handles";
+    method("#[idempotent] fn a(&self) {}", &format!("{says} is neither `pub` nor `pub(crate)`: {uncalled}"));
+    method("#[idempotent] pub fn a() {}", &format!("{says} has no `self`: {uncalled}"));
+    method("#[local] #[idempotent] pub fn a(&self) {}", &format!("{says} is `#[local]`: {uncalled}"));
+    method(
+        "#[local] pub fn a() {}",
+        "a function without `self` is never part of the interface: leave `#[local]` out",
+    );
+}
+
+#[test]
+fn tasks() {
+    let sound = "fn a() -> R { 0 }";
+    task(
+        "",
+        "fn a(&self) -> R { 0 }",
+        "a task has no `self`: put `#[skybox::module]` on the `impl` block instead",
+    );
+    task("", "impl Cart {}", "an `impl` block is a module: write `#[skybox::module]`");
+    task("", "struct Cart;", "`#[skybox::task]` stands on a function");
+    task("", "fn a() {}", "a call can fail, so `a` must return a `Result`, such as `skybox::Result<()>`");
+    task("keyed", sound, "a task has no state, so `keyed` means nothing to it: a module has");
+    task("idle = \"2m\"", sound, "a task has no state, so `idle` means nothing to it: a module has");
+    task("replica = 2", sound, "there is no key `replica`; did you mean `replicas`?");
+    task("idempotent = true", sound, "`idempotent` takes no value, not `true`");
+    task("idempotent", "#[idempotent] fn a() -> R { 0 }", "`idempotent` also stands below: keep one");
+    task(
+        "",
+        "#[local] fn a() -> R { 0 }",
+        "a task is there to be called: `#[local]` stands on methods of modules",
+    );
+    task(
+        "",
+        "#[cancel_on_drop] async fn a() -> R { 0 }",
+        "this already stops at its next await when its caller stops waiting",
+    );
+}
+
+#[test]
+fn three_mistakes_are_three_messages() {
+    module(
+        "replicas = 0, cpu = \"x\"",
+        "impl Cart { pub fn a(&self) {} }",
+        "`replicas` takes a number above zero, a range such as 1..=8, or \"per-node\", not `0`\n\
+         `cpu` takes a number of cores such as 2 or 0.5, not `\"x\"`\n\
+         a call can fail, so `a` must return a `Result`, such as `skybox::Result<()>`",
+    );
+}
+
+#[test]
+fn error_enums() {
+    let check = |item: &str, expect: &str| {
+        assert_eq!(messages(crate::parse::wire_error(tokens(item)), item), expect, "{item}");
+    };
+    let (call, rest) = ("#[wire(call)] Call(CallError)", "#[wire(rest)] Other(String)");
+    let no_call = "a call can fail without its method running: mark the variant that says so, `#[wire(call)] \
+                   Call(skybox::CallError)`";
+    let no_rest =
+        "what is not data crosses as text: mark the variant that takes it, `#[wire(rest)] Other(String)`";
+    check("enum E {}", &format!("{no_call}\n{no_rest}"));
+    check(&format!("enum E {{ {call} }}"), no_rest);
+    check(&format!("enum E {{ {rest} }}"), no_call);
+    check(
+        "struct E;",
+        "`WireError` is for enums: for this type derive serde's `Serialize` and `Deserialize`, and write `impl \
+         From<skybox::CallError>`",
+    );
+    check(
+        &format!("enum E<T> {{ {call}, {rest}, Data(T) }}"),
+        "an error that crosses has one shape: this enum cannot be generic",
+    );
+    check(
+        &format!("enum E {{ {call}, {rest}, #[wire(rest)] More(String) }}"),
+        "another variant is marked `#[wire(rest)]` already: there is one",
+    );
+    check(
+        &format!("enum E {{ #[wire(call)] Call, {rest} }}"),
+        &format!(
+            "this variant has one field, which holds the failed call: `Call(skybox::CallError)`\n{no_call}"
+        ),
+    );
+    check(
+        &format!("enum E {{ {call}, #[wire(rest)] Other {{ a: String, b: String }} }}"),
+        &format!(
+            "this variant has one field, which holds text: `Other(String)`, `Other(skybox::Error)` or \
+             `Other(anyhow::Error)`\n{no_rest}"
+        ),
+    );
+    let marked = "a variant is marked `#[wire(call)]` or `#[wire(rest)]`";
+    check(&format!("enum E {{ {call}, {rest}, #[wire(text)] More(String) }}"), marked);
+    check(&format!("enum E {{ {call}, {rest}, #[wire] More(String) }}"), marked);
+    check(
+        &format!("#[wire(call)] enum E {{ {call}, {rest} }}"),
+        "`#[wire(call)]` and `#[wire(rest)]` stand on variants",
+    );
+    check(
+        &format!("enum E {{ #[wire(call, rest)] Call(CallError), {rest} }}"),
+        "a variant has one role: failed calls and text need a variant each",
+    );
+}
+
+#[test]
+fn tests() {
+    let check = |attribute: &str, item: &str, expect: &str| {
+        assert_eq!(messages(crate::parse::test(tokens(attribute), tokens(item)), item), expect, "{item}");
+    };
+    let sound = "async fn a() {}";
+    check("", "fn a() {}", "a test that calls modules waits for them: make it `async fn`");
+    check("", "struct A;", "`#[skybox::test]` stands on an async function");
+    check("", "async fn a<T>() {}", "a test runs as it stands: it cannot be generic");
+    check("", "async fn a(&self) {}", "a test is a free function: it has no `self`");
+    check("", "async fn a(app: App, b: &App) {}", "a test has one app: take it once, and clone it");
+    check("", "async fn a((a, b): (u8, u8)) {}", "this argument is cloned for each run, so it needs a name");
+    check(
+        "modes = \"both\"",
+        sound,
+        "`modes` takes \"inline\" or \"strict\"; without it a test runs in both",
+    );
+    check("mode = \"strict\"", sound, "there is no key `mode`; a test takes `provide` and `modes`");
+}
