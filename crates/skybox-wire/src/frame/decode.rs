@@ -31,6 +31,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`FrameError`]: close the connection. The buffer is left as it was, and the same error comes again.
+    #[inline]
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let len = u32::from_le_bytes(*length);
@@ -47,23 +48,25 @@ impl Decoder {
         }
         let kind = buffer[LENGTH_BYTES];
         let body = Body { buffer, at: LENGTH_BYTES + 1, end };
-        let frame = match kind {
-            kind::CALL => body.call()?,
-            kind::REPLY => body.reply()?,
-            kind::CALL_CHUNK => body.chunk(PayloadOf::Call)?,
-            kind::REPLY_CHUNK => body.chunk(PayloadOf::Reply)?,
-            kind::CANCEL => Frame::Cancel(body.id("cancel")?),
-            kind::PING => Frame::Ping(body.beat("ping")?),
-            kind::PONG => Frame::Pong(body.beat("pong")?),
-            kind::DRAIN => Frame::Drain { last: body.id("drain")? },
-            kind if kind::STREAMS.contains(&kind) => return Err(FrameError::ReservedKind { kind }),
-            kind => return Err(FrameError::UnknownKind { kind }),
-        };
-        Ok(Some(frame))
+        match kind {
+            kind::CALL => body.call(),
+            kind::REPLY => body.reply(),
+            kind::CALL_CHUNK => body.chunk(PayloadOf::Call),
+            kind::REPLY_CHUNK => body.chunk(PayloadOf::Reply),
+            kind::CANCEL => body.id("cancel").map(|call| Some(Frame::Cancel(call))),
+            kind::PING => body.beat("ping").map(|beat| Some(Frame::Ping(beat))),
+            kind::PONG => body.beat("pong").map(|beat| Some(Frame::Pong(beat))),
+            kind::DRAIN => body.id("drain").map(|last| Some(Frame::Drain { last })),
+            kind if kind::STREAMS.contains(&kind) => Err(FrameError::ReservedKind { kind }),
+            kind => Err(FrameError::UnknownKind { kind }),
+        }
     }
 }
 
 /// One complete frame at the front of the buffer: its fields stand in `at..end`.
+///
+/// Each reader ends by building the answer of [`Decoder::next`] in place: a frame is so large that passing it
+/// through a second result costs as much as reading its fields.
 struct Body<'b> {
     buffer: &'b mut BytesMut,
     at: usize,
@@ -71,50 +74,77 @@ struct Body<'b> {
 }
 
 impl Body<'_> {
+    #[inline]
     fn fields(&self) -> Fields<'_> {
         Fields::new(&self.buffer[self.at..self.end])
     }
 
-    /// Takes the whole frame off the buffer and returns what follows the first `fields_len` bytes of fields.
-    fn take(self, fields_len: usize) -> Bytes {
-        let from = self.at + fields_len;
-        self.buffer.advance(from);
-        take_bytes(self.buffer, self.end - from)
-    }
-
-    fn call(self) -> Result<Frame, FrameError> {
-        let head = CallFields::read(&mut self.fields())?;
-        let payload_len = self.end - self.at - head.len;
-        let total = check_total(head.call, head.total, payload_len)?;
-        let key = match head.key {
-            None => {
-                self.buffer.advance(self.at + head.len);
-                None
-            }
-            Some((at, len)) => {
-                self.buffer.advance(self.at + at);
-                let key = take_bytes(self.buffer, len);
-                self.buffer.advance(head.len - at - len);
-                Some(key)
-            }
-        };
-        Ok(Frame::Call(CallFrame {
-            call: head.call,
-            module: head.module,
-            method: head.method,
-            form: head.form,
-            key,
-            deadline_us: head.deadline_us,
-            trace: head.trace,
-            chain: head.chain,
-            caller: head.caller,
-            payload: Payload { total, first: take_bytes(self.buffer, payload_len) },
-        }))
-    }
-
-    fn reply(self) -> Result<Frame, FrameError> {
+    fn call(self) -> Result<Option<Frame>, FrameError> {
+        let in_call = |source| FrameError::Field { frame: "call", source };
         let mut fields = self.fields();
+        let flags = fields.u8("flags").map_err(in_call)?;
+        if flags & call_flag::RESERVED != 0 {
+            return Err(FrameError::UnknownFlags { frame: "call", flags });
+        }
+        let has = |flag: u8| flags & flag != 0;
+        let call = CallId(fields.varint("call").map_err(in_call)?);
+        if call.0 == 0 {
+            // A drain frame says "none" with it.
+            return Err(in_call(FieldError::BadValue { field: "call", value: 0 }));
+        }
+        let module = ModuleNumber(fields.varint_u16("module").map_err(in_call)?);
+        let method = MethodNumber(fields.varint_u16("method").map_err(in_call)?);
+        let form = fields.u8("form").map_err(in_call)?;
+        let mut deadline_us = None;
+        if has(call_flag::DEADLINE) {
+            deadline_us = Some(fields.varint("deadline").map_err(in_call)?);
+        }
+        let mut trace = None;
+        if has(call_flag::TRACE) {
+            trace = Some(read_trace(&mut fields).map_err(in_call)?);
+        }
+        let mut caller = None;
+        if has(call_flag::CALLER) {
+            caller = Some(ModuleNumber(fields.varint_u16("caller").map_err(in_call)?));
+        }
+        let mut key_span = None;
+        if has(call_flag::KEY) {
+            let len = fields.bytes("key", KEY_BYTES_MAX).map_err(in_call)?.len();
+            key_span = Some(fields.at() - len..fields.at());
+        }
+        let mut chain = Chain::none();
+        if has(call_flag::CHAIN) {
+            chain = read_chain(&mut fields)?;
+        }
+        let total = read_total(&mut fields, flags, call, "call")?;
+        let (payload_at, payload_len) = (self.at + fields.at(), fields.left());
+
+        let mut taken = 0;
+        let mut key = None;
+        if let Some(span) = key_span {
+            self.buffer.advance(self.at + span.start);
+            key = Some(take_bytes(self.buffer, span.len()));
+            taken = self.at + span.end;
+        }
+        self.buffer.advance(payload_at - taken);
+        let payload = Payload { total, first: take_bytes(self.buffer, payload_len) };
+        Ok(Some(Frame::Call(CallFrame {
+            call,
+            module,
+            method,
+            form,
+            key,
+            deadline_us,
+            trace,
+            chain,
+            caller,
+            payload,
+        })))
+    }
+
+    fn reply(self) -> Result<Option<Frame>, FrameError> {
         let in_reply = |source| FrameError::Field { frame: "reply", source };
+        let mut fields = self.fields();
         let flags = fields.u8("flags").map_err(in_reply)?;
         let call = CallId(fields.varint("call").map_err(in_reply)?);
         let load = fields.varint_u16("load").map_err(in_reply)?;
@@ -128,30 +158,32 @@ impl Body<'_> {
             reply_flag::FAILED if flags & FLAG_MORE == 0 => {
                 let verdict = verdict::from_bytes(fields.rest()).ok_or(FrameError::BadVerdict { call })?;
                 self.buffer.advance(self.end);
-                return Ok(Frame::Reply(ReplyFrame { call, load, body: ReplyBody::Failed(verdict) }));
+                return Ok(Some(Frame::Reply(ReplyFrame { call, load, body: ReplyBody::Failed(verdict) })));
             }
             _ => return unknown,
         };
         let form = fields.u8("form").map_err(in_reply)?;
-        let announced = match flags & FLAG_MORE {
-            0 => None,
-            _ => Some(fields.varint("total").map_err(in_reply)?),
-        };
-        let total = check_total(call, announced, fields.left())?;
-        let fields_len = fields.at();
-        let payload = Payload { total, first: self.take(fields_len) };
-        Ok(Frame::Reply(ReplyFrame { call, load, body: ReplyBody::Returned { outcome, form, payload } }))
+        let total = read_total(&mut fields, flags, call, "reply")?;
+        let (payload_at, payload_len) = (self.at + fields.at(), fields.left());
+        self.buffer.advance(payload_at);
+        let payload = Payload { total, first: take_bytes(self.buffer, payload_len) };
+        Ok(Some(Frame::Reply(ReplyFrame {
+            call,
+            load,
+            body: ReplyBody::Returned { outcome, form, payload },
+        })))
     }
 
-    fn chunk(self, of: PayloadOf) -> Result<Frame, FrameError> {
+    fn chunk(self, of: PayloadOf) -> Result<Option<Frame>, FrameError> {
         let mut fields = self.fields();
         let call = fields.varint("call").map_err(|source| FrameError::Field { frame: "chunk", source })?;
         let call = CallId(call);
-        if fields.left() == 0 {
+        let (bytes_at, bytes_len) = (self.at + fields.at(), fields.left());
+        if bytes_len == 0 {
             return Err(FrameError::EmptyChunk { call });
         }
-        let fields_len = fields.at();
-        Ok(Frame::Chunk(ChunkFrame { of, call, bytes: self.take(fields_len) }))
+        self.buffer.advance(bytes_at);
+        Ok(Some(Frame::Chunk(ChunkFrame { of, call, bytes: take_bytes(self.buffer, bytes_len) })))
     }
 
     fn id(self, frame: &'static str) -> Result<CallId, FrameError> {
@@ -182,63 +214,23 @@ impl Body<'_> {
     }
 }
 
-/// The fields of a call frame before its payload.
-struct CallFields {
+/// The payload's whole length: announced if it goes on, else what is here.
+#[inline]
+fn read_total(
+    fields: &mut Fields<'_>,
+    flags: u8,
     call: CallId,
-    module: ModuleNumber,
-    method: MethodNumber,
-    form: u8,
-    deadline_us: Option<u64>,
-    trace: Option<TraceContext>,
-    caller: Option<ModuleNumber>,
-    /// Where among the fields the key stands, and its length.
-    key: Option<(usize, usize)>,
-    chain: Chain,
-    total: Option<u64>,
-    /// Bytes of all these fields.
-    len: usize,
-}
-
-impl CallFields {
-    fn read(fields: &mut Fields<'_>) -> Result<CallFields, FrameError> {
-        let in_call = |source| FrameError::Field { frame: "call", source };
-        let flags = fields.u8("flags").map_err(in_call)?;
-        if flags & call_flag::RESERVED != 0 {
-            return Err(FrameError::UnknownFlags { frame: "call", flags });
-        }
-        let has = |flag: u8| flags & flag != 0;
-        let call = CallId(fields.varint("call").map_err(in_call)?);
-        let module = ModuleNumber(fields.varint_u16("module").map_err(in_call)?);
-        let method = MethodNumber(fields.varint_u16("method").map_err(in_call)?);
-        let form = fields.u8("form").map_err(in_call)?;
-        let mut deadline_us = None;
-        if has(call_flag::DEADLINE) {
-            deadline_us = Some(fields.varint("deadline").map_err(in_call)?);
-        }
-        let mut trace = None;
-        if has(call_flag::TRACE) {
-            trace = Some(read_trace(fields).map_err(in_call)?);
-        }
-        let mut caller = None;
-        if has(call_flag::CALLER) {
-            caller = Some(ModuleNumber(fields.varint_u16("caller").map_err(in_call)?));
-        }
-        let mut key = None;
-        if has(call_flag::KEY) {
-            let len = fields.bytes("key", KEY_BYTES_MAX).map_err(in_call)?.len();
-            key = Some((fields.at() - len, len));
-        }
-        let mut chain = Chain::none();
-        if has(call_flag::CHAIN) {
-            chain = read_chain(fields)?;
-        }
-        let mut total = None;
-        if has(FLAG_MORE) {
-            total = Some(fields.varint("total").map_err(in_call)?);
-        }
-        let len = fields.at();
-        Ok(CallFields { call, module, method, form, deadline_us, trace, caller, key, chain, total, len })
+    frame: &'static str,
+) -> Result<u64, FrameError> {
+    if flags & FLAG_MORE == 0 {
+        return Ok(fields.left() as u64);
     }
+    let total = fields.varint("total").map_err(|source| FrameError::Field { frame, source })?;
+    let here = fields.left();
+    if total <= here as u64 {
+        return Err(FrameError::BadTotal { call, total, here });
+    }
+    Ok(total)
 }
 
 fn read_trace(fields: &mut Fields<'_>) -> Result<TraceContext, FieldError> {
@@ -280,16 +272,8 @@ fn read_link(fields: &mut Fields<'_>) -> Result<Link, FieldError> {
     Ok(Link { instance: InstanceId { node, count }, call, mode })
 }
 
-/// The payload's whole length: announced if it goes on, else what is here.
-fn check_total(call: CallId, announced: Option<u64>, here: usize) -> Result<u64, FrameError> {
-    match announced {
-        None => Ok(here as u64),
-        Some(total) if total > here as u64 => Ok(total),
-        Some(total) => Err(FrameError::BadTotal { call, total, here }),
-    }
-}
-
 /// Takes bytes off the buffer without copying. Without bytes, nothing needs to be shared.
+#[inline]
 fn take_bytes(buffer: &mut BytesMut, len: usize) -> Bytes {
     if len == 0 { Bytes::new() } else { buffer.split_to(len).freeze() }
 }
