@@ -20,8 +20,15 @@ use proc_macro2::TokenStream as Tokens;
 
 /// Makes a function a task: callers write the same call plus `.await`, and it runs where there is room for it.
 ///
-/// `#[skybox::task(cpu = 1, idempotent)]` stands on a free `fn` or `async fn` whose arguments are owned values,
-/// `&str`, `&[T]` or `&T`, and whose result is a `Result`-like type.
+/// `#[skybox::task(cpu = 1)]` stands on a free `fn` or `async fn`. Its arguments are owned values, `&str`, `&[T]`
+/// or `&T`; it returns a `Result`, by whatever alias. Calling it gives a future, which captures deadline, trace
+/// and callers at once; nothing else appears in the caller's namespace, and a task that calls itself calls the
+/// plain function.
+///
+/// It takes the keys of [`module`](macro@module) that need no state, and these, in the attribute or as attributes
+/// below it: `idempotent` (a call that may have run is sent again), `compute` (an async task runs on the threads
+/// that `cpu` sets aside, as one that is not async does), `to_completion` (a started call runs to its end when
+/// its caller stops waiting).
 #[proc_macro_attribute]
 pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     expand_task(attribute.into(), item.into()).into()
@@ -29,9 +36,34 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a type with state a module: its `pub` methods can be called from anywhere in the cloud.
 ///
-/// `#[skybox::module(cpu = 1, replicas = 2)]` or `#[skybox::module(keyed, idle = "2m")]` stands on the type's
-/// `impl` block. `&self` methods run concurrently, `&mut self` methods one at a time; `#[local]` keeps a method
-/// out of the interface.
+/// `#[skybox::module(replicas = 2)]` or `#[skybox::module(keyed, idle = "2m")]` stands on the type's `impl` block,
+/// which goes through unchanged. `pub` and `pub(crate)` methods are the interface: `&self` methods run
+/// concurrently, `&mut self` methods one at a time. Arguments are owned values, `&str`, `&[T]` or `&T`; results
+/// are a `Result`, by whatever alias.
+///
+/// `start(app: &App)`, or `start(app: &App, key: &Key)` when keyed, makes an instance: `async` or not, returning
+/// a `Result<Self>` or `Self`. A module that is not keyed and implements `Default` needs none.
+///
+/// | key | meaning |
+/// |---|---|
+/// | `keyed` | one instance for each key, started by the first call |
+/// | `cpu = 2`, `memory = "512MiB"`, `gpu = 1` | reserved for each instance; `cpu` also sizes its threads |
+/// | `near = "db"` | lowest measured round trip to that resource or module |
+/// | `with = Other`, `apart = Other` | on the same nodes as that module, or never on the same |
+/// | `spread = "zone"`, `on = "arch=arm64"` | instances differ in the label, or only where it has that value |
+/// | `replicas = 3`, `1..=8`, `"per-node"` | how many; a range follows measured load |
+/// | `isolate = "process"`, `"process:shared"` | in a process of its own, or in one for all |
+/// | `concurrency = 16` | calls that one instance runs at once |
+/// | `restart = "always"`, `"on-crash"`, `"never"` | when an ended instance is started again |
+/// | `max_restarts = 5`, `within = "30s"` | failed starts after which it is given up |
+/// | `deadline = "2s"`, `overrun = "5s"` | the longest a call may take, and a `&mut self` call past that |
+/// | `idle = "2m"` | keyed: how long an instance without calls stays awake |
+/// | `on_store_loss = "stop"`, `"continue"` | keyed: what to do when the store cannot be reached |
+/// | `crate = "path"` | where `skybox` is found, if it has another name |
+///
+/// On methods: `#[local]` keeps one out of the interface; `#[idempotent]`, `#[compute]` and `#[to_completion]` as
+/// on a [`task`](macro@task); `#[cancel_on_drop]` stops a started `&mut self` call at its next await when its
+/// caller stops waiting.
 #[proc_macro_attribute]
 pub fn module(attribute: TokenStream, item: TokenStream) -> TokenStream {
     expand_module(attribute.into(), item.into()).into()

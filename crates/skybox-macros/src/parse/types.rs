@@ -160,6 +160,7 @@ impl VisitMut for Crossing {
 
     fn visit_type_impl_trait_mut(&mut self, node: &mut syn::TypeImplTrait) {
         let words = match self.place {
+            Place::Output if is_future(node) => "a call waits for its result: write this as `async fn`",
             Place::Argument => {
                 "an argument of a call is encoded, so its type must be known: name it instead of `impl`"
             }
@@ -178,6 +179,15 @@ impl VisitMut for Crossing {
         }
         visit_mut::visit_type_path_mut(self, node);
     }
+}
+
+fn is_future(node: &syn::TypeImplTrait) -> bool {
+    node.bounds.iter().any(|bound| match bound {
+        syn::TypeParamBound::Trait(bound) => {
+            bound.path.segments.last().is_some_and(|last| last.ident == "Future")
+        }
+        _ => false,
+    })
 }
 
 /// Writes the module's type wherever a signature says `Self`: in the proxy that word means the proxy.

@@ -258,6 +258,10 @@ fn results() {
     result("Result<&HashMap<String, u8>>", &format!("{owned} write `HashMap<String, u8>`"));
     result("Result<Cow<'_, str>>", &format!("{owned} return a type without lifetimes"));
     result("Result<impl Shape>", "a result is encoded, so its type must be known: name it instead of `impl`");
+    result(
+        "impl Future<Output = Result<u8>> + Send",
+        "a call waits for its result: write this as `async fn`",
+    );
     result("skybox::Result<Stream<u8>>", "streams come in a later version: pass a `Vec`, page by page");
 }
 
