@@ -1,1 +1,55 @@
-//! .
+//! The runtime of Skybox: what runs in every node.
+//!
+//! Users meet it through the crate `skybox`, generated code through [`rt`]. It runs calls here or sends them
+//! elsewhere, keeps instances alive, and does what the plan says; it makes no plan itself and starts no process.
+//!
+//! Start reading at [`App`], then at `call.rs` for the way of one call.
+
+mod admin;
+mod app;
+mod call;
+mod clock;
+pub mod config;
+mod conn;
+pub mod control;
+mod exposition;
+mod host;
+mod links;
+mod listen;
+mod log_limit;
+mod metrics;
+mod module;
+mod operate;
+pub mod parenthood;
+mod random;
+pub mod rt;
+mod status;
+mod test_run;
+mod thread;
+
+pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, spawn};
+pub use call::{CallOptions, Handle};
+pub use conn::{Address, DialError};
+pub use host::Ending;
+pub use listen::bind as bind_listener;
+pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
+pub use module::{Key, Module};
+pub use operate::{AskError, Operator, Outcome};
+pub use status::{InstanceStatus, ModuleStatus, NodeStatus};
+
+use skybox_core::TraceContext;
+
+/// The trace that the running code belongs to, to hand it to other services as `traceparent`.
+pub fn current_trace() -> Option<TraceContext> {
+    thread::current(|frame| frame.and_then(|frame| frame.context.trace))
+}
+
+/// The time by which the running code should be done, if its caller set one.
+pub fn current_deadline() -> Option<std::time::Instant> {
+    thread::current(|frame| frame.and_then(|frame| frame.context.deadline))
+}
+
+/// Runs a future as part of a trace, such as the one a request brought.
+pub fn with_trace<F: Future>(trace: TraceContext, future: F) -> Scoped<F> {
+    Scoped::with_trace(trace, future)
+}

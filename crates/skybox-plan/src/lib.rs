@@ -1,1 +1,9 @@
-//! .
+//! The decisions of Skybox as pure functions: they do no I/O, read no clock and draw no randomness.
+//!
+//! - [`restart`]: whether and when an ended instance is started again.
+//! - [`spread`]: which node runs what.
+//!
+//! Whoever asks hands in the facts and the time; the same facts always give the same answer.
+
+pub mod restart;
+pub mod spread;

@@ -5,8 +5,8 @@ use skybox_core::{CallErrorKind, CallId, Chain};
 use skybox_wire::FieldError;
 use skybox_wire::frame::{
     CHUNK_BYTES_MAX, CallHead, Decoder, FRAME_BYTES_MAX, Frame, FrameError, HeadError, KEY_BYTES_MAX, Limits,
-    MethodNumber, ModuleNumber, Payload, PayloadOf, PayloadRefused, Progress, Reassembly, ReplyBody, Rest,
-    begin_call, encode_call, encode_failure,
+    MethodNumber, ModuleNumber, Outcome, Payload, PayloadOf, PayloadRefused, Progress, Reassembly, ReplyBody,
+    ReplyHead, Rest, begin_call, begin_reply, encode_call, encode_failure, encode_reply,
 };
 
 fn head(chain: &Chain) -> CallHead<'_> {
@@ -190,6 +190,24 @@ fn a_peer_that_goes_on_with_refused_payloads_is_stopped() {
         reassembly.begin(CallId(call), (), payload).err().map(|error| (call, error))
     });
     assert_eq!(stopped, Some((4097, FrameError::TooManyPayloads { count: 4096 })));
+}
+
+#[test]
+fn the_form_can_be_set_once_the_value_is_written() {
+    let chain = Chain::none();
+    let key = CallHead { key: Some(b"key"), ..head(&chain) };
+    let reply = ReplyHead { call: CallId(u64::MAX), load: 1000, outcome: Outcome::UserError, form: 0 };
+    let (mut written, mut expected) = (BytesMut::from(&b"before"[..]), BytesMut::from(&b"before"[..]));
+    let mut writer = begin_call(&mut written, &key).unwrap();
+    writer.buffer().extend_from_slice(b"arguments");
+    writer.set_form(1);
+    assert_eq!(writer.finish(), None);
+    let mut writer = begin_reply(&mut written, &reply);
+    writer.set_form(2);
+    assert_eq!(writer.finish(), None);
+    encode_call(&mut expected, &CallHead { form: 1, ..key }, b"arguments").unwrap();
+    encode_reply(&mut expected, &ReplyHead { form: 2, ..reply }, b"");
+    assert_eq!(written, expected);
 }
 
 #[test]

@@ -1,1 +1,84 @@
-//! .
+//! Skybox: written as one program, deployed as many processes.
+//!
+//! Annotate a function or an `impl` block; calls to it stay ordinary calls. Where it runs (in this process, in
+//! another one, on another machine) is decided when deploying, changes while running, and changes no call.
+//!
+//! ```
+//! /// May run in another process.
+//! #[skybox::task]
+//! fn shout(text: String) -> skybox::Result<String> {
+//!     Ok(text.to_uppercase())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> skybox::Result<()> {
+//!     let _app = skybox::App::builder().start().await?;
+//!     assert_eq!(shout("hello".to_owned()).await?, "HELLO");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! State makes it a module:
+//!
+//! ```
+//! use std::collections::HashMap;
+//!
+//! #[derive(Default)]
+//! struct Catalog {
+//!     prices: HashMap<String, u32>,
+//! }
+//!
+//! #[skybox::module]
+//! impl Catalog {
+//!     pub async fn set(&mut self, name: &str, price: u32) -> skybox::Result<()> {
+//!         self.prices.insert(name.to_owned(), price);
+//!         Ok(())
+//!     }
+//!
+//!     pub async fn price(&self, name: &str) -> skybox::Result<Option<u32>> {
+//!         Ok(self.prices.get(name).copied())
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> skybox::Result<()> {
+//! let app = skybox::App::builder().start().await?;
+//! let catalog = app.get::<Catalog>();
+//! catalog.set("pear", 3).await?;
+//! assert_eq!(catalog.price("pear").await?, Some(3));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `&self` methods run beside each other, `&mut self` methods one at a time: Rust's own rule is the actor rule.
+//!
+//! # Where to read on
+//! - [`task`] and [`module`]: what can be annotated, and how.
+//! - [`App`]: values, handles, listeners, the end.
+//! - [`CallError`]: why a call failed, and whether it ran.
+//! - [`WireError`](derive@WireError): your own error type.
+//! - [`test`]: tests that run inline and strict.
+//!
+//! # What it does not do
+//! It is no queue (durable jobs want one), no database, and no interface to other companies. On one machine that
+//! never splits, `spawn_blocking` is enough.
+//!
+//! # Features
+//! - `cloud` (default): `SKYBOX_NODES=3 ./program` runs the program as three nodes, and tests can start nodes.
+//! - `admin` (default): `/livez`, `/readyz` and `/metrics` on `[admin] address`.
+//! - `anyhow`: methods may return `anyhow::Error`.
+
+pub use skybox_core::{
+    CallError, CallErrorKind, Callee, Error, Phase, Ran, Result, TextChain, TraceContext, WireError,
+};
+pub use skybox_macros::{WireError, module, task, test};
+pub use skybox_node::{
+    App, AppError, Builder, CallOptions, Handle, Key, Missing, Module, NoApp, NodeStatus, Scoped,
+    current_deadline, current_trace, spawn, with_trace,
+};
+
+#[doc(hidden)]
+pub use skybox_node::rt;
+
+#[cfg(feature = "cloud")]
+pub use skybox_cloud as cloud;

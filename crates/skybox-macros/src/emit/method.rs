@@ -189,12 +189,12 @@ pub(super) fn checks<'a>(methods: impl IntoIterator<Item = &'a Method>) -> Token
         let texts = |argument: &&Argument| matches!(argument.form, ArgumentForm::Str(_));
         for argument in method.arguments.iter().filter(|argument| !texts(argument)).map(owned_type) {
             if seen.insert((true, argument.to_string())) {
-                checks.extend(quote!(skybox_rt::check_argument::<#argument>();));
+                checks.extend(quote!(skybox_rt::check_argument::<#argument, _>(skybox_rt::data!(#argument));));
             }
         }
         let output = &method.output;
         if seen.insert((false, output.to_token_stream().to_string())) {
-            checks.extend(quote!(skybox_rt::check_return::<#output>();));
+            checks.extend(quote!(skybox_rt::check_return::<#output, _, _>(skybox_rt::data!(<#output as skybox_rt::Returned>::Ok), skybox_rt::wire!(#output));));
         }
     }
     checks

@@ -88,15 +88,15 @@ pub fn encode_reply(out: &mut BytesMut, head: &ReplyHead, payload: &[u8]) -> usi
 /// [`HeadError`]; nothing was written.
 pub fn begin_call<'a>(out: &'a mut BytesMut, head: &CallHead<'_>) -> Result<PayloadWriter<'a>, HeadError> {
     let start = out.len();
-    put_call_head(out, head)?;
-    Ok(PayloadWriter::new(out, start, PayloadOf::Call, head.call))
+    let form_at = put_call_head(out, head)?;
+    Ok(PayloadWriter::new(out, start, form_at, PayloadOf::Call, head.call))
 }
 
 /// Appends a reply's head; the result is written behind it through the returned writer.
 pub fn begin_reply<'a>(out: &'a mut BytesMut, head: &ReplyHead) -> PayloadWriter<'a> {
     let start = out.len();
-    put_reply_head(out, head);
-    PayloadWriter::new(out, start, PayloadOf::Reply, head.call)
+    let form_at = put_reply_head(out, head);
+    PayloadWriter::new(out, start, form_at, PayloadOf::Reply, head.call)
 }
 
 /// Appends a reply for a call that did not return. Texts above 8 KiB are cut.
@@ -140,6 +140,8 @@ pub struct PayloadWriter<'a> {
     out: &'a mut BytesMut,
     /// Where the frame begins.
     start: usize,
+    /// Where its form byte stands.
+    form_at: usize,
     /// Where its payload begins; the buffer never gets shorter than this.
     payload_at: usize,
     of: PayloadOf,
@@ -148,14 +150,25 @@ pub struct PayloadWriter<'a> {
 }
 
 impl<'a> PayloadWriter<'a> {
-    fn new(out: &'a mut BytesMut, start: usize, of: PayloadOf, call: CallId) -> PayloadWriter<'a> {
+    fn new(
+        out: &'a mut BytesMut,
+        start: usize,
+        form_at: usize,
+        of: PayloadOf,
+        call: CallId,
+    ) -> PayloadWriter<'a> {
         let payload_at = out.len();
-        PayloadWriter { out, start, payload_at, of, call, finished: false }
+        PayloadWriter { out, start, form_at, payload_at, of, call, finished: false }
     }
 
     /// The buffer, to append the payload to. What stands in it already is not to be touched.
     pub fn buffer(&mut self) -> &mut BytesMut {
         self.out
+    }
+
+    /// Replaces the form that the head named: a codec may know it only once it has written the value.
+    pub fn set_form(&mut self, form: u8) {
+        self.out[self.form_at] = form;
     }
 
     /// Payload bytes written so far.
@@ -199,7 +212,8 @@ impl Drop for PayloadWriter<'_> {
     }
 }
 
-fn put_call_head(out: &mut BytesMut, head: &CallHead<'_>) -> Result<(), HeadError> {
+/// Returns where the form byte stands.
+fn put_call_head(out: &mut BytesMut, head: &CallHead<'_>) -> Result<usize, HeadError> {
     if let Some(len) = head.key.map(<[u8]>::len).filter(|len| *len > KEY_BYTES_MAX) {
         return Err(HeadError::KeyTooLong { len });
     }
@@ -217,6 +231,7 @@ fn put_call_head(out: &mut BytesMut, head: &CallHead<'_>) -> Result<(), HeadErro
     small.varint(head.call.0);
     small.varint(u64::from(head.module.0));
     small.varint(u64::from(head.method.0));
+    let form_at = out.len() + small.as_slice().len();
     small.u8(head.form);
     if let Some(deadline_us) = head.deadline_us {
         small.varint(deadline_us);
@@ -237,7 +252,7 @@ fn put_call_head(out: &mut BytesMut, head: &CallHead<'_>) -> Result<(), HeadErro
     if !head.chain.is_empty() {
         put_chain(out, head.chain);
     }
-    Ok(())
+    Ok(form_at)
 }
 
 fn put_chain(out: &mut BytesMut, chain: &Chain) {
@@ -261,7 +276,8 @@ fn put_chain(out: &mut BytesMut, chain: &Chain) {
     out[count_at] = count;
 }
 
-fn put_reply_head(out: &mut BytesMut, head: &ReplyHead) {
+/// Returns where the form byte stands.
+fn put_reply_head(out: &mut BytesMut, head: &ReplyHead) -> usize {
     let mut small = Small::<SMALL_HEAD_BYTES_MAX>::new();
     small.fixed([0; LENGTH_BYTES]);
     small.u8(kind::REPLY);
@@ -271,8 +287,10 @@ fn put_reply_head(out: &mut BytesMut, head: &ReplyHead) {
     });
     small.varint(head.call.0);
     small.varint(u64::from(head.load));
+    let form_at = out.len() + small.as_slice().len();
     small.u8(head.form);
     out.put_slice(small.as_slice());
+    form_at
 }
 
 /// Appends what fits of the payload, ends the frame that began at `start`, and returns the bytes it took.

@@ -1,0 +1,268 @@
+//! The App: what one process knows of the program it is part of.
+
+mod builder;
+mod current;
+mod lifecycle;
+mod scope;
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use skybox_core::{Incarnation, InstanceId, KeyHash, ModuleKind, NodeName};
+use skybox_wire::handshake::{Hello, ModuleEntry, Role};
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::watch;
+
+pub use builder::{AppError, Builder};
+pub(crate) use current::AppId;
+pub use current::NoApp;
+pub use scope::{Scoped, spawn};
+
+use crate::call::{CallOptions, Handle, Target};
+use crate::clock;
+use crate::config::Config;
+use crate::control::{Control, Leave};
+use crate::host::{AnyHost, Host};
+use crate::links::Links;
+use crate::module::Module;
+use crate::random::Random;
+
+/// The program, seen from one of its processes.
+///
+/// Made by [`App::builder`]; cheap to clone. Everything else hangs on it: handles, values, listeners.
+#[derive(Clone)]
+pub struct App(Arc<AppInner>);
+
+pub(crate) struct AppInner {
+    pub(crate) id: AppId,
+    pub(crate) program: String,
+    pub(crate) build: String,
+    pub(crate) node: NodeName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) config: Config,
+    values: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    pub(crate) hosts: Vec<Arc<dyn AnyHost>>,
+    by_type: HashMap<TypeId, usize>,
+    pub(crate) links: Links,
+    pub(crate) control: Arc<dyn Control>,
+    pub(crate) runtime: Runtime,
+    pub(crate) random: Random,
+    instances: AtomicU64,
+    pub(crate) ready: AtomicBool,
+    /// Set by `main`'s own shutdown signals where no parent says when to leave.
+    leave: watch::Sender<Option<Leave>>,
+    /// Everything here has been handed over: `draining()` resolves.
+    drained: watch::Sender<bool>,
+    signals: std::sync::Once,
+    pub(crate) started: Instant,
+    listeners: HashMap<String, String>,
+}
+
+/// Something asked of the App that it does not have.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Missing {
+    /// No value of that type.
+    #[error("no value of type `{0}` was provided: add `.provide(…)` to `App::builder()`")]
+    Value(&'static str),
+    /// No such module.
+    #[error("the module `{0}` is not part of this program: its crate is listed but never named; name it once, as in `use … as _;`")]
+    Module(&'static str),
+    /// Not this form.
+    #[error("`{module}` is {is}: reach it with `{with}`")]
+    Form {
+        /// The module.
+        module: &'static str,
+        /// What it is.
+        is: &'static str,
+        /// How it is reached.
+        with: &'static str,
+    },
+    /// A key that cannot be encoded.
+    #[error("a key of `{module}` cannot be encoded")]
+    Key {
+        /// The module.
+        module: &'static str,
+        /// Why.
+        source: skybox_wire::codec::EncodeError,
+    },
+    /// No such table.
+    #[error("skybox.toml has no `[config.{0}]`")]
+    Config(String),
+    /// A table of another form.
+    #[error("`[config.{name}]` in skybox.toml")]
+    ConfigForm {
+        /// The table.
+        name: String,
+        /// What is wrong with it.
+        source: toml::de::Error,
+    },
+    /// No such resource.
+    #[error("skybox.toml has no `[resources.{0}] address`")]
+    Resource(String),
+}
+
+impl App {
+    /// Begins an App.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn from_inner(inner: Arc<AppInner>) -> App {
+        App(inner)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<AppInner> {
+        &self.0
+    }
+
+    /// A value that was given to the builder.
+    ///
+    /// # Errors
+    /// [`Missing::Value`] if none of that type was.
+    pub fn value<T: Send + Sync + 'static>(&self) -> Result<&T, Missing> {
+        let value = self.0.values.get(&TypeId::of::<T>()).and_then(|value| value.downcast_ref());
+        value.ok_or(Missing::Value(type_name::<T>()))
+    }
+
+    /// A handle of a replicated module. Costs a look-up; keep the handle.
+    ///
+    /// # Panics
+    /// If the module is keyed or not linked into the program, which is a mistake in the program; see
+    /// [`App::try_get`].
+    pub fn get<T: Module>(&self) -> Handle<T> {
+        self.try_get().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`App::get`], with an error instead of a panic.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub fn try_get<T: Module>(&self) -> Result<Handle<T>, Missing> {
+        let host = self.host::<T>()?;
+        let module = T::descriptor().name;
+        match T::descriptor().kind {
+            ModuleKind::Replicated => Ok(Handle::new(Target { host, key: None, options: CallOptions::new() })),
+            ModuleKind::Keyed => Err(Missing::Form { module, is: "keyed", with: "app.at::<T>(&key)" }),
+            ModuleKind::Task => Err(Missing::Form { module, is: "a task", with: "its own name" }),
+        }
+    }
+
+    /// A handle of the instance of a keyed module that has this key.
+    ///
+    /// # Panics
+    /// If the module is not keyed or not linked into the program, or the key cannot be encoded; see
+    /// [`App::try_at`].
+    pub fn at<T: Module>(&self, key: &T::Key) -> Handle<T> {
+        self.try_at(key).unwrap_or_else(|error| panic!("{}", skybox_core::TextChain::of(&error).joined()))
+    }
+
+    /// [`App::at`], with an error instead of a panic.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub fn try_at<T: Module>(&self, key: &T::Key) -> Result<Handle<T>, Missing> {
+        let module = T::descriptor().name;
+        if T::descriptor().kind != ModuleKind::Keyed {
+            return Err(Missing::Form { module, is: "not keyed", with: "app.get::<T>()" });
+        }
+        let host = self.host::<T>()?;
+        let key = crate::call::encode_key(key).map_err(|source| Missing::Key { module, source })?;
+        Ok(Handle::new(Target { host, key: Some(key), options: CallOptions::new() }))
+    }
+
+    pub(crate) fn host<T: Module>(&self) -> Result<Arc<Host<T>>, Missing> {
+        let missing = || Missing::Module(T::descriptor().name);
+        let index = *self.0.by_type.get(&TypeId::of::<T>()).ok_or_else(missing)?;
+        self.0.hosts[index].clone().as_any().downcast().map_err(|_| missing())
+    }
+
+    /// The program's own table `[config.name]` of `skybox.toml`.
+    ///
+    /// # Errors
+    /// [`Missing::Config`] if there is none, [`Missing::ConfigForm`] if it is of another form.
+    pub fn config<C: DeserializeOwned>(&self, name: &str) -> Result<C, Missing> {
+        let value = self.0.config.own(name).ok_or_else(|| Missing::Config(name.to_owned()))?;
+        value.clone().try_into().map_err(|source| Missing::ConfigForm { name: name.to_owned(), source })
+    }
+
+    /// The address of a resource, `[resources.name] address`.
+    ///
+    /// # Errors
+    /// [`Missing::Resource`] if there is none.
+    pub fn resource(&self, name: &str) -> Result<&str, Missing> {
+        self.0.config.resource(name).ok_or_else(|| Missing::Resource(name.to_owned()))
+    }
+
+    /// This node's name; `alone` in a single process.
+    pub fn node(&self) -> &str {
+        self.0.node.as_str()
+    }
+
+    /// Runs a future so that the tasks it calls are those of this App: needed only in a process with several.
+    pub fn enter<F: Future>(&self, future: F) -> Scoped<F> {
+        Scoped::in_app(self, future)
+    }
+
+    /// The edges' counters, in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        crate::exposition::render(self)
+    }
+
+    /// What this node runs and has counted.
+    pub fn status(&self) -> crate::status::NodeStatus {
+        crate::operate::status(self)
+    }
+}
+
+impl AppInner {
+    pub(crate) fn next_instance_id(&self) -> InstanceId {
+        InstanceId { node: self.incarnation, count: 1 + self.instances.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Tells every caller that waits to look again.
+    pub(crate) fn routes_changed(&self) {
+        for host in &self.hosts {
+            host.core().notify();
+        }
+    }
+
+    /// What this node says of itself to another.
+    pub(crate) fn hello(&self, role: Role) -> Hello {
+        let modules = self.hosts.iter().map(|host| {
+            let module = host.core().descriptor;
+            ModuleEntry { name: module.name.to_owned(), digest: digest(module) }
+        });
+        Hello {
+            protocols: Hello::PROTOCOLS,
+            role,
+            incarnation: self.incarnation,
+            clock_us: clock::monotonic_us(),
+            program: self.program.clone(),
+            build: self.build.clone(),
+            node: self.node.clone(),
+            modules: modules.collect(),
+        }
+    }
+}
+
+/// What a caller and a callee must agree on: the methods, their order, their parameters.
+fn digest(module: &skybox_core::ModuleDescriptor) -> u64 {
+    let mut text = format!("{:?}", module.kind);
+    for method in module.methods {
+        text.push_str(&format!("\n{} {:?} {:?}", method.name, method.mode, method.parameters));
+    }
+    KeyHash::of(text.as_bytes()).0
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("program", &self.0.program).field("node", &self.0.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,390 @@
+//! From `App::builder()` to `start()`.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use skybox_core::{Incarnation, NodeName, Settings, TextChain};
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::watch;
+
+use super::{App, AppId, AppInner, current, lifecycle};
+use crate::call::install_panic_hook;
+use crate::config::{Config, ConfigError};
+use crate::conn::{Address, Listener};
+use crate::control::{Alone, Control, ControlError, Hello, ModuleDecl, NODE_ENV, OnceTurn, PARENT_ENV, ParentLink};
+use crate::host::{AnyHost, HostSeed};
+use crate::links::Links;
+use crate::module::Registration;
+use crate::random::Random;
+
+/// Makes every call go the long way.
+pub(crate) const STRICT_ENV: &str = "SKYBOX_STRICT";
+
+type Once = Box<dyn FnOnce(App) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send>;
+
+/// What an App is made from.
+#[must_use = "nothing happens before `start`"]
+pub struct Builder {
+    values: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    once: Vec<(String, Once)>,
+    listeners: HashMap<String, String>,
+    strict: Option<bool>,
+    allow_abort: bool,
+    /// Whether this is the process's main App: it obeys a parent and lets operators in.
+    main: bool,
+}
+
+/// Why an App did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// A mistake in the configuration.
+    #[error("the configuration is wrong")]
+    Config(#[from] ConfigError),
+    /// Two modules of one name.
+    #[error("two modules are named `{name}`: {first} and {second}; rename one")]
+    Twice {
+        /// The name.
+        name: &'static str,
+        /// Where the one is written.
+        first: &'static str,
+        /// And the other.
+        second: &'static str,
+    },
+    /// What is to be done once failed, here or on another node.
+    #[error("`once(\"{name}\")` failed: {cause}")]
+    Once {
+        /// Its name.
+        name: String,
+        /// Its error.
+        cause: String,
+    },
+    /// Whoever plans could not be asked.
+    #[error("the node could not join its program")]
+    Control(#[from] ControlError),
+    /// The node's own socket.
+    #[error("the node cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Built without unwinding.
+    #[error(
+        "this program is built with `panic = \"abort\"`, so one panic ends every instance of the process: remove it \
+         from the profile, or say `.allow_abort(true)`"
+    )]
+    PanicAbort,
+    /// No runtime.
+    #[error("`start` needs a tokio runtime: call it inside `#[tokio::main]`")]
+    NoRuntime,
+    /// Asked to be several nodes, by a build that cannot.
+    #[error("{0}")]
+    Split(String),
+}
+
+impl Builder {
+    pub(super) fn new() -> Builder {
+        Builder {
+            values: HashMap::new(),
+            once: Vec::new(),
+            listeners: HashMap::new(),
+            strict: None,
+            allow_abort: false,
+            main: true,
+        }
+    }
+
+    /// Gives a value to this node: a pool, a client, a configuration. Modules take it by its type with
+    /// [`App::value`]. It never crosses the wire. A second one of the same type replaces the first.
+    pub fn provide<T: Send + Sync + 'static>(mut self, value: T) -> Builder {
+        self.values.insert(TypeId::of::<T>(), Box::new(value));
+        self
+    }
+
+    /// Something to be done before any instance starts: on one node at a time, until one run succeeds; the
+    /// others wait. Its failure is [`start`](Builder::start)'s error everywhere.
+    pub fn once<F, Fut, E>(mut self, name: &str, run: F) -> Builder
+    where
+        F: FnOnce(App) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let run: Once = Box::new(move |app| {
+            let running = run(app);
+            Box::pin(async move { running.await.map_err(|error| TextChain::of(&*error.into()).joined()) })
+        });
+        self.once.push((name.to_owned(), run));
+        self
+    }
+
+    /// The address of a listener where `skybox.toml` says nothing: the one your own configuration has.
+    pub fn listener(mut self, name: &str, address: impl fmt::Display) -> Builder {
+        self.listeners.insert(name.to_owned(), address.to_string());
+        self
+    }
+
+    /// Runs every call the long way: encoded, decoded, on another task, after a moment; also with
+    /// `SKYBOX_STRICT=1`. Finds what would break across processes, in one.
+    pub fn strict(mut self, strict: bool) -> Builder {
+        self.strict = Some(strict);
+        self
+    }
+
+    /// Starts although the program is built with `panic = "abort"`, where a panic ends the whole process.
+    pub fn allow_abort(mut self, allow: bool) -> Builder {
+        self.allow_abort = allow;
+        self
+    }
+
+    /// One of several Apps of the process, as tests have them: no parent, no socket for operators.
+    pub fn aside(mut self) -> Builder {
+        self.main = false;
+        self
+    }
+
+    /// Starts: reads the configuration, joins the program, does what is to be done once, starts the instances
+    /// that belong here.
+    ///
+    /// It does not wait for them: calls do. With `SKYBOX_NODES=3` (and the feature `cloud`) this process becomes
+    /// the parent of three nodes, and `start` does not return.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn start(self) -> Result<App, AppError> {
+        if cfg!(panic = "abort") && !self.allow_abort {
+            return Err(AppError::PanicAbort);
+        }
+        let runtime = Runtime::try_current().map_err(|_| AppError::NoRuntime)?;
+        install_panic_hook();
+        let config = Config::load()?;
+        if self.main {
+            crate::parenthood::become_parent_if_asked(&config, &self.listeners).await?;
+        }
+        let (registrations, settings) = modules(&config)?;
+        let identity = Identity::of_this_process(self.main);
+        let strict = self.strict.unwrap_or_else(|| std::env::var(STRICT_ENV).is_ok_and(|value| value == "1"));
+        let declared = declare(&registrations, &settings);
+        let address = identity.address();
+        let (listener, address) = bind(&identity, &address).await?;
+        let control: Arc<dyn Control> = match &identity.parent {
+            None => Arc::new(Alone::new(&identity.node, &declared)),
+            Some(path) => Arc::new(ParentLink::connect(path, identity.hello(address, declared)).await?),
+        };
+        let Builder { values, once, listeners, .. } = self;
+        let inner = Arc::new_cyclic(|weak| {
+            let id = AppId::next();
+            let plant = Plant { weak, id, identity: &identity, strict, runtime: &runtime };
+            let hosts: Vec<_> = plant.hosts(&registrations, settings);
+            let by_type = registrations.iter().enumerate().map(|(at, module)| ((module.type_id)(), at)).collect();
+            AppInner {
+                id,
+                program: identity.program.clone(),
+                build: identity.build.clone(),
+                node: identity.node.clone(),
+                incarnation: identity.incarnation,
+                config,
+                values,
+                hosts,
+                by_type,
+                links: Links::default(),
+                control,
+                runtime: runtime.clone(),
+                random: Random::new(identity.incarnation.0),
+                instances: AtomicU64::new(0),
+                ready: AtomicBool::new(false),
+                leave: watch::Sender::new(None),
+                drained: watch::Sender::new(false),
+                signals: std::sync::Once::new(),
+                started: Instant::now(),
+                listeners,
+            }
+        });
+        inner.links.attach(Arc::downgrade(&inner));
+        current::enrol(&inner);
+        let app = App::from_inner(inner);
+        for (name, run) in once {
+            run_once(&app, name, run).await?;
+        }
+        if let Some(listener) = listener {
+            runtime.spawn(crate::conn::accept_loop(Arc::downgrade(app.inner()), listener));
+        }
+        lifecycle::begin(&app).await?;
+        Ok(app)
+    }
+}
+
+struct Plant<'p> {
+    weak: &'p Weak<AppInner>,
+    id: AppId,
+    identity: &'p Identity,
+    strict: bool,
+    runtime: &'p Runtime,
+}
+
+impl Plant<'_> {
+    fn hosts(&self, registrations: &[&'static Registration], settings: Vec<Settings>) -> Vec<Arc<dyn AnyHost>> {
+        let modules = registrations.len();
+        let seeds = registrations.iter().zip(settings).enumerate().map(|(index, (module, settings))| {
+            let seed = HostSeed {
+                app: self.weak.clone(),
+                app_id: self.id,
+                node: self.identity.node.clone(),
+                index: index as u16,
+                modules,
+                descriptor: (module.descriptor)(),
+                settings,
+                strict: self.strict,
+                runtime: self.runtime.clone(),
+            };
+            (module.host)(seed)
+        });
+        seeds.collect()
+    }
+}
+
+/// Who this process is.
+struct Identity {
+    program: String,
+    build: String,
+    node: NodeName,
+    incarnation: Incarnation,
+    parent: Option<PathBuf>,
+    main: bool,
+}
+
+impl Identity {
+    fn of_this_process(main: bool) -> Identity {
+        let parent = std::env::var_os(PARENT_ENV).map(PathBuf::from).filter(|_| main);
+        let node = std::env::var(NODE_ENV).ok().filter(|_| parent.is_some());
+        Identity {
+            program: program_name(),
+            build: std::env::var("SKYBOX_VERSION").unwrap_or_else(|_| "dev".to_owned()),
+            node: NodeName::new(node.unwrap_or_else(|| "alone".to_owned())),
+            incarnation: new_incarnation(),
+            parent,
+            main,
+        }
+    }
+
+    /// Where this node listens: beside its parent's socket, or, for operators alone, without a file.
+    fn address(&self) -> Address {
+        match self.parent.as_deref().and_then(std::path::Path::parent) {
+            Some(directory) => Address::Unix(directory.join(format!("{}.sock", self.node))),
+            None => {
+                let user = rustix::process::geteuid().as_raw();
+                Address::Abstract(format!("skybox/{user}/{}/{}", self.program, std::process::id()))
+            }
+        }
+    }
+
+    fn hello(&self, address: Address, modules: Vec<ModuleDecl>) -> Hello {
+        Hello {
+            node: self.node.clone(),
+            pid: std::process::id(),
+            incarnation: self.incarnation,
+            program: self.program.clone(),
+            address: address.to_string(),
+            modules,
+        }
+    }
+}
+
+/// The program's name: `SKYBOX_PROGRAM`, or that of its file.
+pub(crate) fn program_name() -> String {
+    std::env::var("SKYBOX_PROGRAM").unwrap_or_else(|_| {
+        let file = std::env::current_exe().ok();
+        let stem = file.as_deref().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
+        stem.unwrap_or_else(|| "program".to_owned())
+    })
+}
+
+/// A number that no other life of any node has: from the time and the process.
+fn new_incarnation() -> Incarnation {
+    use std::sync::atomic::Ordering;
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
+    let salt = u64::from(std::process::id()) << 32 | COUNT.fetch_add(1, Ordering::Relaxed);
+    Incarnation(now.rotate_left(20) ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// Every module of the program, in one order on every node, with what the configuration makes of it.
+fn modules(config: &Config) -> Result<(Vec<&'static Registration>, Vec<Settings>), AppError> {
+    let mut registrations: Vec<&'static Registration> = inventory::iter::<Registration>().collect();
+    registrations.sort_by_key(|module| ((module.descriptor)().name, (module.descriptor)().path));
+    for pair in registrations.windows(2) {
+        let (first, second) = ((pair[0].descriptor)(), (pair[1].descriptor)());
+        if first.name == second.name {
+            return Err(AppError::Twice { name: first.name, first: first.path, second: second.path });
+        }
+    }
+    let names: Vec<_> = registrations.iter().map(|module| (module.descriptor)().name).collect();
+    config.check_names(&names)?;
+    let mut settings = Vec::new();
+    for module in &registrations {
+        let descriptor = (module.descriptor)();
+        let of_module = config.settings(descriptor)?;
+        for key in of_module.inactive() {
+            tracing::warn!(module = descriptor.name, "`{key}` is set; it acts in a later version of Skybox");
+        }
+        settings.push(of_module);
+    }
+    Ok((registrations, settings))
+}
+
+fn declare(registrations: &[&'static Registration], settings: &[Settings]) -> Vec<ModuleDecl> {
+    let modules = registrations.iter().map(|module| (module.descriptor)()).zip(settings);
+    let decl = modules.map(|(module, settings)| ModuleDecl {
+        name: module.name.to_owned(),
+        kind: module.kind,
+        replicas: settings.replicas,
+        cpu_milli: settings.cpu_milli.unwrap_or(0),
+    });
+    decl.collect()
+}
+
+async fn bind(identity: &Identity, address: &Address) -> Result<(Option<Listener>, Address), AppError> {
+    if !identity.main {
+        return Ok((None, address.clone()));
+    }
+    match Listener::bind(address).await {
+        Ok(listener) => {
+            let bound = listener.local_address(address);
+            Ok((Some(listener), bound))
+        }
+        // Alone, the socket is for operators: a program runs without it.
+        Err(error) if identity.parent.is_none() => {
+            tracing::debug!("no socket for operators at {address}: {error}");
+            Ok((None, address.clone()))
+        }
+        Err(source) => Err(AppError::Listen { address: address.to_string(), source }),
+    }
+}
+
+async fn run_once(app: &App, name: String, run: Once) -> Result<(), AppError> {
+    match app.inner().control.once(&name).await? {
+        OnceTurn::Done => Ok(()),
+        OnceTurn::Failed(cause) => Err(AppError::Once { name, cause }),
+        OnceTurn::Run(ended) => {
+            tracing::info!("running `once(\"{name}\")`");
+            let outcome = app.enter(run(app.clone())).await;
+            ended(outcome.clone()).await;
+            outcome.map_err(|cause| AppError::Once { name, cause })
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("values", &self.values.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,191 @@
+//! From the first plan to the last call.
+//!
+//! Leaving, in order:
+//! 1. The node is not ready any more.
+//! 2. If others go on: its peers are told which of their calls were the last it took; its instances are handed
+//!    over, and their calls end.
+//! 3. `draining()` resolves, and a `listen` that was waiting returns a listener nobody knows, so that `main`
+//!    comes to its end.
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use skybox_core::Plan;
+
+use super::{App, AppError, AppInner};
+use crate::control::{Leave, Report};
+
+/// How long a leaving node waits until the plan has others serve what it has.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(10);
+/// Where a listener is bound if nobody says where.
+const ADDRESS_DEFAULT: &str = "127.0.0.1:8080";
+
+/// Opens the hosts, takes over the first plan and follows the later ones.
+pub(super) async fn begin(app: &App) -> Result<(), AppError> {
+    let inner = app.inner();
+    let mut plans = inner.control.plans();
+    for host in &inner.hosts {
+        host.clone().open();
+    }
+    let first = plans.borrow_and_update().clone();
+    follow(inner, &first);
+    inner.ready.store(true, Ordering::Release);
+    inner.control.report(Report::Ready);
+    let weak = Arc::downgrade(inner);
+    inner.runtime.spawn(async move {
+        while plans.changed().await.is_ok() {
+            let plan = plans.borrow_and_update().clone();
+            let Some(app) = weak.upgrade() else { return };
+            follow(&app, &plan);
+        }
+    });
+    let weak = Arc::downgrade(inner);
+    let mut leaving = inner.control.leaving();
+    let mut own = inner.leave.subscribe();
+    inner.runtime.spawn(async move {
+        // Whoever is first to say so: the one who plans, or a signal.
+        let leave = tokio::select! {
+            leave = leaving.wait_for(Option::is_some) => leave.ok().and_then(|leave| *leave),
+            leave = own.wait_for(Option::is_some) => leave.ok().and_then(|leave| *leave),
+        };
+        if let (Some(leave), Some(app)) = (leave, weak.upgrade()) {
+            drain(&app, leave).await;
+        }
+    });
+    crate::admin::serve(app).await
+}
+
+fn follow(app: &AppInner, plan: &Plan) {
+    app.links.follow(&plan.nodes, &app.node);
+    for host in &app.hosts {
+        if let Some(module) = plan.modules.get(host.core().descriptor.name) {
+            host.clone().follow(module, plan.version);
+        }
+    }
+}
+
+async fn drain(app: &Arc<AppInner>, leave: Leave) {
+    tracing::info!(node = %app.node, ?leave, "leaving");
+    app.ready.store(false, Ordering::Release);
+    if leave == Leave::HandOver {
+        let handed_over = handed_over(app);
+        if tokio::time::timeout(HAND_OVER_WAIT, handed_over).await.is_err() {
+            tracing::warn!("nobody took over within {HAND_OVER_WAIT:?}; leaving all the same");
+        }
+        for conn in app.links.open() {
+            conn.drain();
+        }
+        let closing: Vec<_> = app.hosts.iter().map(|host| app.runtime.spawn(host.clone().close())).collect();
+        for host in closing {
+            // A host that panics while it closes is gone as well.
+            drop(host.await);
+        }
+        app.control.report(Report::Drained);
+    }
+    app.drained.send_replace(true);
+}
+
+/// Resolves when the plan has given to others all that was here.
+async fn handed_over(app: &AppInner) {
+    use skybox_core::ModulePlan;
+    let mut plans = app.control.plans();
+    let mine = |plan: &Plan| {
+        plan.modules.values().any(|module| match module {
+            ModulePlan::Replicated { assigned, serving, .. } => assigned.contains(&app.node) || serving.contains(&app.node),
+            ModulePlan::Keyed(shards) => {
+                shards.nodes.iter().position(|node| *node == app.node).is_some_and(|me| shards.owner.contains(&(me as u16)))
+            }
+        })
+    };
+    // The one who plans is gone: nothing will be handed over.
+    drop(plans.wait_for(|plan| !mine(plan)).await);
+}
+
+impl App {
+    /// Resolves when this node has to go: everything it had is handed over, and `main` should end. For
+    /// `axum::serve(…).with_graceful_shutdown(app.draining())`.
+    ///
+    /// The first call has Ctrl-C and SIGTERM begin the drain instead of killing the process.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
+        let inner = self.inner().clone();
+        inner.signals.call_once(|| drop(inner.runtime.spawn(signals(Arc::downgrade(&inner)))));
+        let mut drained = inner.drained.subscribe();
+        async move {
+            // The sender lives in the App that this future holds.
+            drop(drained.wait_for(|drained| *drained).await);
+            drop(inner);
+        }
+    }
+
+    /// Begins to drain, as a signal would.
+    pub fn drain(&self) {
+        self.inner().leave.send_replace(Some(Leave::End));
+    }
+
+    /// A listener of the program, as a plain [`tokio::net::TcpListener`].
+    ///
+    /// Bound to `[listeners.name] address`, else to what [`Builder::listener`](super::Builder::listener) says,
+    /// else to 127.0.0.1:8080. On one machine it is bound once, and every node that serves it gets the same
+    /// socket: a node that dies resets its own connections and no others. On a node that does not serve it, the
+    /// future stays pending until the node drains.
+    ///
+    /// # Errors
+    /// [`AppError::Control`], with the address.
+    pub async fn listen(&self, name: &str) -> Result<tokio::net::TcpListener, AppError> {
+        let inner = self.inner();
+        let configured = inner.config.listener(name).address;
+        let address = configured.or_else(|| inner.listeners.get(name).cloned());
+        let address = address.unwrap_or_else(|| ADDRESS_DEFAULT.to_owned());
+        let listener = match inner.control.listener(name, &address).await? {
+            Some(listener) => listener,
+            None => {
+                self.draining().await;
+                let io = |source| AppError::Listen { address: "127.0.0.1:0".to_owned(), source };
+                TcpListener::bind("127.0.0.1:0").map_err(io)?
+            }
+        };
+        let io = |source| AppError::Listen { address: address.clone(), source };
+        listener.set_nonblocking(true).map_err(io)?;
+        tokio::net::TcpListener::from_std(listener).map_err(io)
+    }
+
+    /// Resolves when every module that belongs here is ready for calls, or given up. For tests and for programs
+    /// that want to be warm before they listen; calls wait by themselves.
+    pub async fn settled(&self) {
+        for host in &self.inner().hosts {
+            host.clone().settled().await;
+        }
+    }
+
+    /// Stops everything here: instances end when their calls have. For tests; a program simply ends.
+    pub async fn shutdown(&self) {
+        let inner = self.inner();
+        inner.ready.store(false, Ordering::Release);
+        for conn in inner.links.open() {
+            conn.close("the node has shut down");
+        }
+        for host in &inner.hosts {
+            host.clone().close().await;
+        }
+        inner.drained.send_replace(true);
+    }
+}
+
+/// Turns Ctrl-C and SIGTERM into a drain.
+async fn signals(app: std::sync::Weak<AppInner>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        tracing::warn!("no signal handlers can be installed: Ctrl-C ends the process without a drain");
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    if let Some(app) = app.upgrade() {
+        app.leave.send_replace(Some(Leave::End));
+    }
+}

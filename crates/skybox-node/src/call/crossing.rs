@@ -1,0 +1,197 @@
+//! How a method's result crosses: which error types can, and how each is made.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skybox_core::{CallError, WireError};
+
+/// A `Result`, by whatever alias.
+#[diagnostic::on_unimplemented(
+    message = "a call can fail, so a method returns a `Result`, not `{Self}`",
+    note = "write `-> skybox::Result<{Self}>`, or a `Result` with your own error type"
+)]
+pub trait Returned {
+    /// What it holds when all went well.
+    type Ok;
+    /// What it holds otherwise.
+    type Err;
+    /// As a plain `Result`.
+    fn into_result(self) -> Result<Self::Ok, Self::Err>;
+    /// From a plain `Result`.
+    fn from_result(result: Result<Self::Ok, Self::Err>) -> Self;
+}
+
+impl<T, E> Returned for Result<T, E> {
+    type Ok = T;
+    type Err = E;
+
+    fn into_result(self) -> Result<T, E> {
+        self
+    }
+
+    fn from_result(result: Result<T, E>) -> Result<T, E> {
+        result
+    }
+}
+
+/// A value that can be an argument or a result.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross a call: it is not data",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or pass what it is made from",
+    note = "a pool, a client or a file is given to every node with `App::builder().provide(…)` and taken with `app.value()`"
+)]
+pub trait Crosses: Serialize + DeserializeOwned + Send {}
+
+impl<T: Serialize + DeserializeOwned + Send> Crosses for T {}
+
+/// The way in which results of type `R` cross. Chosen by [`wire!`](crate::wire).
+#[diagnostic::on_unimplemented(
+    message = "the error of `{R}` does not know how to cross a call",
+    note = "use `skybox::Error` or `anyhow::Error` (feature `anyhow`), which take any error by `?`",
+    note = "or `#[derive(skybox::WireError)]` on your error enum, with a variant `#[wire(call)]` and one `#[wire(rest)]`",
+    note = "or derive serde's traits for it and write `impl From<skybox::CallError>`"
+)]
+pub trait Crossing<R>: Copy + Send + Sync + 'static {
+    /// The value when all went well.
+    type Ok: Serialize + DeserializeOwned + Send;
+    /// The error as data.
+    type Image: Serialize + DeserializeOwned + Send;
+    /// The result of a call that failed.
+    fn refuse(self, error: CallError) -> R;
+    /// The result as data.
+    fn split(self, result: R) -> Result<Self::Ok, Self::Image>;
+    /// The result from data.
+    fn join(self, data: Result<Self::Ok, Self::Image>) -> R;
+    /// The result as it would arrive elsewhere: an error that is not data loses what a remote caller would not
+    /// see. `own_error` is called if it is an error.
+    fn cross(self, result: R, own_error: impl FnOnce()) -> R;
+}
+
+/// Picks the [`Crossing`] of a result type by what its error can do. The order is that of method lookup: the
+/// impl on the outermost reference comes first.
+pub struct Returns<R>(PhantomData<fn() -> R>);
+
+impl<R> Returns<R> {
+    /// The one value.
+    pub const NEW: Returns<R> = Returns(PhantomData);
+}
+
+/// The error is a [`WireError`].
+pub struct ByImage<R>(PhantomData<fn() -> R>);
+/// The error is data.
+pub struct BySerde<R>(PhantomData<fn() -> R>);
+/// The error is neither, which [`Crossing`] explains.
+#[derive(Clone, Copy, Debug)]
+pub struct ByNothing;
+
+/// First choice.
+pub trait PickImage<R> {
+    /// Picks.
+    fn wire(&self) -> ByImage<R>;
+}
+/// Second choice.
+pub trait PickSerde<R> {
+    /// Picks.
+    fn wire(&self) -> BySerde<R>;
+}
+/// No choice.
+pub trait PickNothing {
+    /// Picks.
+    fn wire(&self) -> ByNothing;
+}
+
+impl<R: Returned<Ok: Crosses, Err: WireError>> PickImage<R> for &&Returns<R> {
+    fn wire(&self) -> ByImage<R> {
+        ByImage(PhantomData)
+    }
+}
+
+impl<R: Returned<Ok: Crosses, Err: Crosses + From<CallError>>> PickSerde<R> for &Returns<R> {
+    fn wire(&self) -> BySerde<R> {
+        BySerde(PhantomData)
+    }
+}
+
+impl<R> PickNothing for Returns<R> {
+    fn wire(&self) -> ByNothing {
+        ByNothing
+    }
+}
+
+impl<R: Returned<Ok: Crosses, Err: WireError> + 'static> Crossing<R> for ByImage<R> {
+    type Ok = R::Ok;
+    type Image = <R::Err as WireError>::Image;
+
+    fn refuse(self, error: CallError) -> R {
+        R::from_result(Err(error.into()))
+    }
+
+    fn split(self, result: R) -> Result<Self::Ok, Self::Image> {
+        result.into_result().map_err(WireError::into_image)
+    }
+
+    fn join(self, data: Result<Self::Ok, Self::Image>) -> R {
+        R::from_result(data.map_err(WireError::from_image))
+    }
+
+    #[inline]
+    fn cross(self, result: R, own_error: impl FnOnce()) -> R {
+        R::from_result(result.into_result().map_err(|error| {
+            own_error();
+            WireError::from_image(error.into_image())
+        }))
+    }
+}
+
+impl<R: Returned<Ok: Crosses, Err: Crosses + From<CallError>> + 'static> Crossing<R> for BySerde<R> {
+    type Ok = R::Ok;
+    type Image = R::Err;
+
+    fn refuse(self, error: CallError) -> R {
+        R::from_result(Err(error.into()))
+    }
+
+    fn split(self, result: R) -> Result<Self::Ok, Self::Image> {
+        result.into_result()
+    }
+
+    fn join(self, data: Result<Self::Ok, Self::Image>) -> R {
+        R::from_result(data)
+    }
+
+    #[inline]
+    fn cross(self, result: R, own_error: impl FnOnce()) -> R {
+        R::from_result(result.into_result().inspect_err(|_| own_error()))
+    }
+}
+
+impl<R> Clone for ByImage<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<R> Copy for ByImage<R> {}
+impl<R> Clone for BySerde<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<R> Copy for BySerde<R> {}
+
+impl<R> fmt::Debug for Returns<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Returns")
+    }
+}
+impl<R> fmt::Debug for ByImage<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByImage")
+    }
+}
+impl<R> fmt::Debug for BySerde<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BySerde")
+    }
+}

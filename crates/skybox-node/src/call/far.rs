@@ -1,0 +1,357 @@
+//! A call that leaves its caller: to another node, or in strict mode through the codec onto another task.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skybox_core::{CallErrorKind, Context, NodeName, Phase};
+use skybox_wire::codec::{self, Form};
+use tokio::sync::oneshot;
+
+use super::target::refuse;
+use super::{Arriving, Crossing, ReplyTo};
+use crate::app::AppId;
+use crate::conn::{Conn, Request};
+use crate::host::{AnyHost, Host, HostCore};
+use crate::links::Peer;
+use crate::metrics::Edge;
+use crate::module::{Method, Module};
+use crate::thread::{CallerIndex, Inherited};
+
+/// How long a caller that reached no node waits before it tries again, unless the plan changes before.
+pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(25);
+
+/// Encode buffers that grew beyond this are given back: one large call must not hold memory for ever.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// How a call leaves.
+pub(crate) enum Link {
+    /// To another node.
+    Peer(Arc<Conn>),
+    /// To this very process, with everything that a network would do to it.
+    Strict,
+}
+
+impl Link {
+    pub(crate) fn node(&self) -> Option<NodeName> {
+        match self {
+            Link::Peer(conn) => Some(conn.peer().node.clone()),
+            Link::Strict => None,
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// The method returned its own error.
+    pub(crate) own_error: bool,
+    pub(crate) form: Form,
+    pub(crate) payload: Bytes,
+}
+
+/// A verdict instead of a reply.
+pub(crate) type Failed = CallErrorKind;
+
+/// The outcome of sending once.
+pub(crate) enum Sent<R> {
+    Answered(R),
+    Failed(CallErrorKind),
+}
+
+/// Whether a call that failed this way may be sent again.
+pub(crate) fn may_resend(kind: &CallErrorKind, idempotent: bool) -> bool {
+    match kind {
+        CallErrorKind::Unreachable { .. } | CallErrorKind::Moved | CallErrorKind::Overloaded { .. } => true,
+        CallErrorKind::Lost { .. } => idempotent,
+        _ => false,
+    }
+}
+
+/// Opens a connection to one of the peers, whichever can be reached first, beginning anywhere.
+pub(crate) async fn connect(core: &HostCore, peers: &[Arc<Peer>]) -> Result<Link, String> {
+    let Some(app) = core.app.upgrade() else { return Err("the App has ended".to_owned()) };
+    let offset = app.random.below(peers.len() as u64) as usize;
+    let mut why = String::new();
+    for n in 0..peers.len() {
+        let peer = &peers[(offset + n) % peers.len()];
+        match peer.connect(&app).await {
+            Ok(conn) => return Ok(Link::Peer(conn)),
+            Err(error) => why = format!("{} could not be reached: {error}", peer.node),
+        }
+    }
+    Err(why)
+}
+
+/// Sends a call once and waits for its answer.
+#[expect(clippy::too_many_arguments, reason = "one call's parts, each of another owner")]
+pub(crate) async fn call<T: Module, A, O, R, W>(
+    host: &Arc<Host<T>>,
+    link: &Link,
+    method: &'static Method<O, R>,
+    wire: W,
+    inherited: &Inherited,
+    key: Option<&Bytes>,
+    arguments: &A,
+    edge: &Edge,
+) -> Sent<R>
+where
+    A: Serialize + Sync,
+    O: Serialize + DeserializeOwned + 'static,
+    R: 'static,
+    W: Crossing<R>,
+{
+    let began = Instant::now();
+    let core = &host.core;
+    let sent = match link {
+        Link::Peer(conn) => {
+            let sending = encode_arguments(method, arguments, |form, payload| {
+                edge.count_remote(payload.len());
+                conn.send(&request(core, method.index(), inherited, key), form, payload)
+            });
+            match sending {
+                Err(kind) => return Sent::Answered(refuse(method, wire, edge, kind)),
+                Ok(Err(kind)) => return Sent::Failed(kind),
+                Ok(Ok(pending)) => answer_in_time(pending, inherited.context.deadline).await,
+            }
+        }
+        Link::Strict => {
+            let encoded = encode_arguments(method, arguments, |form, payload| (form, Bytes::copy_from_slice(payload)));
+            match encoded {
+                Err(kind) => return Sent::Answered(refuse(method, wire, edge, kind)),
+                Ok((form, payload)) => {
+                    edge.count_remote(payload.len());
+                    let answer = strict(host, method.index(), inherited, key, form, payload, method.descriptor().idempotent);
+                    answer_in_time(answer, inherited.context.deadline).await
+                }
+            }
+        }
+    };
+    match sent {
+        Err(kind) => Sent::Failed(kind),
+        Ok(reply) => {
+            edge.answered(reply.payload.len(), began.elapsed());
+            if reply.own_error {
+                edge.own_error();
+            }
+            Sent::Answered(decode_reply(core, method, wire, edge, &reply))
+        }
+    }
+}
+
+fn request<'r>(core: &'r HostCore, method: u16, inherited: &'r Inherited, key: Option<&'r Bytes>) -> Request<'r> {
+    Request { module: core.index, method, key: key.map(|key| &**key), context: &inherited.context, caller: inherited.caller }
+}
+
+/// The caller's own clock bounds the wait too: the callee may be gone.
+async fn answer_in_time(
+    answer: impl Future<Output = Result<Reply, Failed>>,
+    deadline: Option<Instant>,
+) -> Result<Reply, Failed> {
+    match deadline {
+        None => answer.await,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), answer)
+            .await
+            .unwrap_or(Err(CallErrorKind::Deadline { phase: Phase::Sent })),
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// Encodes with a buffer that the thread keeps: user code may take long, so it never writes into a connection's.
+pub(crate) fn with_scratch<V>(f: impl FnOnce(&mut BytesMut) -> V) -> V {
+    // A `Serialize` that makes a call finds the buffer taken; it gets one of its own.
+    let mut buffer = SCRATCH.with(|scratch| scratch.try_borrow_mut().map(|mut b| std::mem::take(&mut *b)).unwrap_or_default());
+    buffer.clear();
+    let value = f(&mut buffer);
+    if buffer.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.with(|scratch| {
+            if let Ok(mut kept) = scratch.try_borrow_mut() {
+                *kept = buffer;
+            }
+        });
+    }
+    value
+}
+
+fn encode_arguments<A, O, R, V>(
+    method: &Method<O, R>,
+    arguments: &A,
+    f: impl FnOnce(Form, &[u8]) -> V,
+) -> Result<V, CallErrorKind>
+where
+    A: Serialize,
+    O: Serialize + DeserializeOwned,
+{
+    with_scratch(|buffer| {
+        let form = codec::encode::<A, O>(arguments, &method.arguments, buffer)
+            .map_err(|error| CallErrorKind::Mismatch { why: format!("an argument cannot cross: {error}") })?;
+        Ok(f(form, buffer))
+    })
+}
+
+fn decode_reply<O, R, W: Crossing<R>>(core: &HostCore, method: &Method<O, R>, wire: W, edge: &Edge, reply: &Reply) -> R {
+    let decoded = in_app(core.app_id, || {
+        if reply.own_error {
+            codec::decode::<W::Image>(reply.form, &reply.payload).map(Err)
+        } else {
+            codec::decode::<W::Ok>(reply.form, &reply.payload).map(Ok)
+        }
+    });
+    match decoded {
+        Ok(data) => wire.join(data),
+        Err(error) => refuse(method, wire, edge, CallErrorKind::BadReply { why: error.to_string() }),
+    }
+}
+
+thread_local! {
+    static DECODING_IN: std::cell::Cell<AppId> = const { std::cell::Cell::new(AppId::NONE) };
+}
+
+/// Decodes as part of an App, so that handles among the values find it.
+pub(crate) fn in_app<V>(app: AppId, f: impl FnOnce() -> V) -> V {
+    struct Restore(AppId);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            DECODING_IN.set(self.0);
+        }
+    }
+    let _restore = Restore(DECODING_IN.replace(app));
+    f()
+}
+
+/// The App whose values are being decoded on this thread.
+pub(crate) fn decoding_in() -> AppId {
+    DECODING_IN.get()
+}
+
+/// In debug builds the first inline call of each method is also encoded and decoded, so that a type that cannot
+/// cross is found on the first laptop and not in the first deployment.
+pub(crate) fn prove_arguments<A, O, R>(method: &Method<O, R>, arguments: &A) -> Result<(), CallErrorKind>
+where
+    A: Serialize,
+    O: Serialize + DeserializeOwned,
+{
+    if method.tried[0].swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    encode_arguments(method, arguments, |_, _| ()).inspect_err(|_| method.tried[0].store(false, Ordering::Relaxed))
+}
+
+/// As [`prove_arguments`], for the result.
+pub(crate) fn prove_result<O, R, W: Crossing<R>>(method: &Method<O, R>, wire: W, result: R) -> Result<R, CallErrorKind> {
+    if method.tried[1].swap(true, Ordering::Relaxed) {
+        return Ok(result);
+    }
+    let data = wire.split(result);
+    match with_scratch(|buffer| encode_result(method, &data, buffer)) {
+        Ok(_) => Ok(wire.join(data)),
+        Err(kind) => {
+            method.tried[1].store(false, Ordering::Relaxed);
+            Err(kind)
+        }
+    }
+}
+
+/// Encodes a method's result.
+pub(crate) fn encode_result<O, R, V, I>(
+    method: &Method<O, R>,
+    data: &Result<V, I>,
+    buffer: &mut BytesMut,
+) -> Result<Form, CallErrorKind>
+where
+    V: Serialize + DeserializeOwned,
+    I: Serialize + DeserializeOwned,
+{
+    let encoded = match data {
+        Ok(value) => codec::encode::<V, V>(value, &method.result, buffer),
+        Err(image) => codec::encode::<I, I>(image, &method.error, buffer),
+    };
+    encoded.map_err(|error| CallErrorKind::BadReply { why: error.to_string() })
+}
+
+/// Strict mode: the call runs on another task, after a moment, from bytes; an idempotent one sometimes twice.
+async fn strict<T: Module>(
+    host: &Arc<Host<T>>,
+    method: u16,
+    inherited: &Inherited,
+    key: Option<&Bytes>,
+    form: Form,
+    payload: Bytes,
+    idempotent: bool,
+) -> Result<Reply, Failed> {
+    let Some(app) = host.core.app.upgrade() else { return Err(CallErrorKind::Gone) };
+    let twice = idempotent && app.random.below(4) == 0;
+    let mut last = Err(CallErrorKind::Cancelled);
+    for _ in 0..=u32::from(twice) {
+        let (reply, answer) = oneshot::channel();
+        let arriving = Arriving {
+            method,
+            form,
+            payload: payload.clone(),
+            key: key.cloned(),
+            inherited: carried(host.core.app_id, &inherited.context, inherited.caller),
+            reply: ReplyTo::Channel(reply),
+        };
+        let serving = host.clone().serve(arriving);
+        let delay = app.random.below(3);
+        let task = AbortOnDrop(host.core.runtime.spawn(async move {
+            match delay {
+                0 => {}
+                1 => tokio::task::yield_now().await,
+                _ => tokio::time::sleep(Duration::from_micros(200)).await,
+            }
+            serving.run().await;
+        }));
+        last = answer.await.unwrap_or(Err(CallErrorKind::Cancelled));
+        drop(task);
+    }
+    last
+}
+
+/// Sends a call from the command line on to where its module is.
+pub(crate) async fn relay(
+    core: &HostCore,
+    conn: &Arc<Conn>,
+    method: u16,
+    key: Option<&Bytes>,
+    payload: &[u8],
+) -> Result<Reply, Failed> {
+    let inherited = Inherited::nothing();
+    conn.send(&request(core, method, &inherited, key), Form::Json, payload)?.await
+}
+
+/// Runs a call from the command line here.
+pub(crate) async fn relay_here<T: Module>(
+    host: &Arc<Host<T>>,
+    method: u16,
+    key: Option<Bytes>,
+    payload: Bytes,
+) -> Result<Reply, Failed> {
+    let (reply, answer) = oneshot::channel();
+    let inherited = Inherited { app: host.core.app_id, ..Inherited::nothing() };
+    let arriving = Arriving { method, form: Form::Json, payload, key, inherited, reply: ReplyTo::Channel(reply) };
+    let task = AbortOnDrop(host.core.runtime.spawn(host.clone().serve(arriving).run()));
+    let outcome = answer.await.unwrap_or(Err(CallErrorKind::Cancelled));
+    drop(task);
+    outcome
+}
+
+/// What arrives of the caller's context: the chain loses what only its own process knows.
+fn carried(app: AppId, context: &Context, caller: CallerIndex) -> Inherited {
+    Inherited { context: context.clone(), app, caller, chain_full: false }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

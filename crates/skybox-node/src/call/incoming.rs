@@ -1,0 +1,257 @@
+//! A call that came from elsewhere: decoded, run as a local one, answered.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skybox_core::{CallErrorKind, CallId, Mode, Phase};
+use skybox_wire::codec::{self, Form};
+use tokio::sync::oneshot;
+
+use super::far::{encode_result, in_app, with_scratch};
+use super::target::{run_detached, run_exclusive, turn_exclusive, turn_shared};
+use super::{Crossing, Failed, Reply, here};
+use crate::conn::Conn;
+use crate::host::{Exclusive, Hold, Host, Shared};
+use crate::module::{Method, Module};
+use crate::thread::Inherited;
+
+/// A call as it arrives.
+pub(crate) struct Arriving {
+    pub(crate) method: u16,
+    pub(crate) form: Form,
+    pub(crate) payload: Bytes,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) inherited: Inherited,
+    pub(crate) reply: ReplyTo,
+}
+
+/// Where an answer goes.
+pub(crate) enum ReplyTo {
+    Conn(Arc<Conn>, CallId),
+    Channel(oneshot::Sender<Result<Reply, Failed>>),
+}
+
+impl ReplyTo {
+    pub(crate) fn fail(self, kind: CallErrorKind) {
+        match self {
+            ReplyTo::Conn(conn, call) => conn.reply_failed(call, &kind),
+            // Nobody listens to the answer of a call that was cancelled.
+            ReplyTo::Channel(answer) => drop(answer.send(Err(kind))),
+        }
+    }
+
+    pub(crate) fn answer(self, own_error: bool, form: Form, payload: &[u8]) {
+        match self {
+            ReplyTo::Conn(conn, call) => conn.reply(call, own_error, form, payload),
+            ReplyTo::Channel(answer) => {
+                drop(answer.send(Ok(Reply { own_error, form, payload: Bytes::copy_from_slice(payload) })));
+            }
+        }
+    }
+}
+
+/// A call from elsewhere, on its way to a method of `T`.
+pub struct Incoming<T: Module> {
+    host: Arc<Host<T>>,
+    arriving: Arriving,
+}
+
+/// A call from elsewhere, ready to be polled.
+pub struct Serving {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// It may hold its thread: it gets a task of its own at once.
+    pub(crate) blocking: bool,
+}
+
+impl Serving {
+    fn new(blocking: bool, future: impl Future<Output = ()> + Send + 'static) -> Serving {
+        Serving { future: Box::pin(future), blocking }
+    }
+
+    /// The call, to its end. Dropped, it stops where its method says it may.
+    pub(crate) fn run(self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.future
+    }
+}
+
+impl<T: Module> Incoming<T> {
+    pub(crate) fn new(host: Arc<Host<T>>, arriving: Arriving) -> Incoming<T> {
+        Incoming { host, arriving }
+    }
+
+    /// The number of the method that is called.
+    pub fn method(&self) -> u16 {
+        self.arriving.method
+    }
+
+    /// The call of a `&self` method.
+    pub fn shared<O, R, W, F, Fut>(self, method: &'static Method<O, R>, wire: W, run: F) -> Serving
+    where
+        T: Sync,
+        O: Serialize + DeserializeOwned + Send + 'static,
+        R: Send + 'static,
+        W: Crossing<R>,
+        F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        Serving::new(false, async move {
+            let (host, reply, inherited, arrived) = self.arrive(method).await;
+            let outcome = match arrived {
+                Err(kind) => Err(kind),
+                Ok((hold, arguments)) => match turn_shared(&host.core, hold, &inherited).await {
+                    Err(kind) => Err(kind),
+                    Ok(shared) => {
+                        let frame = here::frame(&host.core, shared.instance(), Mode::Shared, inherited);
+                        here::run(&host.core, frame, run(shared, arguments)).await
+                    }
+                },
+            };
+            answer(reply, method, wire, outcome);
+        })
+    }
+
+    /// The call of a `&self` method that is sync, `#[compute]` or `#[to_completion]`.
+    pub fn detached<O, R, W, F, Fut>(self, method: &'static Method<O, R>, wire: W, run: F) -> Serving
+    where
+        T: Sync,
+        O: Serialize + DeserializeOwned + Send + 'static,
+        R: Send + 'static,
+        W: Crossing<R>,
+        F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        Serving::new(true, async move {
+            let (host, reply, inherited, arrived) = self.arrive(method).await;
+            let outcome = match arrived {
+                Err(kind) => Err(kind),
+                Ok((hold, arguments)) => match turn_shared(&host.core, hold, &inherited).await {
+                    Err(kind) => Err(kind),
+                    Ok(shared) => run_detached(&host.core, method, inherited, shared, arguments, run).await,
+                },
+            };
+            answer(reply, method, wire, outcome);
+        })
+    }
+
+    /// The call of a `&mut self` method.
+    pub fn exclusive<O, R, W, F, Fut>(self, method: &'static Method<O, R>, wire: W, run: F) -> Serving
+    where
+        O: Serialize + DeserializeOwned + Send + 'static,
+        R: Send + 'static,
+        W: Crossing<R>,
+        F: FnOnce(Exclusive<T>, O) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        Serving::new(method.descriptor().compute, async move {
+            let (host, reply, inherited, arrived) = self.arrive(method).await;
+            let outcome = match arrived {
+                Err(kind) => Err(kind),
+                Ok((hold, arguments)) => match turn_exclusive(&host.core, hold, &inherited).await {
+                    Err(kind) => Err(kind),
+                    Ok(exclusive) => run_exclusive(&host.core, method, inherited, exclusive, arguments, run).await,
+                },
+            };
+            answer(reply, method, wire, outcome);
+        })
+    }
+
+    /// The call of a method that this version does not have.
+    pub fn unknown(self) -> Serving {
+        let why = format!("there is no method {} in this version of `{}`", self.arriving.method, T::descriptor().name);
+        let reply = self.arriving.reply;
+        Serving::new(false, async move { reply.fail(CallErrorKind::Mismatch { why }) })
+    }
+
+    /// Decodes the arguments and finds the instance.
+    async fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> Arrived<T, O> {
+        let Incoming { host, arriving: Arriving { form, payload, key, inherited, reply, .. } } = self;
+        host.core.served.fetch_add(1, Ordering::Relaxed);
+        let reply = Answer { to: Some(reply), json: form == Form::Json };
+        let deadline = inherited.context.deadline;
+        if deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now().into_std()) {
+            return (host, reply, inherited, Err(CallErrorKind::Deadline { phase: Phase::Queued }));
+        }
+        let arguments = match in_app(host.core.app_id, || decode_arguments::<O>(method.descriptor().parameters, form, &payload)) {
+            Ok(arguments) => arguments,
+            Err(why) => return (host, reply, inherited, Err(CallErrorKind::Mismatch { why })),
+        };
+        drop(payload);
+        let hold = match crate::host::route_here(&host, key.as_ref()) {
+            Some(hold) => Ok(hold),
+            None => host.find_here(key.as_ref(), deadline).await,
+        };
+        (host, reply, inherited, hold.map(|hold| (hold, arguments)))
+    }
+}
+
+type Arrived<T, O> = (Arc<Host<T>>, Answer, Inherited, Result<(Hold<T>, O), CallErrorKind>);
+
+fn decode_arguments<O: DeserializeOwned>(parameters: &[&str], form: Form, payload: &[u8]) -> Result<O, String> {
+    let array;
+    let payload = match form {
+        Form::Json => {
+            array = codec::json_arguments(payload, parameters).map_err(|error| error.to_string())?;
+            &array[..]
+        }
+        _ => payload,
+    };
+    codec::decode(form, payload).map_err(|error| format!("the arguments cannot be decoded: {error}"))
+}
+
+/// The duty to answer. Dropped without an answer, the caller hears that the call was cancelled.
+struct Answer {
+    to: Option<ReplyTo>,
+    /// The caller is a person at a command line.
+    json: bool,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(to) = self.to.take() {
+            to.fail(CallErrorKind::Cancelled);
+        }
+    }
+}
+
+fn answer<O, R, W: Crossing<R>>(mut reply: Answer, method: &Method<O, R>, wire: W, outcome: Result<R, CallErrorKind>) {
+    let Some(to) = reply.to.take() else { return };
+    let data = match outcome {
+        Ok(result) => wire.split(result),
+        Err(kind) => return to.fail(kind),
+    };
+    with_scratch(|buffer| {
+        let encoded = if reply.json { encode_json(&data, buffer) } else { encode_result(method, &data, buffer) };
+        match encoded {
+            Ok(form) => to.answer(data.is_err(), form, buffer),
+            Err(kind) => to.fail(kind),
+        }
+    });
+}
+
+fn encode_json<V: Serialize, I: Serialize>(data: &Result<V, I>, buffer: &mut BytesMut) -> Result<Form, CallErrorKind> {
+    let text = match data {
+        Ok(value) => serde_json::to_vec(value),
+        Err(image) => serde_json::to_vec(image),
+    };
+    let text = text.map_err(|error| CallErrorKind::BadReply { why: format!("it has no JSON form: {error}") })?;
+    buffer.extend_from_slice(&text);
+    Ok(Form::Json)
+}
+
+impl<T: Module> fmt::Debug for Incoming<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Incoming({}.{})", T::descriptor().name, self.arriving.method)
+    }
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Serving")
+    }
+}

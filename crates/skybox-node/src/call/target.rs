@@ -1,0 +1,684 @@
+//! Handles, and how the call of a proxy finds its instance.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skybox_core::{CallError, CallErrorKind, KeyHash, Mode, NodeName, Phase};
+
+use super::far::{self, Link, Sent};
+use super::{CallOptions, Crossing, RESENDS_MAX, Reply, here};
+use crate::host::{Exclusive, Hold, Host, HostCore, Instance, Shared, route_here};
+use crate::conn::Conn;
+use crate::host::Placement;
+use crate::links::Peer;
+use crate::metrics::Edge;
+use crate::module::{Method, Module};
+use crate::thread::Inherited;
+
+/// A reference to a module: call its methods on it.
+///
+/// Cheap to clone; an argument and a result like any other value. It stays valid when instances are replaced or
+/// move: it names the module (and the key), not an instance. The only method it has of its own is
+/// [`with`](Handle::with); everything else is an associated function, so that it shadows none of yours.
+pub struct Handle<T: Module> {
+    proxy: T::Proxy,
+}
+
+impl<T: Module> Handle<T> {
+    pub(crate) fn new(target: Target<T>) -> Handle<T> {
+        Handle { proxy: T::proxy(target) }
+    }
+
+    /// Wraps a plain value, for unit tests of code that takes handles: no App, no supervision; a call that
+    /// panics leaves the value as it is.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: calls need one.
+    pub fn of(value: T) -> Handle<T> {
+        Handle::new(Target { host: Host::alone(value), key: None, options: CallOptions::new() })
+    }
+
+    /// The same handle with options for its calls.
+    #[must_use]
+    pub fn with(&self, options: CallOptions) -> Handle<T> {
+        Handle::new(Target { options, ..self.target().clone() })
+    }
+
+    fn target(&self) -> &Target<T> {
+        T::target(&self.proxy)
+    }
+}
+
+impl<T: Module> Deref for Handle<T> {
+    type Target = T::Proxy;
+
+    #[inline]
+    fn deref(&self) -> &T::Proxy {
+        &self.proxy
+    }
+}
+
+impl<T: Module> Clone for Handle<T> {
+    fn clone(&self) -> Handle<T> {
+        Handle::new(self.target().clone())
+    }
+}
+
+impl<T: Module> fmt::Debug for Handle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({})", T::descriptor().name)
+    }
+}
+
+/// A handle crosses as the module's name and the key.
+impl<T: Module> Serialize for Handle<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let key = self.target().key.as_deref().map(<[u8]>::to_vec);
+        (T::descriptor().name, key).serialize(serializer)
+    }
+}
+
+impl<'de, T: Module> serde::Deserialize<'de> for Handle<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Handle<T>, D::Error> {
+        use serde::de::Error;
+        let (name, key) = <(String, Option<Vec<u8>>)>::deserialize(deserializer)?;
+        let app = crate::app::App::current().map_err(D::Error::custom)?;
+        if name != T::descriptor().name {
+            return Err(D::Error::custom(format!("a handle of `{name}` is not one of `{}`", T::descriptor().name)));
+        }
+        let host = app.host::<T>().map_err(D::Error::custom)?;
+        Ok(Handle::new(Target { host, key: key.map(Bytes::from), options: CallOptions::new() }))
+    }
+}
+
+/// What a proxy holds: which module, which key, which options.
+pub struct Target<T: Module> {
+    pub(crate) host: Arc<Host<T>>,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) options: CallOptions,
+}
+
+impl<T: Module> Clone for Target<T> {
+    fn clone(&self) -> Target<T> {
+        Target { host: self.host.clone(), key: self.key.clone(), options: self.options }
+    }
+}
+
+impl<T: Module> fmt::Debug for Target<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({})", T::descriptor().name)
+    }
+}
+
+/// Where a call goes.
+enum Place<T> {
+    Here(Hold<T>),
+    Far(Link),
+}
+
+/// What has been tried for one call so far.
+#[derive(Default)]
+struct Tries {
+    resends: u32,
+    /// Nodes that said no, and the plan's version under which they did.
+    refused: Vec<(NodeName, u64)>,
+    /// A refusal that is the answer if nobody else can be asked.
+    last: Option<CallErrorKind>,
+}
+
+impl<T: Module> Target<T> {
+    /// A call of a `&self` method that may borrow its arguments.
+    #[inline]
+    pub fn shared<'c, A, O, R, W, F, Fut>(
+        &'c self,
+        method: &'static Method<O, R>,
+        wire: W,
+        arguments: A,
+        run: F,
+    ) -> impl Future<Output = R> + Send + 'c
+    where
+        T: Sync,
+        A: Serialize + Send + Sync + 'c,
+        O: Serialize + DeserializeOwned + 'static,
+        R: Send + 'static,
+        W: Crossing<R>,
+        F: FnOnce(Shared<T>, A) -> Fut + Send + 'c,
+        Fut: Future<Output = R> + Send + 'c,
+    {
+        self.shared_with(Inherited::here(), method, wire, arguments, run)
+    }
+
+    /// [`Target::shared`] with a context that was captured before.
+    #[inline]
+    pub(crate) fn shared_with<'c, A, O, R, W, F, Fut>(
+        &'c self,
+        inherited: Inherited,
+        method: &'static Method<O, R>,
+        wire: W,
+        arguments: A,
+        run: F,
+    ) -> impl Future<Output = R> + Send + 'c
+    where
+        T: Sync,
+        A: Serialize + Send + Sync + 'c,
+        O: Serialize + DeserializeOwned + 'static,
+        R: Send + 'static,
+        W: Crossing<R>,
+        F: FnOnce(Shared<T>, A) -> Fut + Send + 'c,
+        Fut: Future<Output = R> + Send + 'c,
+    {
+        async move {
+            match self.find(method, wire, inherited, &arguments).await {
+                Found::Here(hold, inherited) => {
+                    let core = &*self.host.core;
+                    let edge = core.edges.edge(inherited.caller, method.index());
+                    match turn_shared(core, hold, &inherited).await {
+                        Err(kind) => refuse(method, wire, edge, kind),
+                        Ok(shared) => {
+                            let sampled = edge.count_local().then(Instant::now);
+                            let frame = here::frame(core, shared.instance(), Mode::Shared, inherited);
+                            let outcome = here::run(core, frame, run(shared, arguments)).await;
+                            finish(method, wire, edge, sampled, outcome)
+                        }
+                    }
+                }
+                Found::Answered(result) => result,
+            }
+        }
+    }
+
+    /// A call of a `&self` method that may leave its caller: sync ones, which run on the module's own threads if
+    /// it has any, `#[compute]` and `#[to_completion]` ones. Its arguments are made owned first.
+    pub fn detached<'c, A, O, R, W, F, Fut>(
+        &'c self,
+        method: &'static Method<O, R>,
+        wire: W,
+        arguments: A,
+        own: impl FnOnce(A) -> O + Send + 'c,
+        run: F,
+    ) -> impl Future<Output = R> + Send + 'c
+    where
+        T: Sync,
+        A: Serialize + Send + Sync + 'c,
+        O: Serialize + DeserializeOwned + Send + 'static,
+        R: Send + 'static,
+        W: Crossing<R>,
+        F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        self.detached_with(Inherited::here(), method, wire, arguments, own, run)
+    }
+
+    /// [`Target::detached`] with a context that was captured before.
+    pub(crate) fn detached_with<'c, A, O, R, W, F, Fut>(
+        &'c self,
+        inherited: Inherited,
+        method: &'static Method<O, R>,
+        wire: W,
+        arguments: A,
+        own: impl FnOnce(A) -> O + Send + 'c,
+        run: F,
+    ) -> impl Future<Output = R> + Send + 'c
+    where
+        T: Sync,
+        A: Serialize + Send + Sync + 'c,
+        O: Serialize + DeserializeOwned + Send + 'static,
+        R: Send + 'static,
+        W: Crossing<R>,
+        F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        async move {
+            match self.find(method, wire, inherited, &arguments).await {
+                Found::Here(hold, inherited) => {
+                    let core = &self.host.core;
+                    let edge = core.edges.edge(inherited.caller, method.index());
+                    match turn_shared(core, hold, &inherited).await {
+                        Err(kind) => refuse(method, wire, edge, kind),
+                        Ok(shared) => {
+                            let sampled = edge.count_local().then(Instant::now);
+                            let outcome = run_detached(core, method, inherited, shared, own(arguments), run).await;
+                            finish(method, wire, edge, sampled, outcome)
+                        }
+                    }
+                }
+                Found::Answered(result) => result,
+            }
+        }
+    }
+
+    /// A call of a `&mut self` method: it waits for its turn here, with its arguments still the caller's; then
+    /// they become owned, since a started call runs to its end even if the caller goes.
+    pub fn exclusive<'c, A, O, R, W, F, Fut>(
+        &'c self,
+        method: &'static Method<O, R>,
+        wire: W,
+        arguments: A,
+        own: impl FnOnce(A) -> O + Send + 'c,
+        run: F,
+    ) -> impl Future<Output = R> + Send + 'c
+    where
+        A: Serialize + Send + Sync + 'c,
+        O: Serialize + DeserializeOwned + Send + 'static,
+        R: Send + 'static,
+        W: Crossing<R>,
+        F: FnOnce(Exclusive<T>, O) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        let inherited = Inherited::here();
+        async move {
+            match self.find(method, wire, inherited, &arguments).await {
+                Found::Here(hold, inherited) => {
+                    let core = &self.host.core;
+                    let edge = core.edges.edge(inherited.caller, method.index());
+                    match turn_exclusive(core, hold, &inherited).await {
+                        Err(kind) => refuse(method, wire, edge, kind),
+                        Ok(exclusive) => {
+                            let sampled = edge.count_local().then(Instant::now);
+                            let outcome = run_exclusive(core, method, inherited, exclusive, own(arguments), run).await;
+                            finish(method, wire, edge, sampled, outcome)
+                        }
+                    }
+                }
+                Found::Answered(result) => result,
+            }
+        }
+    }
+
+    /// The fast way to a replicated instance that lives here.
+    #[inline]
+    fn route(&self) -> Option<Hold<T>> {
+        if self.host.core.strict {
+            return None;
+        }
+        route_here(&self.host, self.key.as_ref())
+    }
+
+    /// Finds the instance, or has the call answered elsewhere.
+    #[inline]
+    async fn find<A, O, R, W>(
+        &self,
+        method: &'static Method<O, R>,
+        wire: W,
+        mut inherited: Inherited,
+        arguments: &A,
+    ) -> Found<T, R>
+    where
+        A: Serialize + Sync,
+        O: Serialize + DeserializeOwned + 'static,
+        R: 'static,
+        W: Crossing<R>,
+    {
+        let settings = &self.host.core.settings;
+        if let Some(limit) = self.options.deadline.into_iter().chain(settings.deadline).min() {
+            inherited.context.shrink(Some(tokio::time::Instant::now().into_std() + limit));
+        }
+        if !inherited.chain_full
+            && let Some(hold) = self.route()
+        {
+            if cfg!(debug_assertions)
+                && let Err(kind) = far::prove_arguments(method, arguments)
+            {
+                let edge = self.host.core.edges.edge(inherited.caller, method.index());
+                return Found::Answered(refuse(method, wire, edge, kind));
+            }
+            return Found::Here(hold, inherited);
+        }
+        Box::pin(self.go(method, wire, inherited, arguments)).await
+    }
+
+    /// The long way: waits while nothing is live, sends, and sends again what did not run.
+    async fn go<A, O, R, W>(
+        &self,
+        method: &'static Method<O, R>,
+        wire: W,
+        inherited: Inherited,
+        arguments: &A,
+    ) -> Found<T, R>
+    where
+        A: Serialize + Sync,
+        O: Serialize + DeserializeOwned + 'static,
+        R: 'static,
+        W: Crossing<R>,
+    {
+        let edge = self.host.core.edges.edge(inherited.caller, method.index());
+        if inherited.chain_full {
+            let chain = format!("{} calls are waiting above it", skybox_core::CHAIN_LEN_MAX);
+            return Found::Answered(refuse(method, wire, edge, CallErrorKind::Reentrant { chain }));
+        }
+        let mut tries = Tries::default();
+        loop {
+            let link = match self.place(&inherited, &mut tries).await {
+                Ok(Place::Here(hold)) => return Found::Here(hold, inherited),
+                Ok(Place::Far(link)) => link,
+                Err(kind) => return Found::Answered(refuse(method, wire, edge, kind)),
+            };
+            let node = link.node();
+            match far::call(&self.host, &link, method, wire, &inherited, self.key.as_ref(), arguments, edge).await {
+                Sent::Answered(result) => return Found::Answered(result),
+                Sent::Failed(kind) => {
+                    let again = far::may_resend(&kind, method.descriptor().idempotent);
+                    if !again || tries.resends >= RESENDS_MAX {
+                        return Found::Answered(refuse(method, wire, edge, kind));
+                    }
+                    tries.resends += 1;
+                    let version = self.host.core.placement.load().version;
+                    tries.refused.extend(node.map(|node| (node, version)));
+                    tries.last = Some(kind);
+                }
+            }
+        }
+    }
+
+    /// A call with arguments and result as JSON, from the command line.
+    pub(crate) async fn relay(&self, method: u16, payload: Bytes) -> Result<Reply, CallErrorKind> {
+        let inherited = Inherited::nothing();
+        let mut tries = Tries::default();
+        loop {
+            let outcome = match self.place(&inherited, &mut tries).await? {
+                Place::Far(Link::Peer(conn)) => {
+                    far::relay(&self.host.core, &conn, method, self.key.as_ref(), &payload).await
+                }
+                Place::Here(_) | Place::Far(Link::Strict) => {
+                    far::relay_here(&self.host, method, self.key.clone(), payload.clone()).await
+                }
+            };
+            match outcome {
+                Err(kind) if far::may_resend(&kind, false) && tries.resends < RESENDS_MAX => tries.resends += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Where the call goes, waiting within bounds while it can go nowhere.
+    async fn place(&self, inherited: &Inherited, tries: &mut Tries) -> Result<Place<T>, CallErrorKind> {
+        let core = &self.host.core;
+        let deadline = inherited.context.deadline;
+        let mut changes = core.changes();
+        let (mut waiting, mut until) = (None, None);
+        loop {
+            changes.borrow_and_update();
+            if core.strict {
+                return Ok(Place::Far(Link::Strict));
+            }
+            let why = match self.look(tries) {
+                Look::Here(hold) => return Ok(Place::Here(hold)),
+                Look::Wake => {
+                    let key = self.key.as_ref();
+                    return self.host.find_here(key, deadline).await.map(Place::Here);
+                }
+                Look::Conn(conn) => return Ok(Place::Far(Link::Peer(conn))),
+                Look::Dial(peers) => match far::connect(core, &peers).await {
+                    Ok(link) => return Ok(Place::Far(link)),
+                    Err(why) => why,
+                },
+                Look::Never(kind) => return Err(kind),
+                Look::Wait(why) => why,
+            };
+            if let Some(kind) = tries.last.take_if(|kind| matches!(kind, CallErrorKind::Overloaded { .. })) {
+                return Err(kind);
+            }
+            if waiting.is_none() {
+                waiting = Some(core.queue_up()?);
+            }
+            let until = *until.get_or_insert_with(|| core.wait_end(deadline));
+            let now = tokio::time::Instant::now().into_std();
+            if now >= until {
+                return Err(core.waited_out(deadline, &why));
+            }
+            // A node that could not be reached is tried again after a moment, also without news from the plan.
+            let retry = until.min(now + far::RECONNECT_PAUSE);
+            HostCore::changed_before(&mut changes, retry).await;
+            let version = core.placement.load().version;
+            tries.refused.retain(|(_, at)| *at == version);
+        }
+    }
+
+    /// Looks once.
+    fn look(&self, tries: &Tries) -> Look<T> {
+        if let Some(hold) = self.route() {
+            return Look::Here(hold);
+        }
+        let core = &self.host.core;
+        let placement = core.placement.load();
+        if let Some(key) = &self.key {
+            return self.look_keyed(&placement, key, tries);
+        }
+        let peers = || placement.elsewhere.iter().filter(|peer| !tries.refused_by(peer, placement.version));
+        if let Some(conn) = least_loaded(core, peers()) {
+            return Look::Conn(conn);
+        }
+        let nodes: Vec<_> = peers().cloned().collect();
+        if !nodes.is_empty() {
+            return Look::Dial(nodes);
+        }
+        if core.app.strong_count() == 0 {
+            return Look::Never(CallErrorKind::Gone);
+        }
+        if let Some(cause) = crate::host::failed_here(core) {
+            return Look::Never(CallErrorKind::NotStarted { cause });
+        }
+        if let Some(cause) = &placement.failed {
+            return Look::Never(match cause.strip_prefix("unplaced: ") {
+                Some(why) => CallErrorKind::Unplaced { why: why.to_owned() },
+                None => CallErrorKind::NotStarted { cause: cause.clone() },
+            });
+        }
+        Look::Wait("no instance was ready".to_owned())
+    }
+
+    fn look_keyed(&self, placement: &Placement, key: &[u8], tries: &Tries) -> Look<T> {
+        let Some(shards) = &placement.shards else { return Look::Wake };
+        let index = usize::from(shards.owner[usize::from(KeyHash::of(key).shard().0)]);
+        match placement.owners.get(index) {
+            None => Look::Wait("nobody owned its key".to_owned()),
+            Some(None) => Look::Wake,
+            Some(Some(owner)) if tries.refused_by(owner, placement.version) => {
+                Look::Wait(format!("{} had handed its key over and nobody had taken it", owner.node))
+            }
+            Some(Some(owner)) => match owner.ready() {
+                Some(conn) => Look::Conn(conn),
+                None => Look::Dial(vec![owner.clone()]),
+            },
+        }
+    }
+}
+
+impl Tries {
+    fn refused_by(&self, peer: &Peer, version: u64) -> bool {
+        self.refused.iter().any(|(no, at)| *no == peer.node && *at == version)
+    }
+}
+
+/// Of two replicas that can be called at once, the one with less to do; which two, chance decides.
+fn least_loaded<'p>(core: &HostCore, peers: impl Iterator<Item = &'p Arc<Peer>> + Clone) -> Option<Arc<Conn>> {
+    let mut ready = peers.filter_map(|peer| peer.ready());
+    let first = ready.next()?;
+    let Some(second) = ready.next() else { return Some(first) };
+    let mut all: Vec<Arc<Conn>> = [first, second].into_iter().chain(ready).collect();
+    let app = core.app.upgrade()?;
+    let one = all.swap_remove(app.random.below(all.len() as u64) as usize);
+    let other = all.swap_remove(app.random.below(all.len() as u64) as usize);
+    Some(if one.load() <= other.load() { one } else { other })
+}
+
+/// What one look at the route says.
+enum Look<T> {
+    Here(Hold<T>),
+    /// It belongs here, and has to be woken or waited for.
+    Wake,
+    /// Over this connection.
+    Conn(Arc<Conn>),
+    /// On one of these, once there is a connection.
+    Dial(Vec<Arc<Peer>>),
+    Never(CallErrorKind),
+    Wait(String),
+}
+
+/// The outcome of looking for an instance.
+enum Found<T, R> {
+    Here(Hold<T>, Inherited),
+    Answered(R),
+}
+
+/// Takes the turn for a `&self` call, if this module has turns.
+#[inline]
+pub(crate) async fn turn_shared<T>(
+    core: &HostCore,
+    hold: Hold<T>,
+    inherited: &Inherited,
+) -> Result<Shared<T>, CallErrorKind> {
+    if hold.turn.is_none() {
+        return Ok(Shared::new(hold, false));
+    }
+    take_turn(core, &hold, Mode::Shared, inherited).await?;
+    Ok(Shared::new(hold, true))
+}
+
+/// Takes the turn for a `&mut self` call.
+#[inline]
+pub(crate) async fn turn_exclusive<T>(
+    core: &HostCore,
+    hold: Hold<T>,
+    inherited: &Inherited,
+) -> Result<Exclusive<T>, CallErrorKind> {
+    take_turn(core, &hold, Mode::Exclusive, inherited).await?;
+    Ok(Exclusive::new(hold))
+}
+
+#[inline]
+async fn take_turn<T>(
+    core: &HostCore,
+    instance: &Instance<T>,
+    mode: Mode,
+    inherited: &Inherited,
+) -> Result<(), CallErrorKind> {
+    let turn = instance.turn.as_ref().expect("asked only where there is one");
+    let chain = &inherited.context.chain;
+    let held = if chain.is_empty() { None } else { instance.holders.held_by(chain.links()) };
+    match (held, mode) {
+        (Some(Mode::Exclusive), _) | (Some(Mode::Shared), Mode::Exclusive) => {
+            return Err(reentrant(core, held, mode));
+        }
+        _ => {}
+    }
+    if turn.try_take(mode, held.is_some()) {
+        return Ok(());
+    }
+    let Ok(wait) = turn.wait(mode) else {
+        let what = format!("{} calls wait for their turn already (`queue`)", core.settings.queue);
+        return Err(CallErrorKind::Overloaded { what });
+    };
+    match inherited.context.deadline {
+        None => wait.await,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), wait)
+            .await
+            .map_err(|_| CallErrorKind::Deadline { phase: Phase::Queued })?,
+    }
+    Ok(())
+}
+
+#[cold]
+fn reentrant(core: &HostCore, held: Option<Mode>, mode: Mode) -> CallErrorKind {
+    let name = |mode| match mode {
+        Mode::Shared => "&self",
+        Mode::Exclusive => "&mut self",
+    };
+    let held = held.map_or("", name);
+    let chain = format!("a call above holds this {} `{held}`, and this one needs it `{}`", core.descriptor.name, name(mode));
+    CallErrorKind::Reentrant { chain }
+}
+
+/// Runs a call of the detached kind, on the module's threads where it has some.
+pub(crate) async fn run_detached<T, O, R, F, Fut>(
+    core: &Arc<HostCore>,
+    method: &Method<O, R>,
+    inherited: Inherited,
+    shared: Shared<T>,
+    arguments: O,
+    run: F,
+) -> Result<R, CallErrorKind>
+where
+    T: Module + Sync,
+    O: Send + 'static,
+    R: Send + 'static,
+    F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    let deadline = inherited.context.deadline;
+    let frame = here::frame(core, shared.instance(), Mode::Shared, inherited);
+    let descriptor = method.descriptor();
+    if descriptor.compute
+        && let Some(pool) = core.pool()
+    {
+        let theirs = core.clone();
+        return pool.run(deadline, async move { here::run(&theirs, frame, run(shared, arguments)).await }).await?;
+    }
+    if descriptor.compute {
+        return here::run(core, frame, run(shared, arguments)).await;
+    }
+    here::run_on(core, descriptor, frame, async move { run(shared, arguments).await }).await
+}
+
+/// Runs a `&mut self` call, which may outlive its caller.
+pub(crate) async fn run_exclusive<T, O, R, F, Fut>(
+    core: &Arc<HostCore>,
+    method: &Method<O, R>,
+    inherited: Inherited,
+    exclusive: Exclusive<T>,
+    arguments: O,
+    run: F,
+) -> Result<R, CallErrorKind>
+where
+    T: Module,
+    O: Send + 'static,
+    R: Send + 'static,
+    F: FnOnce(Exclusive<T>, O) -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    let deadline = inherited.context.deadline;
+    let descriptor = method.descriptor();
+    let frame = here::frame(core, exclusive.instance(), Mode::Exclusive, inherited);
+    if descriptor.compute
+        && let Some(pool) = core.pool()
+    {
+        let theirs = core.clone();
+        return pool.run(deadline, async move { here::run_unbounded(&theirs, frame, run(exclusive, arguments)).await }).await?;
+    }
+    here::run_on(core, descriptor, frame, async move { run(exclusive, arguments).await }).await
+}
+
+#[inline]
+fn finish<O, R, W: Crossing<R>>(
+    method: &Method<O, R>,
+    wire: W,
+    edge: &Edge,
+    sampled: Option<Instant>,
+    outcome: Result<R, CallErrorKind>,
+) -> R {
+    if let Some(began) = sampled {
+        edge.took(began.elapsed());
+    }
+    match outcome {
+        Ok(result) => {
+            let result = wire.cross(result, || edge.own_error());
+            if !cfg!(debug_assertions) {
+                return result;
+            }
+            far::prove_result(method, wire, result).unwrap_or_else(|kind| refuse(method, wire, edge, kind))
+        }
+        Err(kind) => refuse(method, wire, edge, kind),
+    }
+}
+
+#[cold]
+pub(crate) fn refuse<O, R, W: Crossing<R>>(method: &Method<O, R>, wire: W, edge: &Edge, kind: CallErrorKind) -> R {
+    edge.call_error(&kind);
+    wire.refuse(CallError::new(method.callee(), kind))
+}

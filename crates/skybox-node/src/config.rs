@@ -1,0 +1,389 @@
+//! `skybox.toml` and its overrides: read whole and judged before anything starts.
+//!
+//! Optional. `SKYBOX_CONFIG` names another file; `SKYBOX_MODULES__THUMBNAIL__REPLICAS=3` overrides one key.
+//! `${NAME}` in a text is the environment's value.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use skybox_core::{ModuleDescriptor, SettingError, Settings};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Names another file than `skybox.toml`.
+pub const CONFIG_ENV: &str = "SKYBOX_CONFIG";
+const FILE: &str = "skybox.toml";
+
+/// What `skybox.toml` and the environment say.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The file that was read.
+    pub path: Option<PathBuf>,
+    /// Overrides of annotations: module, key, value.
+    modules: Vec<Entry>,
+    listeners: BTreeMap<String, ListenerConfig>,
+    resources: BTreeMap<String, String>,
+    admin: Option<String>,
+    /// The program's own tables, `[config.…]`.
+    own: toml::Table,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    module: String,
+    key: String,
+    value: String,
+    place: Place,
+}
+
+/// A listener of the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Where it is bound.
+    pub address: Option<String>,
+    /// On how many nodes it is served; on all when absent.
+    pub nodes: Option<u32>,
+}
+
+/// Where something is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the file.
+    Line(PathBuf, usize),
+    /// A variable of the environment.
+    Variable(String),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Line(path, line) => write!(f, "{}:{line}", path.display()),
+            Place::Variable(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A mistake in the configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML.
+    #[error("{place}: {message}")]
+    Syntax {
+        /// Where.
+        place: Place,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key or name that does not exist, or a value it cannot take.
+    #[error("{place}: {message}")]
+    Wrong {
+        /// Where.
+        place: Place,
+        /// What is wrong, and what to write.
+        message: String,
+    },
+    /// A key's value.
+    #[error("{place}: `[modules.{module}]`")]
+    Setting {
+        /// Where.
+        place: Place,
+        /// Which module.
+        module: String,
+        /// What is wrong with it.
+        source: SettingError,
+    },
+}
+
+impl Config {
+    /// Reads the file, if there is one, and the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the line or the variable.
+    pub fn load() -> Result<Config, ConfigError> {
+        let named = std::env::var_os(CONFIG_ENV).map(PathBuf::from);
+        let path = named.clone().unwrap_or_else(|| FILE.into());
+        let mut config = match std::fs::read_to_string(&path) {
+            Ok(text) => Config::parse(&path, &text)?,
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Config::default(),
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        for (name, value) in std::env::vars() {
+            config.set_variable(&name, value)?;
+        }
+        Ok(config)
+    }
+
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the line.
+    pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+        let reader = Reader { path, text };
+        let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+            place: reader.place(error.span().map_or(0, |span| span.start)),
+            message: error.message().to_owned(),
+        })?;
+        let mut config = Config { path: Some(path.to_owned()), ..Config::default() };
+        for (section, value) in table.get_ref() {
+            match &**section.get_ref() {
+                "modules" => config.read_modules(&reader, value)?,
+                "listeners" => config.read_listeners(&reader, value)?,
+                "resources" => config.read_resources(&reader, value)?,
+                "admin" => {
+                    for (key, value) in reader.table("admin", value)? {
+                        reader.known(key, &["address"])?;
+                        config.admin = Some(reader.text(value)?);
+                    }
+                }
+                "config" => {
+                    let whole: toml::Table = toml::from_str(text).map_err(|error| reader.wrong(section, error.message()))?;
+                    config.own = whole.get("config").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+                }
+                _ => reader.known(section, &["modules", "listeners", "resources", "admin", "config"])?,
+            }
+        }
+        Ok(config)
+    }
+
+    fn read_modules(&mut self, reader: &Reader<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
+        for (module, value) in reader.table("modules", value)? {
+            for (key, value) in reader.table(module.get_ref(), value)? {
+                self.modules.push(Entry {
+                    module: module.get_ref().to_string(),
+                    key: key.get_ref().to_string(),
+                    value: reader.text(value)?,
+                    place: reader.place(key.span().start),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn read_listeners(&mut self, reader: &Reader<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
+        for (name, value) in reader.table("listeners", value)? {
+            let listener = self.listeners.entry(name.get_ref().to_string()).or_default();
+            for (key, value) in reader.table(name.get_ref(), value)? {
+                reader.known(key, &["address", "nodes"])?;
+                let text = reader.text(value)?;
+                set_listener(listener, key.get_ref(), text).map_err(|message| reader.wrong(key, &message))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_resources(&mut self, reader: &Reader<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
+        for (name, value) in reader.table("resources", value)? {
+            for (key, value) in reader.table(name.get_ref(), value)? {
+                reader.known(key, &["address"])?;
+                self.resources.insert(name.get_ref().to_string(), reader.text(value)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_variable(&mut self, name: &str, value: String) -> Result<(), ConfigError> {
+        let Some(rest) = name.strip_prefix("SKYBOX_") else { return Ok(()) };
+        let parts: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
+        let place = Place::Variable(name.to_owned());
+        match &parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["modules", module, key] => {
+                self.modules.push(Entry { module: (*module).to_owned(), key: (*key).to_owned(), value, place });
+            }
+            ["listeners", listener, key] => {
+                let listener = self.listeners.entry((*listener).to_owned()).or_default();
+                set_listener(listener, key, value).map_err(|message| ConfigError::Wrong { place, message })?;
+            }
+            ["resources", resource, "address"] => drop(self.resources.insert((*resource).to_owned(), value)),
+            ["admin", "address"] => self.admin = Some(value),
+            ["modules" | "listeners" | "resources" | "admin", ..] => {
+                let message = "write SKYBOX_<section>__<name>__<key>, such as SKYBOX_MODULES__THUMBNAIL__REPLICAS".to_owned();
+                return Err(ConfigError::Wrong { place, message });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A module's settings: its annotations, then the file, then the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError::Setting`], with the line.
+    pub fn settings(&self, module: &ModuleDescriptor) -> Result<Settings, ConfigError> {
+        let mut settings = Settings::of(&module.needs);
+        for entry in self.modules.iter().filter(|entry| entry.module == module.name) {
+            settings.set(&entry.key, &entry.value).map_err(|source| ConfigError::Setting {
+                place: entry.place.clone(),
+                module: entry.module.clone(),
+                source,
+            })?;
+        }
+        Ok(settings)
+    }
+
+    /// Refuses names of modules that are not linked into the program.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`], with the line.
+    pub fn check_names(&self, known: &[&str]) -> Result<(), ConfigError> {
+        for entry in &self.modules {
+            if !known.contains(&entry.module.as_str()) {
+                let message =
+                    format!("there is no module `{}` in this program; it has {}", entry.module, known.join(", "));
+                return Err(ConfigError::Wrong { place: entry.place.clone(), message });
+            }
+        }
+        Ok(())
+    }
+
+    /// What it says of a listener.
+    pub fn listener(&self, name: &str) -> ListenerConfig {
+        self.listeners.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The address of a resource.
+    pub fn resource(&self, name: &str) -> Option<&str> {
+        self.resources.get(name).map(String::as_str)
+    }
+
+    /// Where `/readyz`, `/livez` and `/metrics` are served, if anywhere.
+    pub fn admin(&self) -> Option<&str> {
+        self.admin.as_deref()
+    }
+
+    /// The program's own table of that name.
+    pub fn own(&self, name: &str) -> Option<&toml::Value> {
+        self.own.get(name)
+    }
+}
+
+fn set_listener(listener: &mut ListenerConfig, key: &str, value: String) -> Result<(), String> {
+    match key {
+        "address" => listener.address = Some(value),
+        "nodes" if value == "all" => listener.nodes = None,
+        "nodes" => {
+            let nodes = value.parse().ok().filter(|n| *n > 0);
+            listener.nodes = Some(nodes.ok_or_else(|| format!("`nodes` takes \"all\" or a number above zero, not `{value}`"))?);
+        }
+        _ => return Err(format!("there is no key `{key}`; the keys are address, nodes")),
+    }
+    Ok(())
+}
+
+struct Reader<'f> {
+    path: &'f Path,
+    text: &'f str,
+}
+
+impl Reader<'_> {
+    fn place(&self, at: usize) -> Place {
+        let line = 1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count();
+        Place::Line(self.path.to_owned(), line)
+    }
+
+    fn wrong<V>(&self, at: &Spanned<V>, message: &str) -> ConfigError {
+        ConfigError::Wrong { place: self.place(at.span().start), message: message.to_owned() }
+    }
+
+    fn known<V: std::ops::Deref<Target = str>>(&self, key: &Spanned<V>, known: &[&str]) -> Result<(), ConfigError> {
+        let name: &str = key.get_ref();
+        if known.contains(&name) {
+            return Ok(());
+        }
+        Err(self.wrong(key, &format!("there is no key `{name}`; the keys are {}", known.join(", "))))
+    }
+
+    fn table<'t, 'v>(&self, name: &str, value: &'t Spanned<DeValue<'v>>) -> Result<&'t DeTable<'v>, ConfigError> {
+        match value.get_ref() {
+            DeValue::Table(table) => Ok(table),
+            _ => Err(self.wrong(value, &format!("`{name}` is a table"))),
+        }
+    }
+
+    /// A value as text, with the environment's values in it.
+    fn text(&self, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {
+        match value.get_ref() {
+            DeValue::String(text) => expand(text).map_err(|message| self.wrong(value, &message)),
+            DeValue::Integer(number) => Ok(number.to_string()),
+            DeValue::Float(number) => Ok(number.to_string()),
+            DeValue::Boolean(yes) => Ok(yes.to_string()),
+            _ => Err(self.wrong(value, "a text or a number is expected here")),
+        }
+    }
+}
+
+/// Puts the environment's values where `${NAME}` stands.
+fn expand(text: &str) -> Result<String, String> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((name, after)) = after.split_once('}') else {
+            return Err("`${` without `}`".to_owned());
+        };
+        expanded.push_str(before);
+        expanded.push_str(&std::env::var(name).map_err(|_| format!("the environment has no `{name}`"))?);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("skybox.toml"), text).map_err(|error| skybox_core::TextChain::of(&error).joined())
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line() {
+        let wrong = [
+            ("[modules.a\n", "skybox.toml:1: "),
+            ("[listener.http]\naddress = \"x\"\n", "skybox.toml:1: there is no key `listener`; the keys are modules, listeners"),
+            ("\n[listeners.http]\nadress = \"x\"\n", "skybox.toml:3: there is no key `adress`; the keys are address, nodes"),
+            ("[listeners.http]\nnodes = 0\n", "skybox.toml:2: `nodes` takes \"all\" or a number above zero, not `0`"),
+            ("[resources.db]\naddress = \"${SKYBOX_NO_SUCH_VARIABLE}\"\n", "skybox.toml:2: the environment has no `SKYBOX_NO_SUCH_VARIABLE`"),
+            ("modules = 3\n", "skybox.toml:1: `modules` is a table"),
+        ];
+        for (text, message) in wrong {
+            let error = parse(text).expect_err(text);
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_file_overrides_annotations_and_the_environment_the_file() {
+        static MODULE: ModuleDescriptor = ModuleDescriptor {
+            name: "thumbnail",
+            path: "test",
+            kind: skybox_core::ModuleKind::Task,
+            needs: skybox_core::Needs::NONE,
+            methods: &[],
+        };
+        let mut config = parse("[modules.thumbnail]\nreplicas = 3\nidle = \"1s\"\n").unwrap();
+        config.set_variable("SKYBOX_MODULES__THUMBNAIL__REPLICAS", "5".into()).unwrap();
+        let settings = config.settings(&MODULE).unwrap();
+        assert_eq!(settings.replicas, skybox_core::Replicas::fixed(5));
+        assert_eq!(settings.idle.as_secs(), 1);
+        assert!(config.check_names(&["catalog"]).unwrap_err().to_string().contains("it has catalog"));
+        let bad = parse("[modules.thumbnail]\nreplicas = \"many\"\n").unwrap().settings(&MODULE).unwrap_err();
+        let text = skybox_core::TextChain::of(&bad).joined();
+        assert_eq!(text, "skybox.toml:2: `[modules.thumbnail]`: `replicas` takes a number, a range such as \"1..=8\", or \"per-node\", not `many`");
+    }
+
+    #[test]
+    fn the_environment_fills_texts() {
+        // HOME is there wherever a person or CI runs this.
+        let config = parse("[resources.db]\naddress = \"sqlite:${HOME}/x\"\n").unwrap();
+        assert_eq!(config.resource("db").map(str::to_owned), std::env::var("HOME").ok().map(|home| format!("sqlite:{home}/x")));
+    }
+}

@@ -1,0 +1,388 @@
+//! A connection to another node: one for each pair, for calls both ways.
+//!
+//! Three tasks share it: a writer, a reader, and one that asks whether the peer is still there. Callers append
+//! their frames to a buffer under a short lock and wait in a table; nobody waits for the socket but the writer.
+
+mod beat;
+mod dial;
+mod out;
+mod pending;
+mod reader;
+mod writer;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use skybox_core::{CallErrorKind, CallId, Context, Incarnation, NodeName};
+use skybox_wire::codec::Form;
+use skybox_wire::frame::{
+    CallHead, MethodNumber, ModuleNumber, Outcome, ReplyHead, encode_call, encode_cancel, encode_chunk,
+    encode_drain, encode_failure, encode_reply, PayloadOf,
+};
+use skybox_wire::handshake::{Agreed, ModuleMatch, Role};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+pub use dial::{Address, DialError};
+pub(crate) use dial::{Listener, accept_loop, dial, dial_operator};
+use out::Out;
+pub(crate) use pending::PendingCall;
+use pending::Pending;
+
+use crate::app::AppInner;
+use crate::clock;
+use crate::host::lock;
+use crate::thread::CallerIndex;
+
+/// A peer that says nothing for this long leaves rotation: a sync method may be holding its runtime.
+pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// A peer that says nothing for this long is given up, and its calls are lost.
+pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(30);
+/// Calls in progress over one connection, one way. A further one is refused.
+const CALLS_MAX: usize = 65_535;
+/// Bytes that may wait to be written. Calls beyond it are refused.
+const OUT_BYTES_MAX: usize = 64 << 20;
+/// A peer that lets this many bytes of replies wait does not read: the connection is closed.
+const OUT_BYTES_HARD_MAX: usize = 512 << 20;
+
+/// A call to be sent.
+pub(crate) struct Request<'r> {
+    pub(crate) module: u16,
+    pub(crate) method: u16,
+    pub(crate) key: Option<&'r [u8]>,
+    pub(crate) context: &'r Context,
+    pub(crate) caller: CallerIndex,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) struct PeerInfo {
+    pub(crate) node: NodeName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) role: Role,
+    agreed: Agreed,
+}
+
+/// One connection.
+pub(crate) struct Conn {
+    peer: PeerInfo,
+    app: Weak<AppInner>,
+    /// Both ends read the same clock: deadlines cross as they are.
+    same_host: bool,
+    out: Mutex<Out>,
+    /// Rung when `out` has something to write and the writer does not know.
+    bell: tokio::sync::Notify,
+    pending: Mutex<Pending>,
+    /// Bytes of ordinary frames that the kernel has taken.
+    handed_over: AtomicU64,
+    /// Set once, with the reason.
+    closed: OnceLock<String>,
+    over: watch::Sender<bool>,
+    /// The peer takes no new calls.
+    draining: AtomicBool,
+    /// Milliseconds of the process clock when something was last read.
+    heard_ms: AtomicU64,
+    /// The peer's clock minus ours, in microseconds.
+    clock_offset_us: AtomicI64,
+    /// Calls of the peer that run here.
+    serving: AtomicU32,
+    /// The last call of the peer that was taken.
+    last_taken: AtomicU64,
+    /// This side takes no new calls of the peer.
+    refusing: AtomicBool,
+    /// Those that got a task of their own, to be stopped when their caller goes.
+    tasks: Mutex<HashMap<CallId, AbortHandle>>,
+    tasks_len: AtomicU32,
+    /// Calls in progress at the peer, as it last said.
+    peer_load: AtomicU32,
+    /// Frames of calls and replies sent and received, for tests that count them.
+    frames: AtomicU64,
+}
+
+impl Conn {
+    fn new(app: Weak<AppInner>, agreed: Agreed, same_host: bool) -> Conn {
+        let hello = &agreed.peer;
+        let peer =
+            PeerInfo { node: hello.node.clone(), incarnation: hello.incarnation, role: hello.role, agreed };
+        Conn {
+            peer,
+            app,
+            same_host,
+            out: Mutex::default(),
+            bell: tokio::sync::Notify::new(),
+            pending: Mutex::default(),
+            handed_over: AtomicU64::new(0),
+            closed: OnceLock::new(),
+            over: watch::Sender::new(false),
+            draining: AtomicBool::new(false),
+            heard_ms: AtomicU64::new(clock::process_ms()),
+            clock_offset_us: AtomicI64::new(0),
+            serving: AtomicU32::new(0),
+            last_taken: AtomicU64::new(0),
+            refusing: AtomicBool::new(false),
+            tasks: Mutex::default(),
+            tasks_len: AtomicU32::new(0),
+            peer_load: AtomicU32::new(0),
+            frames: AtomicU64::new(0),
+        }
+    }
+
+    /// Starts the tasks of a connection whose handshake is done. `rest`: bytes behind the handshake.
+    fn start<R, W>(self: &Arc<Conn>, runtime: &tokio::runtime::Handle, read: R, write: W, rest: bytes::BytesMut)
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        runtime.spawn(reader::read(self.clone(), read, rest));
+        runtime.spawn(writer::write(self.clone(), write));
+        runtime.spawn(beat::beat(Arc::downgrade(self)));
+    }
+
+    pub(crate) fn peer(&self) -> &PeerInfo {
+        &self.peer
+    }
+
+    /// Whether calls may be sent: it is open, the peer talks and takes calls.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.closed.get().is_none() && !self.draining.load(Ordering::Relaxed) && !self.is_silent()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get().is_some()
+    }
+
+    fn is_silent(&self) -> bool {
+        // `heard_ms` is refreshed by each beat's pong, so a coarse look is enough, and it is cheap.
+        clock::process_ms_coarse().saturating_sub(self.heard_ms.load(Ordering::Relaxed)) > SILENT_AFTER.as_millis() as u64
+    }
+
+    /// Calls in progress at the peer, ours among them.
+    pub(crate) fn load(&self) -> u64 {
+        let ours = lock(&self.pending).len() as u64;
+        ours.max(u64::from(self.peer_load.load(Ordering::Relaxed)))
+    }
+
+    /// Call and reply frames that went either way.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the connection is over.
+    pub(crate) async fn wait_closed(&self) {
+        let mut over = self.over.subscribe();
+        // The sender lives in this very connection.
+        drop(over.wait_for(|over| *over).await);
+    }
+
+    /// Appends a call and takes a place in the table of those who wait.
+    ///
+    /// # Errors
+    /// None of these calls ran: `Mismatch` if the peer has no such module, `Overloaded`, `Unreachable`.
+    pub(crate) fn send(
+        self: &Arc<Conn>,
+        request: &Request<'_>,
+        form: Form,
+        payload: &[u8],
+    ) -> Result<PendingCall, CallErrorKind> {
+        let module = self.peer_module(request.module)?;
+        self.send_numbered(module, request, form, payload)
+    }
+
+    /// Sends a call to what the peer has under that number, with JSON for arguments.
+    pub(crate) fn send_to(
+        self: &Arc<Conn>,
+        module: ModuleNumber,
+        method: u16,
+        payload: &[u8],
+    ) -> Result<PendingCall, CallErrorKind> {
+        let context = Context::none();
+        let request = Request { module: 0, method, key: None, context: &context, caller: CallerIndex(0) };
+        self.send_numbered(module, &request, Form::Json, payload)
+    }
+
+    fn send_numbered(
+        self: &Arc<Conn>,
+        module: ModuleNumber,
+        request: &Request<'_>,
+        form: Form,
+        payload: &[u8],
+    ) -> Result<PendingCall, CallErrorKind> {
+        let deadline_us = request.context.deadline.map(|deadline| self.to_wire(deadline));
+        let mut out = lock(&self.out);
+        if let Some(why) = self.closed.get() {
+            return Err(CallErrorKind::Unreachable { why: why.clone() });
+        }
+        if out.bytes() + payload.len() > OUT_BYTES_MAX {
+            let what = format!("{OUT_BYTES_MAX} bytes wait to be sent to {}", self.peer.node);
+            return Err(CallErrorKind::Overloaded { what });
+        }
+        let mut pending = lock(&self.pending);
+        if pending.len() >= CALLS_MAX {
+            let what = format!("{CALLS_MAX} calls to {} are in progress", self.peer.node);
+            return Err(CallErrorKind::Overloaded { what });
+        }
+        let call = pending.reserve();
+        let head = CallHead {
+            call,
+            module,
+            method: MethodNumber(request.method),
+            form: form as u8,
+            key: request.key,
+            deadline_us,
+            trace: request.context.trace,
+            chain: &request.context.chain,
+            caller: request.caller.0.checked_sub(1).map(ModuleNumber),
+        };
+        let first = match encode_call(out.filling(), &head, payload) {
+            Ok(first) => first,
+            Err(error) => {
+                pending.release(call);
+                return Err(CallErrorKind::Mismatch { why: error.to_string() });
+            }
+        };
+        chunks(&mut out, PayloadOf::Call, call, &payload[first..]);
+        pending.sent(call, out.position());
+        drop(pending);
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.ring(out);
+        Ok(PendingCall::new(self.clone(), call))
+    }
+
+    fn peer_module(&self, ours: u16) -> Result<ModuleNumber, CallErrorKind> {
+        match self.peer.agreed.to_peer(ModuleNumber(ours)) {
+            ModuleMatch::Same(number) => Ok(number),
+            ModuleMatch::OtherInterface => Err(CallErrorKind::Mismatch {
+                why: format!("{} has another version of this module's methods", self.peer.node),
+            }),
+            ModuleMatch::Absent => {
+                Err(CallErrorKind::Mismatch { why: format!("{} does not have this module", self.peer.node) })
+            }
+        }
+    }
+
+    /// Appends a reply.
+    pub(crate) fn reply(&self, call: CallId, own_error: bool, form: Form, payload: &[u8]) {
+        let load = self.served(call);
+        let outcome = if own_error { Outcome::UserError } else { Outcome::Ok };
+        let mut out = lock(&self.out);
+        let first = encode_reply(out.filling(), &ReplyHead { call, load, outcome, form: form as u8 }, payload);
+        chunks(&mut out, PayloadOf::Reply, call, &payload[first..]);
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.ring(out);
+    }
+
+    /// Appends the verdict of a call that returned nothing.
+    pub(crate) fn reply_failed(&self, call: CallId, kind: &CallErrorKind) {
+        let load = self.served(call);
+        let mut out = lock(&self.out);
+        encode_failure(out.filling(), call, load, kind);
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.ring(out);
+    }
+
+    /// A call of the peer has ended here; what is left of them.
+    fn served(&self, call: CallId) -> u16 {
+        if self.tasks_len.load(Ordering::Acquire) > 0 && lock(&self.tasks).remove(&call).is_some() {
+            self.tasks_len.fetch_sub(1, Ordering::Release);
+        }
+        let left = self.serving.fetch_sub(1, Ordering::Relaxed).saturating_sub(1);
+        u16::try_from(left).unwrap_or(u16::MAX)
+    }
+
+    /// The caller of `call` waits no longer.
+    fn cancel(&self, call: CallId) {
+        let mut out = lock(&self.out);
+        if self.closed.get().is_none() {
+            encode_cancel(out.filling(), call);
+            self.ring(out);
+        }
+    }
+
+    /// Tells the peer which of its calls were the last to be taken.
+    pub(crate) fn drain(&self) {
+        self.refusing.store(true, Ordering::Release);
+        let mut out = lock(&self.out);
+        encode_drain(out.filling(), CallId(self.last_taken.load(Ordering::Acquire)));
+        self.ring(out);
+    }
+
+    /// Wakes the writer, unless it is awake.
+    fn ring(&self, mut out: std::sync::MutexGuard<'_, Out>) {
+        out.cut();
+        let flooded = out.bytes() > OUT_BYTES_HARD_MAX;
+        let ring = out.schedule();
+        drop(out);
+        if ring {
+            self.bell.notify_one();
+        }
+        if flooded {
+            self.close(&format!("{} has let {OUT_BYTES_HARD_MAX} bytes of replies wait", self.peer.node));
+        }
+    }
+
+    /// Ends the connection: its calls are lost, or were never sent; the peer's calls stop.
+    pub(crate) fn close(&self, why: &str) {
+        {
+            // Under the lock, so that no call enters the table after it was emptied.
+            let _out = lock(&self.out);
+            if self.closed.set(why.to_owned()).is_err() {
+                return;
+            }
+        }
+        tracing::debug!(peer = %self.peer.node, why, "connection closed");
+        let handed_over = self.handed_over.load(Ordering::Acquire);
+        lock(&self.pending).fail_all(|position| {
+            if position <= handed_over {
+                CallErrorKind::Lost { why: why.to_owned() }
+            } else {
+                CallErrorKind::Unreachable { why: why.to_owned() }
+            }
+        });
+        for (_, task) in lock(&self.tasks).drain() {
+            task.abort();
+        }
+        self.over.send_replace(true);
+        self.bell.notify_one();
+        if let Some(app) = self.app.upgrade() {
+            app.routes_changed();
+        }
+    }
+
+    /// A deadline on this side's wire clock.
+    fn to_wire(&self, deadline: Instant) -> u64 {
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now().into_std());
+        clock::monotonic_us() + u64::try_from(left.as_micros()).unwrap_or(u64::MAX / 2)
+    }
+
+    /// A deadline of the peer's wire clock, as ours.
+    fn deadline_from_wire(&self, deadline_us: u64) -> Instant {
+        let offset = if self.same_host { 0 } else { self.clock_offset_us.load(Ordering::Relaxed) };
+        let ours = i128::from(deadline_us) - i128::from(offset) - i128::from(clock::monotonic_us());
+        // A peer may send any number; a year is as good as no deadline.
+        let left = u64::try_from(ours.max(0)).unwrap_or(u64::MAX).min(365 * 24 * 3_600_000_000);
+        tokio::time::Instant::now().into_std() + Duration::from_micros(left)
+    }
+}
+
+/// Appends what did not fit in a payload's first frame.
+fn chunks(out: &mut Out, of: PayloadOf, call: CallId, mut rest: &[u8]) {
+    while !rest.is_empty() {
+        out.cut();
+        let written = encode_chunk(out.filling(), of, call, rest);
+        rest = &rest[written..];
+    }
+}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn").field("peer", &self.peer.node).field("closed", &self.closed.get()).finish()
+    }
+}

@@ -1,0 +1,37 @@
+//! Asking whether the peer is still there.
+
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use skybox_wire::frame::{Beat, encode_ping};
+
+use super::{Conn, DEAD_AFTER};
+use crate::clock;
+use crate::host::lock;
+
+/// Four pings fit into the time after which a silent peer leaves rotation.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// Pings the peer, and gives it up when it has been silent for too long.
+pub(super) async fn beat(conn: Weak<Conn>) {
+    let mut nonce = 0;
+    loop {
+        {
+            let Some(conn) = conn.upgrade().filter(|conn| !conn.is_closed()) else { return };
+            let silent = clock::process_ms().saturating_sub(conn.heard_ms.load(Ordering::Relaxed));
+            if silent > DEAD_AFTER.as_millis() as u64 {
+                conn.close(&format!("{} said nothing for {DEAD_AFTER:?}", conn.peer.node));
+                return;
+            }
+            nonce += 1;
+            let mut out = lock(&conn.out);
+            // A peer that does not read gets one ping, not thousands.
+            if out.urgent.is_empty() {
+                encode_ping(&mut out.urgent, Beat { nonce, clock_us: clock::monotonic_us() });
+            }
+            conn.ring(out);
+        }
+        tokio::time::sleep(BEAT).await;
+    }
+}

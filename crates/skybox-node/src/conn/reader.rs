@@ -1,0 +1,235 @@
+//! The one task that reads from a connection: it hands replies to those who wait, and runs the peer's calls.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use skybox_core::{CallErrorKind, CallId, Context};
+use skybox_wire::codec::Form;
+use skybox_wire::frame::{
+    Beat, CallFrame, Decoder, Frame, FrameError, Limits, PayloadOf, Progress, Reassembly, ReplyBody, ReplyFrame,
+    Outcome, encode_pong,
+};
+use skybox_wire::handshake::Role;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::Conn;
+use crate::app::AppInner;
+use crate::call::{Arriving, Reply, ReplyTo, Serving};
+use crate::clock;
+use crate::host::lock;
+use crate::thread::{CallerIndex, Inherited};
+
+/// Room made for each read.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Incomplete payloads, one way each.
+struct Partial {
+    calls: Reassembly<CallFrame>,
+    replies: Reassembly<ReplyHead>,
+}
+
+/// What a reply needs when its payload is complete.
+struct ReplyHead {
+    call: CallId,
+    own_error: bool,
+    form: u8,
+}
+
+/// Reads until the connection is over.
+pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, mut buffer: BytesMut) {
+    let mut decoder = Decoder::new(Limits::default());
+    let mut partial =
+        Partial { calls: Reassembly::new(Limits::default()), replies: Reassembly::new(Limits::default()) };
+    let why = loop {
+        match take_frames(&conn, &mut decoder, &mut partial, &mut buffer).await {
+            Ok(()) => {}
+            Err(error) => {
+                crate::log_limit::warn("frame", &format!("{} sent a bad frame: {error}", conn.peer.node));
+                break format!("{} sent a bad frame: {error}", conn.peer.node);
+            }
+        }
+        buffer.reserve(READ_BYTES);
+        let read = tokio::select! {
+            biased;
+            read = socket.read_buf(&mut buffer) => read,
+            () = conn.wait_closed() => return,
+        };
+        match read {
+            Ok(0) => break format!("{} closed the connection", conn.peer.node),
+            Ok(_) => conn.heard_ms.store(clock::process_ms(), Ordering::Relaxed),
+            Err(error) => break format!("reading from {} failed: {error}", conn.peer.node),
+        }
+    };
+    conn.close(&why);
+}
+
+async fn take_frames(
+    conn: &Arc<Conn>,
+    decoder: &mut Decoder,
+    partial: &mut Partial,
+    buffer: &mut BytesMut,
+) -> Result<(), FrameError> {
+    while let Some(frame) = decoder.next(buffer)? {
+        match frame {
+            Frame::Call(call) => {
+                conn.frames.fetch_add(1, Ordering::Relaxed);
+                let (id, payload) = (call.call, call.payload.clone());
+                let progress = partial.calls.begin(id, call, payload)?;
+                call_progress(conn, progress).await;
+            }
+            Frame::Reply(reply) => {
+                conn.frames.fetch_add(1, Ordering::Relaxed);
+                take_reply(conn, partial, reply)?;
+            }
+            Frame::Chunk(chunk) => match chunk.of {
+                PayloadOf::Call => {
+                    let progress = partial.calls.push(chunk.call, &chunk.bytes)?;
+                    call_progress(conn, progress).await;
+                }
+                PayloadOf::Reply => reply_progress(conn, partial.replies.push(chunk.call, &chunk.bytes)?),
+            },
+            Frame::Cancel(call) => {
+                partial.calls.end(call);
+                if let Some(task) = lock(&conn.tasks).remove(&call) {
+                    conn.tasks_len.fetch_sub(1, Ordering::Release);
+                    task.abort();
+                }
+            }
+            Frame::Ping(beat) => {
+                let mut out = lock(&conn.out);
+                encode_pong(&mut out.urgent, Beat { nonce: beat.nonce, clock_us: clock::monotonic_us() });
+                conn.ring(out);
+            }
+            Frame::Pong(beat) => {
+                let offset = beat.clock_us as i64 - clock::monotonic_us() as i64;
+                conn.clock_offset_us.store(offset, Ordering::Relaxed);
+            }
+            Frame::Drain { last } => {
+                conn.draining.store(true, Ordering::Release);
+                lock(&conn.pending).fail_after(last, &CallErrorKind::Moved);
+                if let Some(app) = conn.app.upgrade() {
+                    app.routes_changed();
+                }
+            }
+            // The wire grows by kinds that both sides have agreed on first.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn call_progress(conn: &Arc<Conn>, progress: Progress<CallFrame>) {
+    match progress {
+        Progress::Whole(call, payload) => serve(conn, call, payload).await,
+        Progress::Waiting => {}
+        Progress::Refused(call, why) => {
+            conn.serving.fetch_add(1, Ordering::Relaxed);
+            conn.reply_failed(call.call, &CallErrorKind::Mismatch { why: why.to_string() });
+        }
+    }
+}
+
+/// Polls a call once where it was read; it gets a task only if it has to wait. A task for each call would cost a
+/// fifth to a third of the throughput.
+async fn serve(conn: &Arc<Conn>, call: CallFrame, payload: Bytes) {
+    let id = call.call;
+    conn.serving.fetch_add(1, Ordering::Relaxed);
+    let Some(app) = conn.app.upgrade() else {
+        return conn.reply_failed(id, &CallErrorKind::Gone);
+    };
+    if conn.refusing.load(Ordering::Acquire) {
+        return conn.reply_failed(id, &CallErrorKind::Moved);
+    }
+    conn.last_taken.store(id.0, Ordering::Release);
+    if call.module == crate::operate::THE_NODE && conn.peer.role == Role::Operator {
+        let reply = ReplyTo::Conn(conn.clone(), id);
+        drop(app.runtime.spawn(crate::operate::answer(app.clone(), payload, reply)));
+        return;
+    }
+    let serving = match arrive(conn, &app, call, payload) {
+        Ok(serving) => serving,
+        Err(kind) => return conn.reply_failed(id, &kind),
+    };
+    let blocking = serving.blocking;
+    let mut running = serving.run();
+    let pending = blocking || poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx).is_pending())).await;
+    if pending {
+        // Under the lock, so that the call's end finds itself in the table.
+        let mut tasks = lock(&conn.tasks);
+        conn.tasks_len.fetch_add(1, Ordering::Release);
+        tasks.insert(id, app.runtime.spawn(running).abort_handle());
+    }
+}
+
+fn arrive(
+    conn: &Arc<Conn>,
+    app: &Arc<AppInner>,
+    call: CallFrame,
+    payload: Bytes,
+) -> Result<Serving, CallErrorKind> {
+    let Some(host) = app.hosts.get(usize::from(call.module.0)) else {
+        return Err(CallErrorKind::Mismatch { why: format!("there is no module {} here", call.module.0) });
+    };
+    let form = Form::try_from(call.form).map_err(|error| CallErrorKind::Mismatch { why: error.to_string() })?;
+    let caller = call.caller.and_then(|number| conn.peer.agreed.from_peer(number));
+    let context = Context {
+        deadline: call.deadline_us.map(|deadline| conn.deadline_from_wire(deadline)),
+        trace: call.trace,
+        chain: call.chain,
+    };
+    let inherited = Inherited {
+        context,
+        app: app.id,
+        caller: CallerIndex(caller.map_or(0, |number| number.0 + 1)),
+        chain_full: false,
+    };
+    Ok(host.clone().serve(Arriving {
+        method: call.method.0,
+        form,
+        payload,
+        key: call.key,
+        inherited,
+        reply: ReplyTo::Conn(conn.clone(), call.call),
+    }))
+}
+
+fn take_reply(conn: &Conn, partial: &mut Partial, reply: ReplyFrame) -> Result<(), FrameError> {
+    conn.peer_load.store(u32::from(reply.load), Ordering::Relaxed);
+    match reply.body {
+        ReplyBody::Returned { outcome, form, payload } => {
+            let head = ReplyHead { call: reply.call, own_error: outcome == Outcome::UserError, form };
+            reply_progress(conn, partial.replies.begin(reply.call, head, payload)?);
+        }
+        ReplyBody::Failed(kind) => {
+            partial.replies.end(reply.call);
+            complete(conn, reply.call, Err(kind));
+        }
+    }
+    Ok(())
+}
+
+fn reply_progress(conn: &Conn, progress: Progress<ReplyHead>) {
+    match progress {
+        Progress::Whole(head, payload) => {
+            let result = match Form::try_from(head.form) {
+                Ok(form) => Ok(Reply { own_error: head.own_error, form, payload }),
+                Err(error) => Err(CallErrorKind::BadReply { why: error.to_string() }),
+            };
+            complete(conn, head.call, result);
+        }
+        Progress::Waiting => {}
+        Progress::Refused(head, why) => {
+            complete(conn, head.call, Err(CallErrorKind::BadReply { why: why.to_string() }));
+        }
+    }
+}
+
+fn complete(conn: &Conn, call: CallId, result: Result<Reply, CallErrorKind>) {
+    let waker = lock(&conn.pending).complete(call, result);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,99 @@
+//! What a node needs from whoever plans: the seam behind which the parent of one machine stands today and a
+//! store will stand tomorrow.
+
+mod alone;
+mod parent;
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use skybox_core::{ModuleKind, Plan};
+use tokio::sync::watch;
+
+pub(crate) use alone::Alone;
+pub use parent::{ControlError, FromNode, FromParent, Hello, NODE_ENV, Opening, PARENT_ENV, ParentLink, line, read_line};
+
+/// A boxed future: control calls are rare.
+pub(crate) type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
+
+/// Whoever plans, seen from a node.
+pub(crate) trait Control: Send + Sync {
+    /// The plan, and each later version of it.
+    fn plans(&self) -> watch::Receiver<Arc<Plan>>;
+    /// Told to leave: `Some` once it is.
+    fn leaving(&self) -> watch::Receiver<Option<Leave>>;
+    /// Says what happened here. Never waits; what is said may arrive late, but in order.
+    fn report(&self, report: Report);
+    /// Asks for the turn to run `name`, which one node at a time has, until one run succeeds.
+    fn once(&self, name: &str) -> Boxed<'_, Result<OnceTurn, ControlError>>;
+    /// A listener that was bound once for all nodes. `None`: this node does not serve it.
+    fn listener(&self, name: &str, address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>>;
+}
+
+/// How a node is to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leave {
+    /// Others go on: hand everything over first.
+    HandOver,
+    /// The whole program ends: nobody takes anything over.
+    End,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// Its instance of the module is ready for calls.
+    Started {
+        /// The module.
+        module: String,
+    },
+    /// Its instance of the module is gone, as the plan wanted.
+    Stopped {
+        /// The module.
+        module: String,
+    },
+    /// The module does not start here.
+    GaveUp {
+        /// The module.
+        module: String,
+        /// The error of its `start`.
+        cause: String,
+    },
+    /// The shards that the plan of this version took away are free.
+    Released {
+        /// The module.
+        module: String,
+        /// The plan's version.
+        version: u64,
+    },
+    /// It is ready: its main has started everything.
+    Ready,
+    /// It has handed everything over.
+    Drained,
+}
+
+/// A module, as whoever plans has to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleDecl {
+    /// Its name.
+    pub name: String,
+    /// Its form.
+    pub kind: ModuleKind,
+    /// How many instances.
+    pub replicas: skybox_core::Replicas,
+    /// Reserved cores for each, in thousandths.
+    pub cpu_milli: u32,
+}
+
+/// The answer to `once`.
+pub(crate) enum OnceTurn {
+    /// Run it, and say how it went.
+    Run(Box<dyn FnOnce(Result<(), String>) -> Boxed<'static, ()> + Send>),
+    /// It has succeeded, here or elsewhere.
+    Done,
+    /// It failed, here or elsewhere, with this error.
+    Failed(String),
+}

@@ -1,0 +1,51 @@
+//! One process, no parent: everything is here.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use skybox_core::{ModuleKind, ModulePlan, NodeName, Plan, Shards};
+use tokio::sync::watch;
+
+use super::{Boxed, Control, ControlError, Leave, ModuleDecl, OnceTurn, Report};
+
+/// Plans for a single process.
+pub(crate) struct Alone {
+    plan: watch::Sender<Arc<Plan>>,
+    leave: watch::Sender<Option<Leave>>,
+}
+
+impl Alone {
+    pub(crate) fn new(node: &NodeName, modules: &[ModuleDecl]) -> Alone {
+        let here = |module: &ModuleDecl| match module.kind {
+            ModuleKind::Keyed => ModulePlan::Keyed(Shards {
+                nodes: vec![node.clone()],
+                owner: vec![0; usize::from(skybox_core::SHARD_COUNT)],
+            }),
+            _ => ModulePlan::Replicated { assigned: vec![node.clone()], serving: Vec::new(), failed: None },
+        };
+        let modules = modules.iter().map(|module| (module.name.clone(), here(module))).collect();
+        let plan = Plan { version: 1, modules, ..Plan::default() };
+        Alone { plan: watch::Sender::new(Arc::new(plan)), leave: watch::Sender::new(None) }
+    }
+}
+
+impl Control for Alone {
+    fn plans(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plan.subscribe()
+    }
+
+    fn leaving(&self) -> watch::Receiver<Option<Leave>> {
+        self.leave.subscribe()
+    }
+
+    fn report(&self, _report: Report) {}
+
+    fn once(&self, _name: &str) -> Boxed<'_, Result<OnceTurn, ControlError>> {
+        Box::pin(async { Ok(OnceTurn::Run(Box::new(|_| Box::pin(async {})))) })
+    }
+
+    fn listener(&self, name: &str, address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>> {
+        let (name, address) = (name.to_owned(), address.to_owned());
+        Box::pin(async move { crate::listen::bind(&name, &address).map(Some) })
+    }
+}

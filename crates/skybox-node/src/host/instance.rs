@@ -1,0 +1,222 @@
+//! A live value of a module, and the guards through which calls reach it.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use skybox_core::{CallId, InstanceId, Link, Mode};
+use tokio::sync::watch;
+
+use super::turn::Turn;
+
+/// One live value of a module.
+///
+/// Whoever holds it as `Arc` keeps it alive: an instance that is replaced lives until its last call has ended.
+pub(crate) struct Instance<T> {
+    /// Reached as `&T` through [`Shared`] and as `&mut T` through [`Exclusive`], which [`Turn`] keeps apart.
+    value: UnsafeCell<T>,
+    pub(crate) id: InstanceId,
+    /// Absent for a module without `&mut self` methods and without `concurrency`: nobody ever waits there.
+    pub(crate) turn: Option<Turn>,
+    pub(crate) holders: Arc<Holders>,
+    pub(crate) started: Instant,
+    /// Last, so that it tells only after `value` is gone.
+    ended: EndedGuard,
+}
+
+// SAFETY: `&Instance<T>` gives `&T` only where `T: Sync` (`Shared`'s `Deref`), and `&mut T` only to the one
+// holder of the exclusive turn, which is sending a `T` from thread to thread: `T: Send`.
+unsafe impl<T: Send> Sync for Instance<T> {}
+
+impl<T> fmt::Debug for Instance<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<T> Instance<T> {
+    pub(crate) fn new(value: T, id: InstanceId, turn: Option<Turn>) -> Arc<Instance<T>> {
+        let holders = Arc::new(Holders { instance: id, calls: Mutex::default(), crashed: AtomicBool::new(false) });
+        let ended = EndedGuard(watch::Sender::new(false));
+        Arc::new(Instance { value: UnsafeCell::new(value), id, turn, holders, started: Instant::now(), ended })
+    }
+
+    /// Resolves when the value has been dropped.
+    pub(crate) fn ended(&self) -> Ended {
+        Ended(self.ended.0.subscribe())
+    }
+}
+
+/// Tells when an instance is gone.
+#[derive(Debug)]
+pub(crate) struct Ended(watch::Receiver<bool>);
+
+impl Ended {
+    pub(crate) async fn wait(mut self) {
+        // An error means that the sender is gone, which it is once the instance is.
+        drop(self.0.wait_for(|ended| *ended).await);
+    }
+}
+
+#[derive(Debug)]
+struct EndedGuard(watch::Sender<bool>);
+
+impl Drop for EndedGuard {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// The calls that hold an instance and have made calls themselves: those that can come back to it; and whether
+/// one of them crashed it.
+#[derive(Debug)]
+pub(crate) struct Holders {
+    instance: InstanceId,
+    calls: Mutex<Vec<CallId>>,
+    /// A call's code panicked.
+    crashed: AtomicBool,
+}
+
+impl Holders {
+    pub(crate) fn crash(&self) {
+        self.crashed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn crashed(&self) -> bool {
+        self.crashed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn enter(&self, call: CallId) {
+        self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(call);
+    }
+
+    pub(crate) fn leave(&self, call: CallId) {
+        self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).retain(|c| *c != call);
+    }
+
+    /// How the calls above hold this instance, the strongest first.
+    pub(crate) fn held_by(&self, links: impl Iterator<Item = Link>) -> Option<Mode> {
+        let calls = self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut held = None;
+        for link in links.filter(|link| link.instance == self.instance && calls.contains(&link.call)) {
+            match link.mode {
+                Mode::Exclusive => return Some(Mode::Exclusive),
+                Mode::Shared => held = Some(Mode::Shared),
+            }
+        }
+        held
+    }
+}
+
+/// How a call keeps its instance alive: by arc-swap's debt where the route was read, which costs no shared
+/// counter, else by a reference count.
+pub(crate) enum Hold<T> {
+    Route(arc_swap::Guard<Option<Arc<Instance<T>>>>),
+    Counted(Arc<Instance<T>>),
+}
+
+impl<T> Deref for Hold<T> {
+    type Target = Instance<T>;
+
+    #[inline]
+    fn deref(&self) -> &Instance<T> {
+        match self {
+            Hold::Route(guard) => guard.as_deref().expect("a route guard is kept only when it holds an instance"),
+            Hold::Counted(instance) => instance,
+        }
+    }
+}
+
+/// A call's hold on its instance, as `&T`.
+pub struct Shared<T> {
+    hold: Hold<T>,
+    /// Whether a turn is to be given back.
+    turned: bool,
+}
+
+impl<T> Shared<T> {
+    /// `turned`: the caller has taken the instance's turn for [`Mode::Shared`].
+    pub(crate) fn new(hold: Hold<T>, turned: bool) -> Shared<T> {
+        Shared { hold, turned }
+    }
+
+    pub(crate) fn instance(&self) -> &Instance<T> {
+        &self.hold
+    }
+}
+
+impl<T: Sync> Deref for Shared<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: a module with `&mut self` methods has a turn, and then `turned` says that this call holds it
+        // shared, so no `&mut T` exists; a module without has no way to make one.
+        unsafe { &*self.hold.value.get() }
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.turned && let Some(turn) = &self.hold.turn {
+            turn.give_back(Mode::Shared);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shared").field(&self.hold.id).finish()
+    }
+}
+
+/// A call's hold on its instance, as `&mut T`.
+pub struct Exclusive<T> {
+    hold: Hold<T>,
+}
+
+impl<T> Exclusive<T> {
+    /// The caller has taken the instance's turn for [`Mode::Exclusive`].
+    pub(crate) fn new(hold: Hold<T>) -> Exclusive<T> {
+        debug_assert!(hold.turn.is_some(), "a module with `&mut self` methods has a turn");
+        Exclusive { hold }
+    }
+
+    pub(crate) fn instance(&self) -> &Instance<T> {
+        &self.hold
+    }
+}
+
+impl<T> Deref for Exclusive<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: this guard is the only holder of the exclusive turn: no other reference exists.
+        unsafe { &*self.hold.value.get() }
+    }
+}
+
+impl<T> DerefMut for Exclusive<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: this guard is the only holder of the exclusive turn: no other reference exists.
+        unsafe { &mut *self.hold.value.get() }
+    }
+}
+
+impl<T> Drop for Exclusive<T> {
+    fn drop(&mut self) {
+        if let Some(turn) = &self.hold.turn {
+            turn.give_back(Mode::Exclusive);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Exclusive<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Exclusive").field(&self.hold.id).finish()
+    }
+}

@@ -1,0 +1,303 @@
+//! Keyed modules: one instance for each key, started by its first call, asleep again when idle.
+//!
+//! A key never has two instances in a node: a replacement starts only when the old one's last call has ended.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use skybox_core::{CallErrorKind, KeyHash, Shards};
+use skybox_plan::restart::{Decision, End, History};
+use tokio::sync::watch;
+
+use super::replicated::{policy, start};
+use super::{CLOSE_WAIT, Ending, Hold, Host, HostCore, Instance, lock};
+use crate::app::App;
+use crate::control::Report;
+use crate::module::Module;
+use crate::status::InstanceStatus;
+
+/// Independent locks over the keys.
+const STRIPES: usize = 64;
+
+pub(super) struct Keyed<T> {
+    stripes: Box<[Mutex<HashMap<Bytes, Arc<Slot<T>>>>]>,
+    /// The node is leaving: every key is refused.
+    closed: AtomicBool,
+}
+
+impl<T> Default for Keyed<T> {
+    fn default() -> Keyed<T> {
+        Keyed { stripes: (0..STRIPES).map(|_| Mutex::default()).collect(), closed: AtomicBool::new(false) }
+    }
+}
+
+/// One key.
+struct Slot<T> {
+    state: Mutex<State<T>>,
+    /// Counts changes of `state` for those who wait.
+    changed: watch::Sender<u64>,
+}
+
+struct State<T> {
+    now: Now<T>,
+    last_call: Instant,
+    history: History,
+}
+
+enum Now<T> {
+    /// Nobody starts it: the next call does.
+    Asleep,
+    /// It is being started, or its crashed predecessor's last call is awaited.
+    Starting,
+    Live(Arc<Instance<T>>),
+    /// Its start failed; it is not tried again before then.
+    Failed { cause: String, again: Instant },
+}
+
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slot")
+    }
+}
+
+/// Starts the task that puts idle instances to sleep.
+pub(super) fn open<T: Module>(host: &Arc<Host<T>>) {
+    let weak = Arc::downgrade(host);
+    let every = (host.core.settings.idle / 4).max(std::time::Duration::from_millis(20));
+    host.core.runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(every).await;
+            let Some(host) = weak.upgrade() else { return };
+            put_to_sleep(&host);
+        }
+    });
+}
+
+/// The instance of a key, started if it sleeps.
+pub(super) async fn find<T: Module>(
+    host: &Arc<Host<T>>,
+    key: &Bytes,
+    deadline: Option<Instant>,
+) -> Result<Hold<T>, CallErrorKind> {
+    let core = &host.core;
+    if !owned_here(host, key) {
+        return Err(CallErrorKind::Moved);
+    }
+    let slot = slot(host, key);
+    let mut changes = slot.changed.subscribe();
+    let mut place = None;
+    let until = core.wait_end(deadline);
+    loop {
+        changes.borrow_and_update();
+        {
+            let mut state = lock(&slot.state);
+            match &state.now {
+                Now::Live(instance) if !instance.holders.crashed() => {
+                    let instance = instance.clone();
+                    state.last_call = Instant::now();
+                    return Ok(Hold::Counted(instance));
+                }
+                Now::Failed { cause, again } if Instant::now() < *again => {
+                    return Err(CallErrorKind::NotStarted { cause: cause.clone() });
+                }
+                Now::Starting => {}
+                _ => {
+                    let before = std::mem::replace(&mut state.now, Now::Starting);
+                    begin(host, key, &slot, before);
+                }
+            }
+        }
+        if place.is_none() {
+            place = Some(core.queue_up()?);
+        }
+        if !HostCore::changed_before(&mut changes, until).await {
+            return Err(core.waited_out(deadline, "its instance had not started"));
+        }
+        if let Now::Failed { cause, .. } = &lock(&slot.state).now {
+            return Err(CallErrorKind::NotStarted { cause: cause.clone() });
+        }
+    }
+}
+
+/// The live instance of a key, if nobody has to wait for it.
+pub(crate) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Hold<T>> {
+    let slot = lock(host.keyed.stripe(key)).get(key)?.clone();
+    let mut state = lock(&slot.state);
+    match &state.now {
+        Now::Live(instance) if !instance.holders.crashed() => {
+            let instance = instance.clone();
+            state.last_call = Instant::now();
+            Some(Hold::Counted(instance))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn owned_here<T: Module>(host: &Host<T>, key: &Bytes) -> bool {
+    let placement = host.core.placement.load();
+    let shard = KeyHash::of(key).shard();
+    let mine = placement.shards.as_ref().is_none_or(|shards| shards.owner(shard) == Some(&host.core.node));
+    mine && !host.keyed.closed.load(Ordering::Acquire)
+}
+
+impl<T> Keyed<T> {
+    fn stripe(&self, key: &Bytes) -> &Mutex<HashMap<Bytes, Arc<Slot<T>>>> {
+        &self.stripes[(KeyHash::of(key).0 >> 48) as usize % STRIPES]
+    }
+}
+
+fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
+    let mut slots = lock(host.keyed.stripe(key));
+    if let Some(slot) = slots.get(key) {
+        return slot.clone();
+    }
+    let state = State { now: Now::Asleep, last_call: Instant::now(), history: History::default() };
+    let slot = Arc::new(Slot { state: Mutex::new(state), changed: watch::Sender::new(0) });
+    slots.insert(Bytes::copy_from_slice(key), slot.clone());
+    slot
+}
+
+/// Starts a key's instance on a task of its own, so that a caller who gives up does not end it.
+fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, before: Now<T>) {
+    let (host, key, slot) = (host.clone(), key.clone(), slot.clone());
+    host.core.runtime.clone().spawn(async move {
+        let core = &host.core;
+        let mut end = None;
+        if let Now::Live(crashed) = before {
+            end = Some(if crashed.started.elapsed() > core.settings.within { End::Crashed } else { End::Failed });
+            let ended = crashed.ended();
+            drop(crashed);
+            ended.wait().await;
+        }
+        let now = match try_start(&host, &key, &slot, end).await {
+            Ok(instance) => Now::Live(instance),
+            Err(cause) => failed(core, &slot, cause),
+        };
+        let mut state = lock(&slot.state);
+        state.now = now;
+        state.last_call = Instant::now();
+        drop(state);
+        slot.changed.send_modify(|count| *count += 1);
+    });
+}
+
+async fn try_start<T: Module>(
+    host: &Arc<Host<T>>,
+    key: &Bytes,
+    slot: &Slot<T>,
+    end: Option<End>,
+) -> Result<Arc<Instance<T>>, String> {
+    let core = &host.core;
+    if let Some(end) = end {
+        let since_start = core.since_start();
+        let decision = lock(&slot.state).history.decide(&policy(core), end, since_start);
+        match decision {
+            Decision::After(pause) if pause.is_zero() => {}
+            // A keyed instance that crashed is started again by the next call, which waits the pause out.
+            Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
+            Decision::GiveUp => return Err(format!("it crashed too often within {:?}", core.settings.within)),
+        }
+    }
+    let app = core.app.upgrade().map(App::from_inner).ok_or("the App has ended")?;
+    let owned = crate::call::decode_key::<T::Key>(key).map_err(|error| error.to_string())?;
+    start::<T>(core, app, owned).await
+}
+
+fn failed<T>(core: &HostCore, slot: &Slot<T>, cause: String) -> Now<T> {
+    tracing::error!(module = core.descriptor.name, "a start failed: {cause}");
+    core.note_ending(Ending {
+        instance: String::new(),
+        what: format!("did not start: {cause}"),
+        place: String::new(),
+        lived_ms: 0,
+    });
+    let decision = lock(&slot.state).history.decide(&policy(core), End::Failed, core.since_start());
+    let pause = match decision {
+        Decision::After(pause) => core.jittered(pause),
+        Decision::GiveUp => core.settings.within,
+    };
+    Now::Failed { cause, again: Instant::now() + pause }
+}
+
+fn put_to_sleep<T: Module>(host: &Host<T>) {
+    let idle = host.core.settings.idle;
+    for stripe in &host.keyed.stripes {
+        // The values are dropped outside the lock: a `Drop` may take its time.
+        let mut asleep = Vec::new();
+        lock(stripe).retain(|_, slot| {
+            let mut state = lock(&slot.state);
+            let done = match &state.now {
+                Now::Live(instance) => state.last_call.elapsed() >= idle && Arc::strong_count(instance) == 1,
+                Now::Asleep => true,
+                Now::Failed { again, .. } => *again <= Instant::now() && state.last_call.elapsed() >= idle,
+                Now::Starting => false,
+            };
+            if done {
+                asleep.push(std::mem::replace(&mut state.now, Now::Asleep));
+            }
+            // A slot that somebody has just looked up stays: two slots would be two instances.
+            !done || Arc::strong_count(slot) > 1
+        });
+    }
+}
+
+/// Hands over the shards that the plan has given to others or wants back.
+pub(super) fn follow<T: Module>(host: &Arc<Host<T>>, shards: &Shards) {
+    let me = &host.core.node;
+    let here = |key: &Bytes| shards.owner(KeyHash::of(key).shard()) == Some(me);
+    let leaving = take_out(host, |key| !here(key));
+    let (host, version) = (host.clone(), host.core.placement.load().version);
+    host.core.runtime.clone().spawn(async move {
+        all_ended(leaving).await;
+        host.core.report(Report::Released { module: host.core.descriptor.name.into(), version });
+    });
+}
+
+/// Puts every instance to sleep, once its calls have ended.
+pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
+    host.keyed.closed.store(true, Ordering::Release);
+    all_ended(take_out(host, |_| true)).await;
+}
+
+fn take_out<T: Module>(host: &Host<T>, which: impl Fn(&Bytes) -> bool) -> Vec<super::instance::Ended> {
+    let mut leaving = Vec::new();
+    for stripe in &host.keyed.stripes {
+        lock(stripe).retain(|key, slot| {
+            if !which(key) {
+                return true;
+            }
+            if let Now::Live(instance) = std::mem::replace(&mut lock(&slot.state).now, Now::Asleep) {
+                leaving.push(instance.ended());
+            }
+            false
+        });
+    }
+    leaving
+}
+
+async fn all_ended(instances: Vec<super::instance::Ended>) {
+    let all = async {
+        for instance in instances {
+            instance.wait().await;
+        }
+    };
+    if tokio::time::timeout(CLOSE_WAIT, all).await.is_err() {
+        tracing::warn!("a call goes on {CLOSE_WAIT:?} after its instance was handed over");
+    }
+}
+
+pub(super) fn status<T: Module>(host: &Host<T>) -> Vec<InstanceStatus> {
+    let mut status = Vec::new();
+    for stripe in &host.keyed.stripes {
+        for (key, slot) in &*lock(stripe) {
+            if let Now::Live(instance) = &lock(&slot.state).now {
+                status.push(host.core.instance_status(instance, Some(key)));
+            }
+        }
+    }
+    status
+}

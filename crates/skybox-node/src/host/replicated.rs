@@ -1,0 +1,201 @@
+//! Tasks and replicated modules: one instance in each node the plan names, kept alive.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use skybox_core::CallErrorKind;
+use skybox_plan::restart::{Decision, End, History, Policy};
+
+use super::{CLOSE_WAIT, Ending, Hold, Host, HostCore, Instance, lock};
+use crate::app::App;
+use crate::call::{Panicked, catch};
+use crate::control::Report;
+use crate::module::Module;
+use crate::thread::{self, CallFrame, Inherited};
+
+/// Starts the task that keeps the local instance as the plan wants it.
+pub(super) fn open<T: Module>(host: &Arc<Host<T>>) {
+    let host = host.clone();
+    host.core.runtime.clone().spawn(keep(host));
+}
+
+/// The local instance, waiting for it while it starts.
+pub(super) async fn find<T: Module>(
+    host: &Arc<Host<T>>,
+    deadline: Option<Instant>,
+) -> Result<Hold<T>, CallErrorKind> {
+    let mut changes = host.core.changes();
+    let until = host.core.wait_end(deadline);
+    let mut place = None;
+    loop {
+        changes.borrow_and_update();
+        if let Some(instance) = host.local.load_full() {
+            return Ok(Hold::Counted(instance));
+        }
+        if !*host.core.wanted.borrow() {
+            return Err(CallErrorKind::Moved);
+        }
+        if let Some(cause) = lock(&host.core.failed).clone() {
+            return Err(CallErrorKind::NotStarted { cause });
+        }
+        if place.is_none() {
+            place = Some(host.core.queue_up()?);
+        }
+        if !HostCore::changed_before(&mut changes, until).await {
+            return Err(host.core.waited_out(deadline, "its instance had not started"));
+        }
+    }
+}
+
+/// Takes the local instance out of the route and waits until its last call has ended.
+pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
+    host.core.want(false);
+    retire(host).await;
+}
+
+async fn retire<T: Module>(host: &Arc<Host<T>>) {
+    let Some(instance) = host.local.swap(None) else { return };
+    host.core.notify();
+    let ended = instance.ended();
+    drop(instance);
+    if tokio::time::timeout(CLOSE_WAIT, ended.wait()).await.is_err() {
+        tracing::warn!(module = host.core.descriptor.name, "a call goes on {CLOSE_WAIT:?} after its instance was retired");
+    }
+}
+
+/// Keeps an instance here as long as the plan wants one: starts it, and starts it again when it crashed.
+async fn keep<T: Module>(host: Arc<Host<T>>) {
+    let core = host.core.clone();
+    let mut wanted = core.wanted.subscribe();
+    let mut crashed = core.crashed.subscribe();
+    let mut history = History::default();
+    let born = Instant::now();
+    loop {
+        until(&mut wanted, |wanted| *wanted).await;
+        let Some(app) = core.app.upgrade().map(App::from_inner) else { return };
+        let outcome = tokio::select! {
+            biased;
+            () = until(&mut wanted, |wanted| !wanted) => continue,
+            outcome = start::<T>(&core, app, <T::Key as UnitKey>::owned()) => outcome,
+        };
+        let end = match outcome {
+            Ok(instance) => {
+                let id = instance.id;
+                let calls = core.calls();
+                publish(&host, instance);
+                tokio::select! {
+                    biased;
+                    () = until(&mut wanted, |wanted| !wanted) => {
+                        retire(&host).await;
+                        core.report(Report::Stopped { module: core.descriptor.name.into() });
+                        continue;
+                    }
+                    () = until(&mut crashed, |crashed| *crashed == Some(id)) => {}
+                }
+                // New calls wait for the next one; those in progress keep the old one until they end.
+                host.local.store(None);
+                core.notify();
+                // The crashed call is counted, so one more says that an earlier one had succeeded.
+                if core.calls() > calls + 1 { End::Crashed } else { End::Failed }
+            }
+            Err(cause) => {
+                failed_start(&core, &cause);
+                End::Failed
+            }
+        };
+        match history.decide(&policy(&core), end, born.elapsed()) {
+            Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
+            Decision::GiveUp => {
+                give_up(&core);
+                until(&mut wanted, |wanted| !wanted).await;
+                history.clear();
+            }
+        }
+    }
+}
+
+/// Waits for a value of a watch whose sender the waiting task's own host holds.
+async fn until<V>(watch: &mut tokio::sync::watch::Receiver<V>, which: impl FnMut(&V) -> bool) {
+    drop(watch.wait_for(which).await);
+}
+
+/// A key type that stands for "no key": `()`.
+pub(crate) trait UnitKey: ToOwned {
+    fn owned() -> Self::Owned;
+}
+
+impl<K: crate::module::Key + ?Sized> UnitKey for K {
+    /// Decodes the key of a module without keys from nothing, which only `()` does.
+    fn owned() -> K::Owned {
+        skybox_wire::codec::decode(skybox_wire::codec::Form::Compact, &[]).expect("the key of a module without keys is ()")
+    }
+}
+
+fn publish<T: Module>(host: &Arc<Host<T>>, instance: Arc<Instance<T>>) {
+    *lock(&host.core.failed) = None;
+    host.core.live.store(instance.id.count, Ordering::Release);
+    host.local.store(Some(instance));
+    host.core.notify();
+    host.core.report(Report::Started { module: host.core.descriptor.name.into() });
+}
+
+fn failed_start(core: &HostCore, cause: &str) {
+    tracing::error!(module = core.descriptor.name, "its start failed: {cause}");
+    core.note_ending(Ending {
+        instance: String::new(),
+        what: format!("did not start: {cause}"),
+        place: String::new(),
+        lived_ms: 0,
+    });
+}
+
+fn give_up(core: &HostCore) {
+    let last = lock(&core.endings).last().map_or_else(String::new, |ending| ending.what.clone());
+    let cause = last.strip_prefix("did not start: ").unwrap_or(&last).to_owned();
+    tracing::error!(module = core.descriptor.name, "given up: {cause}");
+    *lock(&core.failed) = Some(cause.clone());
+    core.notify();
+    core.report(Report::GaveUp { module: core.descriptor.name.into(), cause });
+}
+
+pub(super) fn policy(core: &HostCore) -> Policy {
+    let settings = &core.settings;
+    Policy { restart: settings.restart, max_restarts: settings.max_restarts, within: settings.within }
+}
+
+/// Runs a module's `start` as code of that module; a panic is a failed start.
+pub(super) async fn start<T: Module>(
+    core: &Arc<HostCore>,
+    app: App,
+    key: <T::Key as ToOwned>::Owned,
+) -> Result<Arc<Instance<T>>, String> {
+    let inherited = Inherited { app: core.app_id, caller: core.as_caller(), ..Inherited::nothing() };
+    let frame = CallFrame::new(inherited, None);
+    let mut starting = std::pin::pin!(T::start(app, key));
+    let outcome = std::future::poll_fn(|cx| {
+        match catch(AssertUnwindSafe(|| thread::enter(&frame, || starting.as_mut().poll(cx)))) {
+            Ok(poll) => poll.map(|outcome| outcome.map_err(|error| error.to_string())),
+            Err(Panicked { message, place }) => std::task::Poll::Ready(Err(format!("it panicked at {place}: {message}"))),
+        }
+    })
+    .await;
+    outcome.map(|value| Instance::new(value, core.next_instance_id(), core.turn()))
+}
+
+impl HostCore {
+    /// A pause, shortened or lengthened by up to a quarter so that many modules do not restart in step.
+    pub(crate) fn jittered(&self, pause: Duration) -> Duration {
+        let share = self.app.upgrade().map_or(0.5, |app| app.random.unit());
+        pause.mul_f64(0.75 + share / 2.0)
+    }
+
+    /// Tells whoever plans.
+    pub(crate) fn report(&self, report: Report) {
+        if let Some(app) = self.app.upgrade() {
+            app.control.report(report);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Whose turn it is on an instance: `&self` calls beside each other, `&mut self` calls alone, in the order they
+//! came, and never more of them waiting than the bound.
+//!
+//! A fair read-write lock would deadlock on `&self → other → &self` once a writer waits between the two; here a
+//! call whose chain already holds the instance passes the queue.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use skybox_core::Mode;
+
+/// Set while a `&mut self` call holds the instance.
+const WRITER: u64 = 1 << 63;
+/// Set while anybody waits: newcomers queue up behind them. Changed only under the queue's lock.
+const WAITERS: u64 = 1 << 62;
+/// The low half counts the `&self` calls that hold it.
+const READERS: u64 = u32::MAX as u64;
+
+#[derive(Debug)]
+pub(crate) struct Turn {
+    state: AtomicU64,
+    /// Calls that may hold it at once.
+    concurrency: u64,
+    /// Calls that may wait.
+    queue_len_max: usize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    order: VecDeque<u64>,
+    waiting: std::collections::HashMap<u64, Waiter>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    mode: Mode,
+    granted: bool,
+    waker: Option<Waker>,
+}
+
+/// So many calls wait already that one more is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct QueueFull;
+
+impl Turn {
+    pub(crate) fn new(concurrency: Option<u32>, queue_len_max: usize) -> Turn {
+        Turn {
+            state: AtomicU64::new(0),
+            concurrency: concurrency.map_or(READERS, u64::from),
+            queue_len_max,
+            queue: Mutex::default(),
+        }
+    }
+
+    /// Takes the turn if nobody has to wait for it. `nested`: the caller's chain already holds it `&self`.
+    #[inline]
+    pub(crate) fn try_take(&self, mode: Mode, nested: bool) -> bool {
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            if state & WAITERS != 0 && !nested {
+                return false;
+            }
+            let Some(next) = self.taken(state, mode, nested) else { return false };
+            match self.state.compare_exchange_weak(state, next, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// The state after one more call of this mode, if there is room for it beside those that hold it.
+    fn taken(&self, state: u64, mode: Mode, nested: bool) -> Option<u64> {
+        let readers = state & READERS;
+        match mode {
+            Mode::Shared if state & WRITER == 0 && (nested || readers < self.concurrency) => Some(state + 1),
+            Mode::Exclusive if state & WRITER == 0 && readers == 0 => Some(state | WRITER),
+            _ => None,
+        }
+    }
+
+    /// Gives the turn back.
+    #[inline]
+    pub(crate) fn give_back(&self, mode: Mode) {
+        let before = match mode {
+            Mode::Shared => self.state.fetch_sub(1, Ordering::Release),
+            Mode::Exclusive => self.state.fetch_and(!WRITER, Ordering::Release),
+        };
+        if before & WAITERS != 0 {
+            self.grant(&mut self.lock());
+        }
+    }
+
+    /// Waits for the turn.
+    ///
+    /// # Errors
+    /// [`QueueFull`] at once when the bound of waiting calls is reached.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the queue; a turn that was granted in the meantime goes to the next.
+    pub(crate) fn wait(&self, mode: Mode) -> Result<Wait<'_>, QueueFull> {
+        let mut queue = self.lock();
+        if queue.order.len() >= self.queue_len_max {
+            return Err(QueueFull);
+        }
+        let id = queue.next;
+        queue.next += 1;
+        queue.order.push_back(id);
+        queue.waiting.insert(id, Waiter { mode, granted: false, waker: None });
+        self.state.fetch_or(WAITERS, Ordering::Relaxed);
+        // Whoever held it may have given it back before the flag was up, and woken nobody.
+        self.grant(&mut queue);
+        Ok(Wait { turn: self, mode, id, done: false })
+    }
+
+    /// Calls that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().order.len()
+    }
+
+    /// Calls that hold it.
+    pub(crate) fn holding(&self) -> u64 {
+        let state = self.state.load(Ordering::Relaxed);
+        (state & READERS) + u64::from(state & WRITER != 0)
+    }
+
+    /// Hands the turn to those in front, as many as fit together.
+    fn grant(&self, queue: &mut Queue) {
+        while let Some(id) = queue.order.front() {
+            let Some(waiter) = queue.waiting.get_mut(id) else {
+                queue.order.pop_front();
+                continue;
+            };
+            let mut state = self.state.load(Ordering::Relaxed);
+            loop {
+                let Some(next) = self.taken(state, waiter.mode, false) else { return };
+                match self.state.compare_exchange_weak(state, next, Ordering::Acquire, Ordering::Relaxed) {
+                    Ok(_) => break,
+                    Err(now) => state = now,
+                }
+            }
+            waiter.granted = true;
+            if let Some(waker) = waiter.waker.take() {
+                waker.wake();
+            }
+            queue.order.pop_front();
+        }
+        self.state.fetch_and(!WAITERS, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// A place in the queue.
+#[derive(Debug)]
+pub(crate) struct Wait<'t> {
+    turn: &'t Turn,
+    mode: Mode,
+    id: u64,
+    done: bool,
+}
+
+impl Future for Wait<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut queue = self.turn.lock();
+        let waiter = queue.waiting.get_mut(&self.id).expect("a place is left only by its own future");
+        if !waiter.granted {
+            waiter.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        queue.waiting.remove(&self.id);
+        drop(queue);
+        self.done = true;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut queue = self.turn.lock();
+        let granted = queue.waiting.remove(&self.id).is_some_and(|waiter| waiter.granted);
+        if granted {
+            drop(queue);
+            self.turn.give_back(self.mode);
+        } else {
+            queue.order.retain(|id| *id != self.id);
+            // It may have been a writer in front of readers that fit now.
+            self.turn.grant(&mut queue);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn poll(wait: &mut Wait<'_>) -> bool {
+        Pin::new(wait).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn readers_share_and_writers_come_in_their_turn() {
+        let turn = Turn::new(None, 8);
+        assert!(turn.try_take(Mode::Shared, false) && turn.try_take(Mode::Shared, false));
+        assert!(!turn.try_take(Mode::Exclusive, false));
+        let mut writer = turn.wait(Mode::Exclusive).unwrap();
+        assert!(!poll(&mut writer));
+        assert!(!turn.try_take(Mode::Shared, false), "newcomers stay behind a waiting writer");
+        assert!(turn.try_take(Mode::Shared, true), "a call whose chain holds it passes");
+        let mut reader = turn.wait(Mode::Shared).unwrap();
+        (0..3).for_each(|_| turn.give_back(Mode::Shared));
+        assert!(poll(&mut writer) && !poll(&mut reader));
+        turn.give_back(Mode::Exclusive);
+        assert!(poll(&mut reader));
+        turn.give_back(Mode::Shared);
+        assert!(turn.try_take(Mode::Exclusive, false), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_writer_that_gives_up_lets_the_readers_behind_it_through() {
+        let turn = Turn::new(None, 8);
+        assert!(turn.try_take(Mode::Shared, false));
+        let writer = turn.wait(Mode::Exclusive).unwrap();
+        let mut reader = turn.wait(Mode::Shared).unwrap();
+        assert!(!poll(&mut reader));
+        drop(writer);
+        assert!(poll(&mut reader));
+    }
+
+    #[test]
+    fn a_granted_turn_that_nobody_takes_goes_on() {
+        let turn = Turn::new(None, 8);
+        assert!(turn.try_take(Mode::Exclusive, false));
+        let first = turn.wait(Mode::Exclusive).unwrap();
+        let mut second = turn.wait(Mode::Exclusive).unwrap();
+        turn.give_back(Mode::Exclusive);
+        drop(first);
+        assert!(poll(&mut second));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_concurrency_is_exact() {
+        let turn = Turn::new(Some(2), 1);
+        assert!(turn.try_take(Mode::Shared, false) && turn.try_take(Mode::Shared, false));
+        assert!(!turn.try_take(Mode::Shared, false));
+        let waiting = turn.wait(Mode::Shared).unwrap();
+        assert_eq!(turn.wait(Mode::Shared).map(|_| ()), Err(QueueFull));
+        assert_eq!((turn.holding(), turn.waiting()), (2, 1));
+        drop(waiting);
+        assert_eq!(turn.waiting(), 0);
+    }
+}

@@ -1,0 +1,143 @@
+//! The other nodes: where each is, and the connection to it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use arc_swap::ArcSwapOption;
+use skybox_core::{NodeEntry, NodeName};
+use skybox_wire::handshake::Role;
+
+use crate::app::AppInner;
+use crate::conn::{self, Address, Conn};
+use crate::host::lock;
+
+/// The peers of a node, by name. A peer stays when its process is replaced; its connection does not.
+#[derive(Default)]
+pub(crate) struct Links {
+    app: OnceLock<Weak<AppInner>>,
+    peers: Mutex<HashMap<NodeName, Arc<Peer>>>,
+    /// Connections of operators and of nodes the plan does not name yet, kept while they last.
+    others: Mutex<Vec<Weak<Conn>>>,
+}
+
+/// One other node.
+pub(crate) struct Peer {
+    pub(crate) node: NodeName,
+    entry: ArcSwapOption<NodeEntry>,
+    conn: ArcSwapOption<Conn>,
+    /// Held while dialling: callers that need the same connection wait for one attempt.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+impl Links {
+    pub(crate) fn attach(&self, app: Weak<AppInner>) {
+        self.app.set(app).expect("attached once, when the App is made");
+    }
+
+    /// The peer of that name.
+    pub(crate) fn peer(&self, node: &NodeName) -> Arc<Peer> {
+        let mut peers = lock(&self.peers);
+        if let Some(peer) = peers.get(node) {
+            return peer.clone();
+        }
+        let peer = Arc::new(Peer {
+            node: node.clone(),
+            entry: ArcSwapOption::empty(),
+            conn: ArcSwapOption::empty(),
+            dialling: tokio::sync::Mutex::default(),
+        });
+        peers.insert(node.clone(), peer.clone());
+        peer
+    }
+
+    /// Takes over which nodes live, and where.
+    pub(crate) fn follow(&self, nodes: &BTreeMap<NodeName, NodeEntry>, me: &NodeName) {
+        for (node, entry) in nodes.iter().filter(|(node, _)| *node != me) {
+            let peer = self.peer(node);
+            let other_life = peer.entry.load().as_ref().is_some_and(|before| before.incarnation != entry.incarnation);
+            peer.entry.store(Some(Arc::new(entry.clone())));
+            if other_life && let Some(conn) = peer.conn.load_full().filter(|c| c.peer().incarnation != entry.incarnation) {
+                conn.close(&format!("{node} was started anew"));
+            }
+        }
+        let peers: Vec<_> = lock(&self.peers).values().cloned().collect();
+        for peer in peers.iter().filter(|peer| !nodes.contains_key(&peer.node)) {
+            let was_there = peer.entry.swap(None).is_some();
+            if was_there && let Some(conn) = peer.conn.swap(None) {
+                conn.close(&format!("{} died", peer.node));
+            }
+        }
+    }
+
+    /// A connection that another node opened.
+    pub(crate) fn accepted(&self, conn: &Arc<Conn>) {
+        let info = conn.peer();
+        if info.role == Role::Node {
+            let peer = self.peer(&info.node);
+            let known = peer.conn.load_full().is_some_and(|known| !known.is_closed());
+            if !known {
+                peer.conn.store(Some(conn.clone()));
+                if let Some(app) = self.app.get().and_then(Weak::upgrade) {
+                    app.routes_changed();
+                }
+                return;
+            }
+        }
+        let mut others = lock(&self.others);
+        others.retain(|other| other.strong_count() > 0);
+        others.push(Arc::downgrade(conn));
+    }
+
+    /// Every open connection.
+    pub(crate) fn open(&self) -> Vec<Arc<Conn>> {
+        let peers = lock(&self.peers);
+        let of_peers = peers.values().filter_map(|peer| peer.conn.load_full());
+        let others = lock(&self.others);
+        let mut open: Vec<Arc<Conn>> = of_peers.chain(others.iter().filter_map(Weak::upgrade)).collect();
+        open.retain(|conn| !conn.is_closed());
+        open
+    }
+}
+
+impl Peer {
+    /// The connection, if calls may be sent over it now.
+    #[inline]
+    pub(crate) fn ready(&self) -> Option<Arc<Conn>> {
+        self.conn.load().as_ref().filter(|conn| conn.is_ready()).cloned()
+    }
+
+    /// The connection, opened if there is none.
+    pub(crate) async fn connect(&self, app: &Arc<AppInner>) -> Result<Arc<Conn>, String> {
+        if let Some(conn) = self.ready() {
+            return Ok(conn);
+        }
+        let _dialling = self.dialling.lock().await;
+        if let Some(conn) = self.ready() {
+            return Ok(conn);
+        }
+        if let Some(conn) = self.conn.load_full().filter(|conn| !conn.is_closed()) {
+            return Err(if conn.is_draining() { "it is draining" } else { "it has been silent" }.to_owned());
+        }
+        let Some(entry) = self.entry.load_full() else { return Err("the plan does not have it".to_owned()) };
+        let Ok(address) = entry.address.parse::<Address>();
+        let expected = Some((self.node.clone(), entry.incarnation));
+        let conn = conn::dial(app, &address, expected)
+            .await
+            .map_err(|error| skybox_core::TextChain::of(&error).joined())?;
+        self.conn.store(Some(conn.clone()));
+        Ok(conn)
+    }
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(lock(&self.peers).keys()).finish()
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({})", self.node)
+    }
+}

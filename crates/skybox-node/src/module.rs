@@ -1,0 +1,115 @@
+//! What the macros tell the runtime about a module: the seam between generated code and everything else.
+
+use std::any::TypeId;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skybox_core::{MethodDescriptor, ModuleDescriptor};
+use skybox_wire::codec::Proof;
+
+use crate::app::App;
+use crate::call::{Incoming, Serving, StartError, Target};
+use crate::host::{AnyHost, Host, HostSeed};
+
+/// A module or task. Implemented by the attributes; never by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a module",
+    note = "put `#[skybox::module]` on its `impl` block"
+)]
+pub trait Module: Sized + Send + 'static {
+    /// What a `Handle` dereferences to: one method for each public method.
+    type Proxy: Send + Sync;
+    /// A keyed module's key; `()` for the others.
+    type Key: Key + ?Sized;
+
+    /// The module as written.
+    fn descriptor() -> &'static ModuleDescriptor;
+    /// Wraps a target in the proxy.
+    fn proxy(target: Target<Self>) -> Self::Proxy;
+    /// The target in a proxy.
+    fn target(proxy: &Self::Proxy) -> &Target<Self>;
+    /// Starts an instance.
+    fn start(
+        app: App,
+        key: <Self::Key as ToOwned>::Owned,
+    ) -> impl Future<Output = Result<Self, StartError>> + Send;
+    /// Runs a call that came from elsewhere.
+    fn serve(call: Incoming<Self>) -> Serving;
+}
+
+/// What can be the key of a keyed module: data that can be cloned. Two keys are the same if they encode the same.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key",
+    note = "a key is data: derive `Clone`, `serde::Serialize` and `serde::Deserialize`"
+)]
+pub trait Key: Serialize + ToOwned<Owned: DeserializeOwned + Serialize + Send + Sync> + Sync + 'static {}
+
+impl<K> Key for K where K: Serialize + ToOwned<Owned: DeserializeOwned + Serialize + Send + Sync> + Sync + ?Sized + 'static {}
+
+/// One method of a module: its arguments as owned types, its declared result, and what has been proven about
+/// how both cross.
+pub struct Method<O, R> {
+    module: &'static ModuleDescriptor,
+    index: u16,
+    pub(crate) arguments: Proof,
+    pub(crate) result: Proof,
+    pub(crate) error: Proof,
+    /// In debug builds: the first inline call has been encoded and decoded as well.
+    pub(crate) tried: [AtomicBool; 2],
+    types: PhantomData<fn(O) -> R>,
+}
+
+impl<O, R> Method<O, R> {
+    /// The `index`-th method of `module`.
+    pub const fn new(module: &'static ModuleDescriptor, index: u16) -> Method<O, R> {
+        Method { module, index, arguments: Proof::new(), result: Proof::new(), error: Proof::new(), tried: [const { AtomicBool::new(false) }; 2], types: PhantomData }
+    }
+
+    /// Its row in the module's descriptor.
+    #[inline]
+    pub fn descriptor(&self) -> &'static MethodDescriptor {
+        &self.module.methods[usize::from(self.index)]
+    }
+
+    /// Its number.
+    #[inline]
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    pub(crate) fn callee(&self) -> skybox_core::Callee {
+        skybox_core::Callee::new(self.module.name, self.descriptor().name)
+    }
+}
+
+impl<O, R> std::fmt::Debug for Method<O, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Method({})", self.callee())
+    }
+}
+
+/// A module as the linker collects it.
+pub struct Registration {
+    pub(crate) descriptor: fn() -> &'static ModuleDescriptor,
+    pub(crate) type_id: fn() -> TypeId,
+    pub(crate) host: fn(HostSeed) -> Arc<dyn AnyHost>,
+}
+
+inventory::collect!(Registration);
+
+impl Registration {
+    /// Registers `T`.
+    pub const fn of<T: Module>() -> Registration {
+        Registration { descriptor: T::descriptor, type_id: TypeId::of::<T>, host: Host::<T>::plant }
+    }
+}
+
+impl std::fmt::Debug for Registration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Registration({})", (self.descriptor)().name)
+    }
+}

@@ -1,0 +1,233 @@
+//! What a person at a command line can ask of a running node, over the same wire as every call.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skybox_core::{CallError, CallErrorKind, Callee, Incarnation, NodeName};
+use skybox_wire::codec::Form;
+use skybox_wire::frame::ModuleNumber;
+use skybox_wire::handshake::{Hello, Role};
+
+use crate::app::{App, AppInner};
+use crate::call::{ReplyTo, Reply};
+use crate::conn::{Address, Conn, DialError, dial_operator};
+use crate::metrics::EdgeCounts;
+use crate::status::{ModuleStatus, NodeStatus};
+
+/// The module number that means the node itself.
+pub(crate) const THE_NODE: ModuleNumber = ModuleNumber(u16::MAX);
+
+/// What a node can be asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// What it runs and has counted.
+    Status,
+    /// A call, made from there.
+    Call {
+        /// Module or task.
+        module: String,
+        /// Method; `call` for a task.
+        method: String,
+        /// The key of a keyed module: JSON, or a bare word.
+        key: Option<String>,
+        /// The arguments, by name or in order.
+        arguments: serde_json::Value,
+    },
+}
+
+/// How a call from the command line ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It returned this.
+    Returned(serde_json::Value),
+    /// It returned its own error.
+    Failed(serde_json::Value),
+    /// It failed as a call.
+    CallError {
+        /// What is wrong.
+        message: String,
+        /// Whether it ran.
+        ran: String,
+    },
+}
+
+pub(crate) fn status(app: &App) -> NodeStatus {
+    let inner = app.inner();
+    NodeStatus {
+        node: inner.node.clone(),
+        pid: std::process::id(),
+        program: inner.program.clone(),
+        up_ms: inner.started.elapsed().as_millis() as u64,
+        ready: inner.ready.load(std::sync::atomic::Ordering::Relaxed),
+        modules: inner.hosts.iter().map(|host| module_status(&**host)).collect(),
+        edges: edges(inner),
+        frames: inner.links.open().iter().map(|conn| conn.frames()).sum(),
+    }
+}
+
+fn module_status(host: &dyn crate::host::AnyHost) -> ModuleStatus {
+    let core = host.core();
+    let methods = core.descriptor.methods.iter();
+    ModuleStatus {
+        module: core.descriptor.name.to_owned(),
+        kind: core.descriptor.kind,
+        path: core.descriptor.path.to_owned(),
+        methods: methods
+            .map(|method| (method.name.to_owned(), method.parameters.iter().map(|&name| name.to_owned()).collect()))
+            .collect(),
+        failed: crate::host::failed_here(core),
+        instances: host.status(),
+        endings: crate::host::lock(&core.endings).clone(),
+    }
+}
+
+/// The edges in use.
+pub(crate) fn edges(app: &AppInner) -> Vec<EdgeCounts> {
+    let name = |caller: usize| caller.checked_sub(1).map_or("", |at| app.hosts[at].core().descriptor.name);
+    let mut counts = Vec::new();
+    for host in &app.hosts {
+        let core = host.core();
+        for (caller, method, edge) in core.edges.used() {
+            counts.push(edge.counts(name(caller), core.descriptor.name, core.descriptor.methods[method].name));
+        }
+    }
+    counts
+}
+
+/// Answers an operator. Runs as a task of its own.
+pub(crate) async fn answer(app: Arc<AppInner>, payload: Bytes, reply: ReplyTo) {
+    let answered = match serde_json::from_slice::<Ask>(&payload) {
+        Err(error) => Err(CallErrorKind::Mismatch { why: error.to_string() }),
+        Ok(Ask::Status) => to_json(&status(&App::from_inner(app))),
+        Ok(Ask::Call { module, method, key, arguments }) => {
+            let outcome = call(&app, &module, &method, key.as_deref(), &arguments).await;
+            to_json(&outcome)
+        }
+    };
+    match answered {
+        Ok(text) => reply.answer(false, Form::Json, &text),
+        Err(kind) => reply.fail(kind),
+    }
+}
+
+fn to_json<V: Serialize>(value: &V) -> Result<Vec<u8>, CallErrorKind> {
+    serde_json::to_vec(value).map_err(|error| CallErrorKind::BadReply { why: error.to_string() })
+}
+
+async fn call(
+    app: &Arc<AppInner>,
+    module: &str,
+    method: &str,
+    key: Option<&str>,
+    arguments: &serde_json::Value,
+) -> Outcome {
+    let refuse = |kind: CallErrorKind| {
+        let ran = kind.ran().to_string();
+        Outcome::CallError { message: kind.to_string(), ran }
+    };
+    let mismatch = |why: String| refuse(CallErrorKind::Mismatch { why });
+    let Some(host) = app.hosts.iter().find(|host| host.core().descriptor.name == module) else {
+        let names: Vec<_> = app.hosts.iter().map(|host| host.core().descriptor.name).collect();
+        return mismatch(format!("there is no module `{module}`; there are {}", names.join(", ")));
+    };
+    let descriptor = host.core().descriptor;
+    let Some(index) = descriptor.methods.iter().position(|known| known.name == method) else {
+        let names: Vec<_> = descriptor.methods.iter().map(|method| method.name).collect();
+        return mismatch(format!("`{module}` has no method `{method}`; it has {}", names.join(", ")));
+    };
+    let key = match (descriptor.kind, key) {
+        (skybox_core::ModuleKind::Keyed, None) => return mismatch(format!("`{module}` is keyed: say which with --key")),
+        (skybox_core::ModuleKind::Keyed, Some(key)) => match host.key(key) {
+            Ok(key) => Some(key),
+            Err(why) => return mismatch(why),
+        },
+        (_, Some(_)) => return mismatch(format!("`{module}` has no keys")),
+        (_, None) => None,
+    };
+    let payload = Bytes::from(arguments.to_string());
+    match host.clone().relay(index as u16, key, payload).await {
+        Err(kind) => refuse(kind),
+        Ok(Reply { own_error, payload, .. }) => {
+            let value = serde_json::from_slice(&payload).unwrap_or(serde_json::Value::Null);
+            if own_error { Outcome::Failed(value) } else { Outcome::Returned(value) }
+        }
+    }
+}
+
+/// A person's connection to a node.
+#[derive(Debug)]
+pub struct Operator {
+    conn: Arc<Conn>,
+}
+
+/// Why a node could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// It cannot be reached.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// It did not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It answered something else.
+    #[error("the node's answer was not understood: it may be another version")]
+    Answer(#[from] serde_json::Error),
+}
+
+impl Operator {
+    /// Connects to a node of `program`.
+    ///
+    /// # Errors
+    /// [`AskError::Dial`].
+    pub async fn connect(program: &str, address: &Address) -> Result<Operator, AskError> {
+        let hello = Hello {
+            protocols: Hello::PROTOCOLS,
+            role: Role::Operator,
+            incarnation: Incarnation(u64::from(std::process::id())),
+            clock_us: crate::clock::monotonic_us(),
+            program: program.to_owned(),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            node: NodeName::new(format!("operator-{}", std::process::id())),
+            modules: Vec::new(),
+        };
+        Ok(Operator { conn: dial_operator(address, hello).await? })
+    }
+
+    /// What the node runs and has counted.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn status(&self) -> Result<NodeStatus, AskError> {
+        self.ask(&Ask::Status).await
+    }
+
+    /// A call, made from that node.
+    ///
+    /// # Errors
+    /// [`AskError`] if the node could not be asked; how the call went is the [`Outcome`].
+    pub async fn call(
+        &self,
+        module: &str,
+        method: &str,
+        key: Option<&str>,
+        arguments: serde_json::Value,
+    ) -> Result<Outcome, AskError> {
+        let (module, method, key) = (module.to_owned(), method.to_owned(), key.map(str::to_owned));
+        self.ask(&Ask::Call { module, method, key, arguments }).await
+    }
+
+    async fn ask<A: serde::de::DeserializeOwned>(&self, ask: &Ask) -> Result<A, AskError> {
+        let failed = |kind| CallError::new(Callee::new("node", "ask"), kind);
+        let pending = self.conn.send_to(THE_NODE, 0, &serde_json::to_vec(ask)?).map_err(failed)?;
+        let reply = pending.await.map_err(failed)?;
+        Ok(serde_json::from_slice(&reply.payload)?)
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.conn.close("the operator has gone");
+    }
+}

@@ -1,0 +1,62 @@
+//! What generated code calls. Public because it has to be; not for people, and free to change with any version.
+
+pub mod image;
+
+pub use inventory;
+pub use skybox_core::{
+    CallError, ErrorImage, FromText, Isolate, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind, Needs,
+    OnStoreLoss, Replicas, Restart, TextChain, WireError,
+};
+
+pub use crate::app::{App, Builder};
+pub use crate::call::{
+    ByImage, ByNothing, BySerde, Crosses, Crossing, Handle, Incoming, PickImage, PickNothing, PickSerde, Returned,
+    Returns, Serving, StartError, Target, TaskCall,
+};
+pub use crate::host::{Exclusive, Shared};
+pub use crate::module::{Key, Method, Module, Registration};
+pub use crate::test_run::{TestMode, run_test};
+
+use std::error::Error as StdError;
+
+/// An owned copy of a borrowed argument.
+#[inline]
+pub fn own<T: ToOwned + ?Sized>(borrowed: &T) -> T::Owned {
+    borrowed.to_owned()
+}
+
+/// Checks at its span that a type can be an argument.
+pub const fn check_argument<T: Crosses>() {}
+
+/// Checks at its span that a type can be what a method returns.
+pub const fn check_return<R: Returned<Ok: Crosses>>() {}
+
+/// Checks at its span that a type can be a key.
+pub const fn check_key<K: Key + ?Sized>() {}
+
+/// The outcome of a module's `start`, with the error as text.
+pub fn started<T, E: Into<Box<dyn StdError + Send + Sync>>>(outcome: Result<T, E>) -> Result<T, StartError> {
+    outcome.map_err(|error| StartError(TextChain::of(&*error.into())))
+}
+
+/// [`started`], as generated code writes it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __started {
+    ($outcome:expr) => {
+        $crate::rt::started($outcome)
+    };
+}
+pub use crate::__started as started;
+
+/// The way in which results of a type cross.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __wire {
+    ($result:ty) => {{
+        #[allow(unused_imports)]
+        use $crate::rt::{PickImage as _, PickNothing as _, PickSerde as _};
+        (&&&$crate::rt::Returns::<$result>::NEW).wire()
+    }};
+}
+pub use crate::__wire as wire;

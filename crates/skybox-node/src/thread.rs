@@ -1,0 +1,200 @@
+//! What each thread knows: the call whose code it runs at this moment.
+//!
+//! The context of a call is set at each poll of its future and put back after it, so that it is right over
+//! `join!` and `select!`, where a task-local would leak from one branch into the other.
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use skybox_core::{CallId, Chain, Context, InstanceId, Link, Mode};
+
+use crate::app::AppId;
+use crate::host::Holders;
+
+/// What a call's future keeps for the calls that its code makes.
+#[derive(Debug)]
+pub(crate) struct CallFrame {
+    /// Deadline, trace and the calls above this one.
+    pub(crate) context: Context,
+    /// The App it runs in.
+    pub(crate) app: AppId,
+    /// The module whose code runs, as the caller of edges.
+    pub(crate) caller: CallerIndex,
+    /// The instance it holds, if it is a call and not merely a scope.
+    pub(crate) held: Option<Held>,
+    /// The chain with this call in front, made when its code first calls something.
+    exported: OnceLock<Option<Chain>>,
+}
+
+/// The instance a call holds while it runs.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) instance: InstanceId,
+    pub(crate) mode: Mode,
+    /// Where the call is entered once its chain leaves it; absent where nobody can wait for the instance.
+    pub(crate) holders: Option<std::sync::Arc<Holders>>,
+}
+
+/// Which module makes a call, for edge metrics: its place in the registry plus one; zero is code outside all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct CallerIndex(pub(crate) u16);
+
+/// What a call inherits at the moment it is made.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    pub(crate) context: Context,
+    pub(crate) app: AppId,
+    pub(crate) caller: CallerIndex,
+    /// The chain is as long as it may be: the call must be refused.
+    pub(crate) chain_full: bool,
+}
+
+impl CallFrame {
+    pub(crate) fn new(inherited: Inherited, held: Option<Held>) -> CallFrame {
+        let Inherited { context, app, caller, .. } = inherited;
+        CallFrame { context, app, caller, held, exported: OnceLock::new() }
+    }
+
+    /// The chain that calls from within this one carry; `None` when it is full.
+    fn chain(&self) -> Option<Chain> {
+        let Some(held) = &self.held else { return Some(self.context.chain.clone()) };
+        self.exported
+            .get_or_init(|| {
+                let call = next_call_id();
+                let chain = self.context.chain.push(Link { instance: held.instance, call, mode: held.mode })?;
+                if let Some(holders) = &held.holders {
+                    holders.enter(call);
+                }
+                Some(chain)
+            })
+            .clone()
+    }
+
+    fn inherit(&self) -> Inherited {
+        let chain = self.chain();
+        Inherited {
+            chain_full: chain.is_none(),
+            context: Context {
+                deadline: self.context.deadline,
+                trace: self.context.trace,
+                chain: chain.unwrap_or_default(),
+            },
+            app: self.app,
+            caller: self.caller,
+        }
+    }
+}
+
+impl Drop for CallFrame {
+    /// The call holds its instance no more: chains that tasks still carry stop counting.
+    fn drop(&mut self) {
+        if let (Some(Some(chain)), Some(held)) = (self.exported.get(), &self.held) {
+            if let (Some(link), Some(holders)) = (chain.links().next(), &held.holders) {
+                holders.leave(link.call);
+            }
+            chain.end();
+        }
+    }
+}
+
+impl Inherited {
+    /// Nothing above: the code runs outside every call and scope.
+    pub(crate) const fn nothing() -> Inherited {
+        Inherited { context: Context::none(), app: AppId::NONE, caller: CallerIndex(0), chain_full: false }
+    }
+
+    /// What the code running on this thread hands to the calls it makes.
+    #[inline]
+    pub(crate) fn here() -> Inherited {
+        current(|frame| frame.map_or(Inherited::nothing(), CallFrame::inherit))
+    }
+}
+
+thread_local! {
+    static CURRENT: Cell<*const CallFrame> = const { Cell::new(ptr::null()) };
+    static CALL_IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    static STRIPE: Cell<u8> = const { Cell::new(u8::MAX) };
+    static STRIPE_LEASE: StripeLease = StripeLease::take();
+}
+
+/// Runs `f` as code of the call that `frame` belongs to.
+#[inline]
+pub(crate) fn enter<R>(frame: &CallFrame, f: impl FnOnce() -> R) -> R {
+    struct Restore(*const CallFrame);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    let _restore = Restore(CURRENT.replace(frame));
+    f()
+}
+
+/// Looks at the frame of the code that runs on this thread.
+#[inline]
+pub(crate) fn current<R>(f: impl FnOnce(Option<&CallFrame>) -> R) -> R {
+    let frame = CURRENT.get();
+    // SAFETY: the pointer is set by `enter` alone, from a reference that outlives the closure `enter` runs, and
+    // put back before `enter` returns, also when it unwinds. So whenever it is not null, we are inside that
+    // closure, on the same thread, and the frame is alive. `f` cannot keep the reference: its lifetime is local.
+    f(unsafe { frame.as_ref() })
+}
+
+/// Ids are handed out to threads in blocks, so that no two threads share a counter on every call.
+const CALL_ID_BLOCK: u64 = 4096;
+
+fn next_call_id() -> CallId {
+    static NEXT_BLOCK: AtomicU64 = AtomicU64::new(1);
+    let (mut next, mut end) = CALL_IDS.get();
+    if next == end {
+        next = NEXT_BLOCK.fetch_add(CALL_ID_BLOCK, Ordering::Relaxed);
+        end = next + CALL_ID_BLOCK;
+    }
+    CALL_IDS.set((next + 1, end));
+    CallId(next)
+}
+
+/// Counter stripes. Each thread has one to itself, as long as there are enough; the last is shared by the rest.
+pub(crate) const STRIPES: usize = 16;
+pub(crate) const SHARED_STRIPE: usize = STRIPES - 1;
+
+static FREE_STRIPES: Mutex<u16> = Mutex::new((1 << SHARED_STRIPE) - 1);
+
+struct StripeLease(u8);
+
+impl StripeLease {
+    fn take() -> StripeLease {
+        let mut free = FREE_STRIPES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let stripe = (free.trailing_zeros() as usize).min(SHARED_STRIPE);
+        *free &= !(1 << stripe);
+        StripeLease(stripe as u8)
+    }
+}
+
+impl Drop for StripeLease {
+    fn drop(&mut self) {
+        // A call made by a later destructor of this thread counts on the shared stripe.
+        STRIPE.set(SHARED_STRIPE as u8);
+        if usize::from(self.0) != SHARED_STRIPE {
+            *FREE_STRIPES.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) |= 1 << self.0;
+        }
+    }
+}
+
+/// This thread's counter stripe.
+#[inline]
+pub(crate) fn stripe() -> usize {
+    match STRIPE.get() {
+        u8::MAX => lease_stripe(),
+        stripe => usize::from(stripe),
+    }
+}
+
+#[cold]
+fn lease_stripe() -> usize {
+    let stripe = STRIPE_LEASE.try_with(|lease| lease.0).unwrap_or(SHARED_STRIPE as u8);
+    STRIPE.set(stripe);
+    usize::from(stripe)
+}
