@@ -6,6 +6,7 @@ use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::Type;
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 
 use crate::model::{Argument, ArgumentForm, Dispatch, Method};
 
@@ -187,14 +188,17 @@ pub(super) fn checks<'a>(methods: impl IntoIterator<Item = &'a Method>) -> Token
     let mut checks = TokenStream::new();
     for method in methods {
         let texts = |argument: &&Argument| matches!(argument.form, ArgumentForm::Str(_));
-        for argument in method.arguments.iter().filter(|argument| !texts(argument)).map(owned_type) {
-            if seen.insert((true, argument.to_string())) {
-                checks.extend(quote!(skybox_rt::check_argument::<#argument, _>(skybox_rt::data!(#argument));));
+        for ty in method.arguments.iter().filter(|argument| !texts(argument)).map(owned_type) {
+            let codec = quote_spanned!(ty.span()=> skybox_rt::data!(#ty));
+            if seen.insert((true, ty.to_string())) {
+                checks.extend(quote!(skybox_rt::check_argument::<#ty, _>(#codec);));
             }
         }
-        let output = &method.output;
-        if seen.insert((false, output.to_token_stream().to_string())) {
-            checks.extend(quote!(skybox_rt::check_return::<#output, _, _>(skybox_rt::data!(<#output as skybox_rt::Returned>::Ok), skybox_rt::wire!(#output));));
+        let ty = &method.output;
+        if seen.insert((false, ty.to_token_stream().to_string())) {
+            let codec = quote_spanned!(ty.span()=> skybox_rt::data!(<#ty as skybox_rt::Returned>::Ok));
+            let wire = quote_spanned!(ty.span()=> skybox_rt::wire!(#ty));
+            checks.extend(quote!(skybox_rt::check_return::<#ty, _, _>(#codec, #wire);));
         }
     }
     checks
