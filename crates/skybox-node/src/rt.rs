@@ -1,6 +1,8 @@
 //! What generated code calls. Public because it has to be; not for people, and free to change with any version.
 
-pub mod image;
+mod image;
+
+pub use image::*;
 
 pub use inventory;
 pub use skybox_core::{
@@ -15,7 +17,8 @@ pub use crate::call::{
 };
 pub use crate::host::{Exclusive, Shared};
 pub use crate::module::{Key, Method, Module, Registration};
-pub use crate::test_run::{TestMode, run_test};
+pub use crate::data;
+pub use crate::test_run::{TestMode, block_on_test, run_test};
 
 use std::error::Error as StdError;
 
@@ -25,11 +28,25 @@ pub fn own<T: ToOwned + ?Sized>(borrowed: &T) -> T::Owned {
     borrowed.to_owned()
 }
 
+/// What can cross as an argument or a result: chosen by [`data!`], and explained where it is not.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot cross a call: it is not data",
+    label = "this cannot be an argument or a result",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or pass what it is made from",
+    note = "a pool, a client or a file is given to every node with `App::builder().provide(…)` and taken with `app.value()`"
+)]
+pub trait CanCross<T> {}
+
+impl<T> CanCross<T> for AsData<T> {}
+
 /// Checks at its span that a type can be an argument.
-pub const fn check_argument<T: Crosses>() {}
+pub fn check_argument<T, C: CanCross<T>>(_: C) {}
 
 /// Checks at its span that a type can be what a method returns.
-pub const fn check_return<R: Returned<Ok: Crosses>>() {}
+pub fn check_return<R: Returned, C: CanCross<R::Ok>, W: Crossing<R>>(_: C, _: W) {}
+
+/// Checks at its span that a type is a module.
+pub const fn check_module<M: Module>() {}
 
 /// Checks at its span that a type can be a key.
 pub const fn check_key<K: Key + ?Sized>() {}

@@ -29,3 +29,13 @@ pub async fn run_test<R>(
     app.shutdown().await;
     outcome
 }
+
+/// Runs a test that brings no runtime of its own, on two threads: as a program runs.
+pub fn block_on_test<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("the operating system gives a test two threads")
+        .block_on(future)
+}
