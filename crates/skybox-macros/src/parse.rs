@@ -16,6 +16,7 @@ pub(crate) use test::test;
 pub(crate) use wire_error::wire_error;
 
 use proc_macro2::{Ident, Span};
+use quote::ToTokens;
 use syn::ext::IdentExt;
 
 /// Errors of one item, all of them: whoever made three mistakes is told of three.
@@ -30,7 +31,12 @@ impl Refusals {
         }
     }
 
-    fn at(&mut self, span: Span, message: impl std::fmt::Display) {
+    /// Refuses some tokens, all of them underlined.
+    fn at(&mut self, tokens: &impl ToTokens, message: impl std::fmt::Display) {
+        self.add(syn::Error::new_spanned(tokens, message));
+    }
+
+    fn at_span(&mut self, span: Span, message: impl std::fmt::Display) {
         self.add(syn::Error::new(span, message));
     }
 

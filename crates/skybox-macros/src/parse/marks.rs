@@ -25,11 +25,10 @@ impl Marks {
             let Some(name) = name(attribute.path()) else { return true };
             let place = marks.place(name).expect("`name` gives only the names that `place` knows");
             if place.is_some() {
-                refusals.at(attribute.span(), format!("`#[{name}]` stands here twice"));
+                refusals.at(&attribute, format!("`#[{name}]` stands here twice"));
             }
             if !matches!(attribute.meta, Meta::Path(_)) {
-                refusals
-                    .at(attribute.span(), format!("`#[{name}]` takes nothing: write it without arguments"));
+                refusals.at(attribute, format!("`#[{name}]` takes nothing: write it without arguments"));
             }
             *place = Some(attribute.path().span());
             false

@@ -1,7 +1,6 @@
 //! One method of an interface, or the function of a task.
 
 use proc_macro2::Span;
-use syn::spanned::Spanned;
 use syn::{Attribute, FnArg, Signature, Visibility};
 
 use super::marks::Marks;
@@ -41,7 +40,7 @@ pub(super) fn method(
         .collect();
     if arguments.len() > ARGUMENT_COUNT_MAX {
         refusals.at(
-            signature.ident.span(),
+            &signature.ident,
             format!("a call takes up to {ARGUMENT_COUNT_MAX} arguments: put these into a struct"),
         );
     }
@@ -79,19 +78,19 @@ fn is_forwarded(attribute: &Attribute) -> bool {
 fn check_signature(signature: &Signature, refusals: &mut Refusals) {
     let name = &signature.ident;
     if let Some(token) = &signature.constness {
-        refusals.at(token.span(), format!("a call is made at run time: `{name}` cannot be `const`"));
+        refusals.at(&token, format!("a call is made at run time: `{name}` cannot be `const`"));
     }
     if let Some(token) = &signature.unsafety {
         refusals.at(
-            token.span(),
+            &token,
             format!("nobody can vouch for a caller in another process: `{name}` cannot be `unsafe`"),
         );
     }
     if let Some(abi) = &signature.abi {
-        refusals.at(abi.span(), "a call goes through Skybox's own protocol: leave `extern` out");
+        refusals.at(&abi, "a call goes through Skybox's own protocol: leave `extern` out");
     }
     if let Some(variadic) = &signature.variadic {
-        refusals.at(variadic.span(), "a call has a fixed number of arguments");
+        refusals.at(&variadic, "a call has a fixed number of arguments");
     }
     if let Some(parameter) = signature.generics.params.first() {
         let words = match parameter {
@@ -100,11 +99,11 @@ fn check_signature(signature: &Signature, refusals: &mut Refusals) {
             }
             _ => format!("each call crosses with known types: `{name}` cannot be generic"),
         };
-        refusals.at(parameter.span(), words);
+        refusals.at(&parameter, words);
     }
     if let Some(clause) = &signature.generics.where_clause {
         refusals.at(
-            clause.span(),
+            &clause,
             format!("each call crosses with known types: `{name}` cannot have a `where` clause"),
         );
     }
@@ -114,7 +113,7 @@ fn check_marks(signature: &Signature, receiver: Receiver, marks: &Marks, refusal
     let is_async = signature.asyncness.is_some();
     let mut refuse = |span: Option<Span>, words: &str| {
         if let Some(span) = span {
-            refusals.at(span, words);
+            refusals.at_span(span, words);
         }
     };
     if marks.cancel_on_drop.is_some() && marks.to_completion.is_some() {

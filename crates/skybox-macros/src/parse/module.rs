@@ -40,7 +40,7 @@ pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<M
     }
     if methods.is_empty() {
         let words = "this module has no method to call: make one `pub`, with `&self` or `&mut self`";
-        refusals.at(item.self_ty.span(), words);
+        refusals.at(&item.self_ty, words);
     }
     let keyed = annotations.as_ref().map(|annotations| annotations.keyed);
     let start = match (keyed, &start) {
@@ -50,7 +50,7 @@ pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<M
         (Some(None), Some(start)) => replicated(start, &item.self_ty, &mut refusals),
         (Some(Some(_)), Some(start)) => keyed_by(start, &item.self_ty, &mut refusals),
         (Some(Some(keyed)), None) => {
-            refusals.at(keyed, NO_START);
+            refusals.at_span(keyed, NO_START);
             None
         }
     };
@@ -73,6 +73,10 @@ pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<M
 
 fn block(item: TokenStream) -> syn::Result<ItemImpl> {
     let (span, words) = match syn::parse2(item)? {
+        Item::Impl(ItemImpl { trait_: Some((_, path, _)), .. }) => {
+            let words = "interfaces come in a later version: put `#[skybox::module]` on an `impl` block without a trait";
+            return Err(syn::Error::new_spanned(path, words));
+        }
         Item::Impl(block) => return Ok(block),
         Item::Trait(item) => (
             item.ident.span(),
@@ -96,23 +100,17 @@ fn type_name(this: &Type) -> syn::Result<Ident> {
 }
 
 fn check_block(item: &ItemImpl, refusals: &mut Refusals) {
-    if let Some((_, path, _)) = &item.trait_ {
-        refusals.at(
-            path.span(),
-            "interfaces come in a later version: put `#[skybox::module]` on an `impl` block without a trait",
-        );
-    }
     if let Some(parameter) = item.generics.params.first() {
         refusals.at(
-            parameter.span(),
+            &parameter,
             "each module is one type with one name: it cannot be generic; write the `impl` for a concrete type",
         );
     }
     if let Some(clause) = &item.generics.where_clause {
-        refusals.at(clause.span(), "a module is one concrete type: it cannot have a `where` clause");
+        refusals.at(&clause, "a module is one concrete type: it cannot have a `where` clause");
     }
     if let Some(token) = &item.unsafety {
-        refusals.at(token.span(), "the `impl` block of a module cannot be `unsafe`");
+        refusals.at(&token, "the `impl` block of a module cannot be `unsafe`");
     }
 }
 
@@ -146,10 +144,11 @@ fn check_outside(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) 
             "`#[{name}]` says how calls run, but `{}` {why}: it is not called through handles",
             function.sig.ident
         );
-        refusals.at(span, words);
+        refusals.at_span(span, words);
     }
     if let (Some(span), None) = (marks.local, function.sig.receiver()) {
-        refusals.at(span, "a function without `self` is never part of the interface: leave `#[local]` out");
+        refusals
+            .at_span(span, "a function without `self` is never part of the interface: leave `#[local]` out");
     }
 }
 
@@ -157,7 +156,7 @@ fn interface(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) -> O
     let name = &function.sig.ident;
     if SHADOWED.iter().any(|shadowed| name == shadowed) {
         refusals.at(
-            name.span(),
+            &name,
             format!(
                 "every handle has its own `{name}`, which would be called instead: rename this, or mark it \
                  `#[local]`"
@@ -167,7 +166,7 @@ fn interface(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) -> O
     for attribute in &function.attrs {
         if attribute.path().is_ident("cfg") {
             refusals.at(
-                attribute.span(),
+                &attribute,
                 "an interface is the same in every build: put `#[cfg]` inside the body, or mark the method \
                  `#[local]`",
             );
@@ -181,13 +180,13 @@ fn receiver(function: &ImplItemFn, refusals: &mut Refusals) -> Option<Receiver> 
     let receiver = function.sig.receiver()?;
     if receiver.colon_token.is_some() || receiver.reference.is_none() {
         refusals.at(
-            receiver.span(),
+            &receiver,
             "an instance stays where it is: take `&self` (beside others) or `&mut self` (one at a time)",
         );
         return None;
     }
     if let Some(lifetime) = receiver.lifetime() {
-        refusals.at(lifetime.span(), "leave the lifetime out: results are owned");
+        refusals.at(&lifetime, "leave the lifetime out: results are owned");
         return None;
     }
     Some(if receiver.mutability.is_some() { Receiver::Exclusive } else { Receiver::Shared })
@@ -197,7 +196,7 @@ fn replicated(start: &ImplItemFn, this: &Type, refusals: &mut Refusals) -> Optio
     let arguments = start_arguments(start);
     if let Some(extra) = arguments.get(1) {
         refusals.at(
-            extra.span(),
+            &extra,
             "`start` takes `app: &App` alone; with a key the module is `#[skybox::module(keyed)]`",
         );
         return None;
@@ -209,7 +208,7 @@ fn keyed_by(start: &ImplItemFn, this: &Type, refusals: &mut Refusals) -> Option<
     let arguments = start_arguments(start);
     let [_, key] = arguments[..] else {
         refusals.at(
-            start.sig.ident.span(),
+            &start.sig.ident,
             "the `start` of a keyed module takes two arguments: `app: &App, key: &Key`",
         );
         return None;
@@ -220,7 +219,7 @@ fn keyed_by(start: &ImplItemFn, this: &Type, refusals: &mut Refusals) -> Option<
         ArgumentForm::Reference(key) => key,
         ArgumentForm::Value(value) => {
             let words = "`start` borrows its key, which stays with the instance's name: take it as `&…`";
-            refusals.at(value.span(), words);
+            refusals.at(&value, words);
             return None;
         }
     };
@@ -245,13 +244,13 @@ fn start_function(
 ) -> Option<Start> {
     let ReturnType::Type(_, output) = &start.sig.output else {
         refusals.at(
-            start.sig.ident.span(),
+            &start.sig.ident,
             "`start` makes the instance: it returns `Result<Self>`, or `Self` if it cannot fail",
         );
         return None;
     };
     if let Some(parameter) = start.sig.generics.params.first() {
-        refusals.at(parameter.span(), "the runtime calls `start`: it cannot be generic");
+        refusals.at(&parameter, "the runtime calls `start`: it cannot be generic");
         return None;
     }
     Some(Start::Function {

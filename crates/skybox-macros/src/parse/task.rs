@@ -16,7 +16,7 @@ pub(crate) fn task(attribute: TokenStream, item: TokenStream) -> syn::Result<Tas
     let mut marks = Marks::take(&mut item.attrs, &mut refusals);
     let annotations = refusals.take(annotations::of_task(attribute, &mut marks));
     if let Some(span) = marks.local {
-        refusals.at(span, "a task is there to be called: `#[local]` stands on methods of modules");
+        refusals.at_span(span, "a task is there to be called: `#[local]` stands on methods of modules");
     }
     let call = method::method(&item.vis, &item.attrs, &item.sig, Receiver::None, &marks, &mut refusals);
     refusals.finish()?;

@@ -58,16 +58,16 @@ pub(crate) fn test(attribute: TokenStream, item: TokenStream) -> syn::Result<Tes
     let signature = &item.sig;
     if signature.asyncness.is_none() {
         let words = "a test that calls modules waits for them: make it `async fn`";
-        refusals.at(signature.ident.span(), words);
+        refusals.at(&signature.ident, words);
     }
     if let Some(parameter) = signature.generics.params.first() {
-        refusals.at(parameter.span(), "a test runs as it stands: it cannot be generic");
+        refusals.at(&parameter, "a test runs as it stands: it cannot be generic");
     }
     let arguments: Vec<_> =
         signature.inputs.iter().filter_map(|input| argument(input, &mut refusals)).collect();
     let mut apps = signature.inputs.iter().zip(&arguments).filter(|(_, argument)| is_app(argument));
     if let (Some(_), Some((second, _))) = (apps.next(), apps.next()) {
-        refusals.at(second.span(), "a test has one app: take it once, and clone it");
+        refusals.at(&second, "a test has one app: take it once, and clone it");
     }
     refusals.finish()?;
     let Some(Options { root, provided, modes }) = options else {
@@ -123,7 +123,7 @@ fn argument(input: &FnArg, refusals: &mut Refusals) -> Option<TestArgument> {
     let typed = match input {
         FnArg::Typed(typed) => typed,
         FnArg::Receiver(receiver) => {
-            refusals.at(receiver.span(), "a test is a free function: it has no `self`");
+            refusals.at(&receiver, "a test is a free function: it has no `self`");
             return None;
         }
     };
@@ -142,7 +142,7 @@ fn argument(input: &FnArg, refusals: &mut Refusals) -> Option<TestArgument> {
             Some(TestArgument::Own { ident: name.ident.clone(), typed: Box::new(typed) })
         }
         other => {
-            refusals.at(other.span(), "this argument is cloned for each run, so it needs a name");
+            refusals.at(&other, "this argument is cloned for each run, so it needs a name");
             None
         }
     }

@@ -1,6 +1,5 @@
 //! Types of arguments and results: what can cross a call, and what the proxy takes for it.
 
-use proc_macro2::Span;
 use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
@@ -14,7 +13,7 @@ pub(super) fn argument(typed: &PatType, refusals: &mut Refusals) -> Option<Argum
     for attribute in &typed.attrs {
         if attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr") {
             refusals.at(
-                attribute.span(),
+                &attribute,
                 "the arguments of a call are the same in every build: `#[cfg]` cannot stand here",
             );
         }
@@ -22,7 +21,7 @@ pub(super) fn argument(typed: &PatType, refusals: &mut Refusals) -> Option<Argum
     let ident = match &*typed.pat {
         Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => name.ident.clone(),
         other => {
-            refusals.at(other.span(), "an argument of a call needs a name: take the value apart in the body");
+            refusals.at(&other, "an argument of a call needs a name: take the value apart in the body");
             return None;
         }
     };
@@ -48,14 +47,14 @@ fn form(ty: &Type, refusals: &mut Refusals) -> Option<ArgumentForm> {
 fn borrowed(reference: &TypeReference, refusals: &mut Refusals) -> Option<ArgumentForm> {
     if reference.mutability.is_some() {
         refusals.at(
-            reference.span(),
+            &reference,
             "a call cannot change a value of its caller: take it by value, and return what became of it",
         );
         return None;
     }
     if let Some(lifetime) = &reference.lifetime {
         refusals.at(
-            lifetime.span(),
+            &lifetime,
             format!(
                 "leave `{lifetime}` out: the argument is borrowed for the call, and owned where it must be"
             ),
@@ -71,7 +70,7 @@ fn borrowed(reference: &TypeReference, refusals: &mut Refusals) -> Option<Argume
         }
         Type::TraitObject(object) => {
             refusals.at(
-                object.span(),
+                &object,
                 "an argument of a call is encoded, so its type must be known: take a concrete type instead \
                  of `dyn`",
             );
@@ -89,7 +88,7 @@ pub(super) fn output(output: &ReturnType, name: &syn::Ident, refusals: &mut Refu
     match output {
         ReturnType::Default => {
             refusals.at(
-                name.span(),
+                &name,
                 format!("a call can fail, so `{name}` must return a `Result`, such as `skybox::Result<()>`"),
             );
             None
@@ -113,13 +112,13 @@ fn check(ty: &Type, place: Place, refusals: &mut Refusals) -> Option<()> {
     let mut crossing = Crossing { place, found: Vec::new() };
     crossing.visit_type_mut(&mut ty.clone());
     let sound = crossing.found.is_empty();
-    crossing.found.into_iter().for_each(|(span, words)| refusals.at(span, words));
+    crossing.found.into_iter().for_each(|error| refusals.add(error));
     sound.then_some(())
 }
 
 struct Crossing {
     place: Place,
-    found: Vec<(Span, String)>,
+    found: Vec<syn::Error>,
 }
 
 impl VisitMut for Crossing {
@@ -140,7 +139,7 @@ impl VisitMut for Crossing {
                 format!("a result comes back owned, perhaps from another process: write {instead}")
             }
         };
-        self.found.push((reference.span(), words));
+        self.found.push(syn::Error::new_spanned(reference, words));
     }
 
     fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
@@ -154,7 +153,7 @@ impl VisitMut for Crossing {
                     "a result comes back owned, perhaps from another process: return a type without lifetimes"
                 }
             };
-            self.found.push((lifetime.span(), words.to_owned()));
+            self.found.push(syn::Error::new_spanned(lifetime, words));
         }
     }
 
@@ -166,15 +165,13 @@ impl VisitMut for Crossing {
             }
             Place::Output => "a result is encoded, so its type must be known: name it instead of `impl`",
         };
-        self.found.push((node.span(), words.to_owned()));
+        self.found.push(syn::Error::new_spanned(node, words));
     }
 
     fn visit_type_path_mut(&mut self, node: &mut TypePath) {
         if node.path.segments.last().is_some_and(|last| last.ident == "Stream") {
-            self.found.push((
-                node.span(),
-                "streams come in a later version: pass a `Vec`, page by page".to_owned(),
-            ));
+            let words = "streams come in a later version: pass a `Vec`, page by page";
+            self.found.push(syn::Error::new_spanned(node, words));
             return;
         }
         visit_mut::visit_type_path_mut(self, node);

@@ -25,7 +25,7 @@ pub(crate) fn wire_error(item: TokenStream) -> syn::Result<WireError> {
     };
     let mut refusals = Refusals::default();
     if let Some(parameter) = input.generics.params.first() {
-        refusals.at(parameter.span(), "an error that crosses has one shape: this enum cannot be generic");
+        refusals.at(&parameter, "an error that crosses has one shape: this enum cannot be generic");
     }
     let root = root(&input.attrs, &mut refusals);
     let (mut call, mut rest, mut variants) = (None, None, Vec::new());
@@ -42,7 +42,8 @@ pub(crate) fn wire_error(item: TokenStream) -> syn::Result<WireError> {
             Role::Rest => (&mut rest, "rest"),
         };
         if place.is_some() {
-            refusals.at(span, format!("another variant is marked `#[wire({word})]` already: there is one"));
+            refusals
+                .at_span(span, format!("another variant is marked `#[wire({word})]` already: there is one"));
             continue;
         }
         let fields: Vec<(Member, &Field)> = variant.fields.members().zip(&variant.fields).collect();
@@ -51,22 +52,24 @@ pub(crate) fn wire_error(item: TokenStream) -> syn::Result<WireError> {
                 Role::Call => "the failed call: `Call(skybox::CallError)`",
                 Role::Rest => "text: `Other(String)`, `Other(skybox::Error)` or `Other(anyhow::Error)`",
             };
-            refusals.at(variant.ident.span(), format!("this variant has one field, which holds {holds}"));
+            refusals.at(&variant.ident, format!("this variant has one field, which holds {holds}"));
             continue;
         };
         let is_made = field.attrs.iter().any(|attribute| attribute.path().is_ident("from"));
         let holder = Holder { ident: variant.ident.clone(), member: member.clone(), ty: field.ty.clone() };
         *place = Some((holder, is_made));
     }
-    if call.is_none() {
+    // A mark that was refused is not missing as well.
+    let sound = refusals.0.is_none();
+    if sound && call.is_none() {
         let words = "a call can fail without its method running: mark the variant that says so, \
                      `#[wire(call)] Call(skybox::CallError)`";
-        refusals.at(input.ident.span(), words);
+        refusals.at(&input.ident, words);
     }
-    if rest.is_none() {
+    if sound && rest.is_none() {
         let words =
             "what is not data crosses as text: mark the variant that takes it, `#[wire(rest)] Other(String)`";
-        refusals.at(input.ident.span(), words);
+        refusals.at(&input.ident, words);
     }
     refusals.finish()?;
     let (Some((call, call_is_made)), Some((rest, _))) = (call, rest) else {
@@ -101,13 +104,13 @@ fn role(attributes: &[Attribute], refusals: &mut Refusals) -> Option<(Role, Span
             Ok(())
         });
         if attribute.meta.require_list().is_err() {
-            refusals.at(attribute.span(), "a variant is marked `#[wire(call)]` or `#[wire(rest)]`");
+            refusals.at(&attribute, "a variant is marked `#[wire(call)]` or `#[wire(rest)]`");
         } else {
             refusals.take(parsed);
         }
     }
     if let [_, (_, span), ..] = roles[..] {
-        refusals.at(span, "a variant has one role: failed calls and text need a variant each");
+        refusals.at_span(span, "a variant has one role: failed calls and text need a variant each");
     }
     roles.first().copied()
 }

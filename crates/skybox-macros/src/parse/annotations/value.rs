@@ -1,7 +1,6 @@
 //! The value of one key, in the form that key takes.
 
 use quote::ToTokens;
-use syn::spanned::Spanned;
 use syn::{Expr, ExprRange, Lit, Path, RangeLimits};
 
 use super::units;
@@ -16,7 +15,7 @@ impl Value {
         if self.literal().is_none() {
             written.retain(|c| c != ' ');
         }
-        syn::Error::new(self.0.span(), format!("{words}, not `{written}`"))
+        syn::Error::new_spanned(&self.0, format!("{words}, not `{written}`"))
     }
 
     fn literal(&self) -> Option<&Lit> {
