@@ -1,1 +1,29 @@
-//! .
+//! Nodes that form one cloud.
+//!
+//! Today that is the [`parent`] of one machine: it starts the same binary as several nodes, gives each listener's
+//! one socket to those that serve it, plans what runs where, and replaces what dies. It is what `skybox run` and
+//! `SKYBOX_NODES=3 ./program` are made of, and [`testing`] starts nodes from a test with it.
+//!
+//! It carries no call: nodes talk to each other. A program whose parent is killed ends, so that nothing is left
+//! behind that nobody plans for.
+
+pub mod parent;
+pub mod runtime_dir;
+pub mod testing;
+
+use skybox_node::parenthood::{Family, Parenthood};
+
+use parent::{Launch, Parent, ParentConfig};
+
+inventory::submit! {
+    Parenthood { run: |family| Box::pin(run_this_program(family)) }
+}
+
+/// Runs this very program as several nodes; resolves when it has ended.
+async fn run_this_program(family: Family) -> Result<i32, String> {
+    let program = std::env::current_exe().map_err(|error| format!("this program's own file is unknown: {error}"))?;
+    let launch = Launch { program, arguments: std::env::args_os().skip(1).collect() };
+    let config = ParentConfig::new(launch, family.nodes, family.config);
+    let parent = Parent::start(config).await.map_err(|error| skybox_core::TextChain::of(&error).joined())?;
+    Ok(parent.run_to_end().await)
+}

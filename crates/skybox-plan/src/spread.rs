@@ -29,6 +29,8 @@ pub struct Facts {
     pub modules: Vec<ModuleFacts>,
     /// The nodes that live and do not drain.
     pub nodes: BTreeSet<NodeName>,
+    /// Nodes that run only what is pinned to them.
+    pub guests: BTreeSet<NodeName>,
     /// Where people have said that a module belongs.
     pub pins: BTreeMap<String, Vec<NodeName>>,
     /// The decision before this one.
@@ -90,7 +92,7 @@ fn add_load(load: &mut BTreeMap<&NodeName, (u64, usize)>, node: &NodeName, modul
 /// The nodes a pin leaves for a module: all if there is none, or if none of the pinned ones lives.
 fn allowed<'f>(facts: &'f Facts, module: &ModuleFacts) -> (Vec<&'f NodeName>, bool) {
     let pinned = facts.pins.get(&module.name).into_iter().flatten();
-    let living: Vec<_> = pinned.filter_map(|node| facts.nodes.get(node)).collect();
+    let living: Vec<_> = pinned.filter_map(|node| facts.nodes.get(node).or_else(|| facts.guests.get(node))).collect();
     if living.is_empty() { (facts.nodes.iter().collect(), false) } else { (living, true) }
 }
 
@@ -214,6 +216,9 @@ mod tests {
         facts.before = without;
         facts.nodes.insert(node(4));
         assert_eq!(nodes(&spread(&facts), "thumbnail"), "node-4", "the pin is remembered");
+        facts.guests.insert(node(9));
+        facts.pins.insert("thumbnail".into(), vec![node(9)]);
+        assert_eq!(nodes(&spread(&facts), "thumbnail"), "node-9", "a guest runs what is pinned to it");
         facts.pins.insert("thumbnail".into(), vec![node(1), node(2), node(3)]);
         assert_eq!(nodes(&spread(&facts), "thumbnail"), "node-1 node-2 node-3");
     }

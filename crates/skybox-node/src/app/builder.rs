@@ -40,6 +40,8 @@ pub struct Builder {
     allow_abort: bool,
     /// Whether this is the process's main App: it obeys a parent and lets operators in.
     main: bool,
+    /// The parent's socket and this node's name, where the environment does not say them.
+    joined: Option<(PathBuf, NodeName)>,
 }
 
 /// Why an App did not start.
@@ -101,6 +103,7 @@ impl Builder {
             strict: None,
             allow_abort: false,
             main: true,
+            joined: None,
         }
     }
 
@@ -152,6 +155,12 @@ impl Builder {
         self
     }
 
+    /// Joins a running program as one more of its nodes: tests do, to call what runs in others.
+    pub fn join(mut self, parent: impl Into<PathBuf>, node: NodeName) -> Builder {
+        self.joined = Some((parent.into(), node));
+        self
+    }
+
     /// Starts: reads the configuration, joins the program, does what is to be done once, starts the instances
     /// that belong here.
     ///
@@ -167,11 +176,11 @@ impl Builder {
         let runtime = Runtime::try_current().map_err(|_| AppError::NoRuntime)?;
         install_panic_hook();
         let config = Config::load()?;
-        if self.main {
+        if self.main && self.joined.is_none() {
             crate::parenthood::become_parent_if_asked(&config, &self.listeners).await?;
         }
         let (registrations, settings) = modules(&config)?;
-        let identity = Identity::of_this_process(self.main);
+        let identity = Identity::of_this_process(self.main, self.joined.clone());
         let strict = self.strict.unwrap_or_else(|| std::env::var(STRICT_ENV).is_ok_and(|value| value == "1"));
         let declared = declare(&registrations, &settings);
         let address = identity.address();
@@ -263,9 +272,11 @@ struct Identity {
 }
 
 impl Identity {
-    fn of_this_process(main: bool) -> Identity {
-        let parent = std::env::var_os(PARENT_ENV).map(PathBuf::from).filter(|_| main);
-        let node = std::env::var(NODE_ENV).ok().filter(|_| parent.is_some());
+    fn of_this_process(main: bool, joined: Option<(PathBuf, NodeName)>) -> Identity {
+        let (joined, name) = joined.unzip();
+        let parent = joined.or_else(|| std::env::var_os(PARENT_ENV).map(PathBuf::from).filter(|_| main));
+        let given = || std::env::var(NODE_ENV).ok().filter(|_| parent.is_some());
+        let node = name.map(|name| name.to_string()).or_else(given);
         Identity {
             program: program_name(),
             build: std::env::var("SKYBOX_VERSION").unwrap_or_else(|_| "dev".to_owned()),
@@ -353,7 +364,7 @@ fn declare(registrations: &[&'static Registration], settings: &[Settings]) -> Ve
 }
 
 async fn bind(identity: &Identity, address: &Address) -> Result<(Option<Listener>, Address), AppError> {
-    if !identity.main {
+    if !identity.main && identity.parent.is_none() {
         return Ok((None, address.clone()));
     }
     match Listener::bind(address).await {

@@ -1,0 +1,230 @@
+//! The parent of one machine: starts nodes, plans for them, and replaces what dies.
+//!
+//! One task owns all state ([`state`]); sockets and processes only send it events. Each change of the plan goes
+//! whole to every node.
+
+mod listeners;
+mod once;
+mod process;
+mod serve;
+mod state;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use skybox_core::{NodeName, Plan};
+use skybox_node::config::Config;
+use skybox_node::control::{Leave, PARENT_ENV};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use process::Output;
+use state::{Event, State};
+
+use crate::runtime_dir::{PARENT_SOCKET, RuntimeDir};
+
+/// Events that may wait for the parent. Its work for each is short.
+const EVENTS_MAX: usize = 16 * 1024;
+
+/// Which program, and with what.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Its file.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+}
+
+/// What a parent is to do.
+#[derive(Clone, Debug)]
+pub struct ParentConfig {
+    /// What each node runs.
+    pub launch: Launch,
+    /// How many nodes: `node-1` to `node-n`.
+    pub nodes: u32,
+    /// How their output is shown.
+    pub output: Output,
+    /// The configuration of the program.
+    pub config: Config,
+    /// Where modules belong from the beginning, by name.
+    pub pins: BTreeMap<String, Vec<NodeName>>,
+    /// Nodes that run at a lower priority, as `nice` counts.
+    pub nice: BTreeMap<NodeName, i32>,
+    /// Further variables of the nodes' environment.
+    pub environment: Vec<(String, String)>,
+    /// Nodes that others start and that say hello to this parent, as tests do.
+    pub guests: Vec<NodeName>,
+}
+
+impl ParentConfig {
+    /// So many nodes of a program, everything else as usual.
+    pub fn new(launch: Launch, nodes: u32, config: Config) -> ParentConfig {
+        ParentConfig {
+            launch,
+            nodes,
+            output: Output::for_terminal(),
+            config,
+            pins: BTreeMap::new(),
+            nice: BTreeMap::new(),
+            environment: Vec::new(),
+            guests: Vec::new(),
+        }
+    }
+
+    fn names(&self) -> Vec<NodeName> {
+        (1..=self.nodes).map(|n| NodeName::new(format!("node-{n}"))).chain(self.guests.iter().cloned()).collect()
+    }
+}
+
+/// A running parent.
+#[derive(Debug)]
+pub struct Parent {
+    socket: PathBuf,
+    events: mpsc::Sender<Event>,
+    plan: watch::Receiver<Arc<Plan>>,
+    ended: watch::Receiver<Option<i32>>,
+    /// Removed when the parent goes.
+    _directory: Arc<RuntimeDir>,
+}
+
+/// Why a parent could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParentError {
+    /// Its directory or socket.
+    #[error("the parent cannot make its socket")]
+    Socket(#[from] std::io::Error),
+    /// The program's file.
+    #[error("{} cannot be started", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What a person can order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// A module belongs on these nodes from now on; an empty list takes that back.
+    Move {
+        /// The module.
+        module: String,
+        /// The nodes.
+        nodes: Vec<NodeName>,
+    },
+    /// SIGKILL for a node's process.
+    Kill {
+        /// Which node.
+        node: NodeName,
+    },
+    /// A node hands everything over and ends.
+    Drain {
+        /// Which node.
+        node: NodeName,
+    },
+    /// The plan, and the nodes' processes.
+    Show,
+    /// The whole program ends.
+    Stop,
+}
+
+/// The answer to an [`Order`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Done {
+    /// It is done: instances run where they should.
+    Ok,
+    /// It cannot be done.
+    Refused(String),
+    /// What was asked for.
+    Shown {
+        /// The plan.
+        plan: Plan,
+        /// The nodes' processes.
+        processes: BTreeMap<NodeName, u32>,
+        /// Where people have said that modules belong.
+        pins: BTreeMap<String, Vec<NodeName>>,
+    },
+}
+
+impl Parent {
+    /// Makes the socket and starts the nodes.
+    ///
+    /// # Errors
+    /// [`ParentError`].
+    pub async fn start(config: ParentConfig) -> Result<Parent, ParentError> {
+        let stem = config.launch.program.file_stem();
+        let program = stem.map_or_else(|| "program".into(), |stem| stem.to_string_lossy().into_owned());
+        let directory = Arc::new(RuntimeDir::make(&program)?);
+        let socket = directory.path().join(PARENT_SOCKET);
+        let listener = UnixListener::bind(&socket)?;
+        let (events, waiting) = mpsc::channel(EVENTS_MAX);
+        let (plans, plan) = watch::channel(Arc::new(Plan::default()));
+        let (ends, ended) = watch::channel(None);
+        tokio::spawn(serve::accept(listener, events.clone()));
+        let mut state = State::new(config, socket.clone(), events.clone(), plans, ends);
+        state.start_nodes()?;
+        tokio::spawn(state.run(waiting));
+        Ok(Parent { socket, events, plan, ended, _directory: directory })
+    }
+
+    /// Its socket, for [`PARENT_ENV`].
+    pub fn socket(&self) -> &std::path::Path {
+        &self.socket
+    }
+
+    /// The plan, and each later version.
+    pub fn plans(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plan.clone()
+    }
+
+    /// Gives an order; resolves when it is done.
+    pub async fn order(&self, order: Order) -> Done {
+        let (reply, done) = oneshot::channel();
+        if self.events.send(Event::Order { order, reply }).await.is_err() {
+            return Done::Refused("the program has ended".to_owned());
+        }
+        done.await.unwrap_or_else(|_| Done::Refused("the program has ended".to_owned()))
+    }
+
+    /// Ends the program: every node drains. A second call kills.
+    pub async fn stop(&self) {
+        // An error says that it has ended already.
+        drop(self.events.send(Event::Stop(Leave::End)).await);
+    }
+
+    /// Resolves when every node has ended for good, with the exit code for this process.
+    pub async fn ended(&self) -> i32 {
+        let mut ended = self.ended.clone();
+        ended.wait_for(Option::is_some).await.ok().and_then(|code| *code).unwrap_or(1)
+    }
+
+    /// Runs until the program has ended, taking Ctrl-C and SIGTERM as the order to end it.
+    pub async fn run_to_end(&self) -> i32 {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt());
+        let terminate = signal(SignalKind::terminate());
+        let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+            return self.ended().await;
+        };
+        loop {
+            tokio::select! {
+                code = self.ended() => return code,
+                _ = interrupt.recv() => self.stop().await,
+                _ = terminate.recv() => self.stop().await,
+            }
+        }
+    }
+
+    /// The environment with which a further node joins: what [`ParentConfig::guests`] are started with.
+    pub fn environment(&self, node: &NodeName) -> Vec<(String, String)> {
+        let socket = self.socket.to_string_lossy().into_owned();
+        vec![(PARENT_ENV.to_owned(), socket), (skybox_node::control::NODE_ENV.to_owned(), node.to_string())]
+    }
+}

@@ -1,0 +1,127 @@
+//! Who connects to the parent, and what for: the first line says.
+
+use std::os::unix::net::UnixStream as StdUnixStream;
+
+use skybox_node::control::{FromNode, FromParent, Opening, line, read_line};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+use super::listeners::hand_over;
+use super::once::Turn;
+use super::state::Event;
+use super::{Done, Order};
+
+/// Plans that may wait for one node. It reads them as fast as they come, or it is dying.
+const PLANS_MAX: usize = 1024;
+
+/// Takes connections for as long as the parent lives.
+pub(super) async fn accept(listener: UnixListener, events: mpsc::Sender<Event>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors: those in use go on; give them a moment to end.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        let own = rustix::process::geteuid().as_raw();
+        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
+            tracing::warn!("another user tried to reach the parent");
+            continue;
+        }
+        let events = events.clone();
+        tokio::spawn(async move {
+            if let Err(error) = serve(stream, &events).await {
+                tracing::debug!("a connection to the parent ended: {error}");
+            }
+        });
+    }
+}
+
+async fn serve(stream: UnixStream, events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    let mut lines = BufReader::new(stream);
+    match read_line(&mut lines).await? {
+        Opening::Node(hello) => {
+            let (node, incarnation) = (hello.node.clone(), hello.incarnation);
+            let (to_node, mut waiting) = mpsc::channel::<FromParent>(PLANS_MAX);
+            events.send(Event::Hello { hello, to_node }).await.map_err(gone_event)?;
+            let (read, mut write) = lines.into_inner().into_split();
+            let mut lines = BufReader::new(read);
+            let reading = async {
+                loop {
+                    if let FromNode::Report(report) = read_line(&mut lines).await? {
+                        let event = Event::Report { node: node.clone(), incarnation, report };
+                        events.send(event).await.map_err(gone_event)?;
+                    }
+                }
+            };
+            let writing = async {
+                while let Some(message) = waiting.recv().await {
+                    write.write_all(&line(&message)).await?;
+                }
+                Ok::<_, std::io::Error>(())
+            };
+            let outcome: std::io::Result<()> = tokio::select! {
+                outcome = reading => outcome,
+                outcome = writing => outcome,
+            };
+            events.send(Event::Gone { node, incarnation }).await.map_err(gone_event)?;
+            outcome
+        }
+        Opening::Once { name, .. } => once(lines, name, events).await,
+        Opening::Listener { node, name, address } => {
+            let (reply, answer) = oneshot::channel();
+            events.send(Event::Listener { node, name, address, reply }).await.map_err(gone_event)?;
+            let mut stream = lines.into_inner();
+            match answer.await.map_err(gone)? {
+                Ok(Some(listener)) => {
+                    let stream: StdUnixStream = stream.into_std()?;
+                    stream.set_nonblocking(false)?;
+                    hand_over(&stream, &listener)
+                }
+                Ok(None) => stream.write_all(&line(&FromParent::NotServed)).await,
+                Err(why) => stream.write_all(&line(&FromParent::Refused(why))).await,
+            }
+        }
+        Opening::Operate(order) => {
+            let done = match serde_json::from_value::<Order>(order) {
+                Err(error) => Done::Refused(error.to_string()),
+                Ok(order) => {
+                    let (reply, done) = oneshot::channel();
+                    events.send(Event::Order { order, reply }).await.map_err(gone_event)?;
+                    done.await.map_err(gone)?
+                }
+            };
+            lines.into_inner().write_all(&line(&done)).await
+        }
+    }
+}
+
+fn gone_event<E>(_: mpsc::error::SendError<E>) -> std::io::Error {
+    std::io::ErrorKind::BrokenPipe.into()
+}
+
+async fn once(mut lines: BufReader<UnixStream>, name: String, events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    let (reply, turn) = oneshot::channel();
+    events.send(Event::OnceAsked { name: name.clone(), reply }).await.map_err(gone_event)?;
+    let turn = turn.await.map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))?;
+    let answer = match &turn {
+        Turn::Run => FromParent::OnceRun,
+        Turn::Done => FromParent::OnceDone,
+        Turn::Failed(why) => FromParent::OnceFailed(why.clone()),
+    };
+    let written = lines.get_mut().write_all(&line(&answer)).await;
+    if turn == Turn::Run {
+        // A node that dies while it runs it ends the connection: the next one tries.
+        let outcome = match written {
+            Ok(()) => read_line::<FromNode>(&mut lines).await.ok(),
+            Err(_) => None,
+        };
+        let outcome = outcome.and_then(|said| match said {
+            FromNode::OnceEnded(outcome) => Some(outcome),
+            FromNode::Report(_) => None,
+        });
+        events.send(Event::OnceEnded { name, outcome }).await.map_err(gone_event)?;
+    }
+    Ok(())
+}

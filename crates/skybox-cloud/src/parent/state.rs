@@ -1,0 +1,583 @@
+//! All that the parent knows, owned by one task.
+//!
+//! A replicated module moves in three steps: start there, switch, drain here. It is assigned to its new nodes; when
+//! all of them report that it has started, they alone serve it; the old ones then drain theirs.
+//! A shard moves in three as well: nobody owns it, its old owner reports that it is released, its new one owns it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skybox_core::{Incarnation, ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
+use skybox_node::control::{FromParent, Hello, Leave, ModuleDecl, Report};
+use skybox_plan::restart::{Decision, End, History, Policy};
+use skybox_plan::spread::{Assignment, Facts, ModuleFacts, Spread, spread};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::listeners::Listeners;
+use super::once::{OnceBook, Turn};
+use super::{Done, Order, ParentConfig, ParentError, process};
+
+/// A program that ends is given this long before it is killed.
+const END_WAIT: Duration = Duration::from_secs(30);
+/// The first plan waits this long for all nodes to say hello.
+const FIRST_PLAN_WAIT: Duration = Duration::from_secs(10);
+/// An order that is not done after this long is answered with what it waits for; it goes on.
+const ORDER_WAIT: Duration = Duration::from_secs(60);
+/// How often a node that dies before it was ever ready is started again.
+const POLICY: Policy =
+    Policy { restart: skybox_core::Restart::Always, max_restarts: 3, within: Duration::from_secs(60) };
+
+/// What happens to the parent.
+#[derive(Debug)]
+pub(super) enum Event {
+    Hello { hello: Box<Hello>, to_node: mpsc::Sender<FromParent> },
+    Gone { node: NodeName, incarnation: Incarnation },
+    Report { node: NodeName, incarnation: Incarnation, report: Report },
+    Exited { node: NodeName, pid: u32, status: Option<ExitStatus> },
+    StartAgain { node: NodeName },
+    OnceAsked { name: String, reply: oneshot::Sender<Turn> },
+    OnceEnded { name: String, outcome: Option<Result<(), String>> },
+    Listener { node: NodeName, name: String, address: String, reply: oneshot::Sender<Result<Option<std::net::TcpListener>, String>> },
+    Order { order: Order, reply: oneshot::Sender<Done> },
+    Stop(Leave),
+    EndWaitOver,
+    FirstPlanDue,
+}
+
+/// A node, living or between two lives.
+#[derive(Debug)]
+struct Node {
+    number: usize,
+    guest: bool,
+    pid: Option<u32>,
+    life: Option<Life>,
+    /// It is to end, and is not started again.
+    leaving: bool,
+    /// It has ended for good.
+    over: bool,
+    history: History,
+    was_ready: bool,
+}
+
+/// What a living node has said.
+#[derive(Debug)]
+struct Life {
+    incarnation: Incarnation,
+    address: String,
+    to_node: mpsc::Sender<FromParent>,
+    started: BTreeSet<String>,
+    failed: BTreeMap<String, String>,
+    /// The plan whose losses it has released, by module.
+    released: BTreeMap<String, u64>,
+}
+
+/// A keyed module's shards.
+#[derive(Debug)]
+struct Keyed {
+    owners: Vec<Option<NodeName>>,
+    /// Shards on their way: who still has them, and under which plan it was told to let go.
+    leaving: BTreeMap<u16, (NodeName, u64)>,
+}
+
+/// Somebody who waits for a module to be where it was ordered.
+#[derive(Debug)]
+struct Mover {
+    module: String,
+    since: Instant,
+    reply: oneshot::Sender<Done>,
+}
+
+pub(super) struct State {
+    config: ParentConfig,
+    socket: PathBuf,
+    events: mpsc::Sender<Event>,
+    nodes: BTreeMap<NodeName, Node>,
+    modules: Vec<ModuleDecl>,
+    pins: BTreeMap<String, Vec<NodeName>>,
+    spread: Spread,
+    keyed: BTreeMap<String, Keyed>,
+    plan: Plan,
+    planned: bool,
+    plans: watch::Sender<Arc<Plan>>,
+    ends: watch::Sender<Option<i32>>,
+    listeners: Listeners,
+    once: OnceBook,
+    movers: Vec<Mover>,
+    born: Instant,
+    stopping: bool,
+    exit_code: i32,
+}
+
+impl State {
+    pub(super) fn new(
+        config: ParentConfig,
+        socket: PathBuf,
+        events: mpsc::Sender<Event>,
+        plans: watch::Sender<Arc<Plan>>,
+        ends: watch::Sender<Option<i32>>,
+    ) -> State {
+        let names = config.names();
+        let nodes = names.into_iter().enumerate().map(|(number, name)| {
+            let guest = config.guests.contains(&name);
+            let node = Node {
+                number,
+                guest,
+                pid: None,
+                life: None,
+                leaving: false,
+                over: false,
+                history: History::default(),
+                was_ready: false,
+            };
+            (name, node)
+        });
+        State {
+            nodes: nodes.collect(),
+            pins: config.pins.clone(),
+            config,
+            socket,
+            events,
+            modules: Vec::new(),
+            spread: Spread::new(),
+            keyed: BTreeMap::new(),
+            plan: Plan::default(),
+            planned: false,
+            plans,
+            ends,
+            listeners: Listeners::default(),
+            once: OnceBook::default(),
+            movers: Vec::new(),
+            born: Instant::now(),
+            stopping: false,
+            exit_code: 0,
+        }
+    }
+
+    /// Starts every node that is this parent's own.
+    pub(super) fn start_nodes(&mut self) -> Result<(), ParentError> {
+        let names: Vec<_> = self.nodes.iter().filter(|(_, node)| !node.guest).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let program = self.config.launch.program.clone();
+            self.start_node(&name).map_err(|source| ParentError::Spawn { program, source })?;
+        }
+        self.later(FIRST_PLAN_WAIT, Event::FirstPlanDue);
+        Ok(())
+    }
+
+    fn start_node(&mut self, name: &NodeName) -> std::io::Result<()> {
+        let Some(node) = self.nodes.get_mut(name) else { return Ok(()) };
+        node.pid = Some(process::start(&self.config, &self.socket, name, node.number, &self.events)?);
+        Ok(())
+    }
+
+    fn later(&self, pause: Duration, event: Event) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            drop(events.send(event).await);
+        });
+    }
+
+    pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Event>) {
+        while let Some(event) = waiting.recv().await {
+            self.take(event).await;
+            if self.stopping && self.nodes.values().all(|node| node.pid.is_none() && node.life.is_none()) {
+                break;
+            }
+        }
+        self.ends.send_replace(Some(self.exit_code));
+    }
+
+    async fn take(&mut self, event: Event) {
+        match event {
+            Event::Hello { hello, to_node } => self.hello(*hello, to_node),
+            Event::Gone { node, incarnation } => self.gone(&node, incarnation),
+            Event::Report { node, incarnation, report } => self.report(&node, incarnation, report),
+            Event::Exited { node, pid, status } => self.exited(&node, pid, status),
+            Event::StartAgain { node } => {
+                if !self.stopping && let Err(error) = self.start_node(&node) {
+                    tracing::error!(%node, "cannot be started again: {error}");
+                }
+            }
+            Event::OnceAsked { name, reply } => self.once.ask(&name, reply),
+            Event::OnceEnded { name, outcome } => self.once.ended(&name, outcome),
+            Event::Listener { node, name, address, reply } => {
+                let answer = self.listener(&node, &name, &address).await;
+                // The node died while it asked.
+                drop(reply.send(answer));
+            }
+            Event::Order { order, reply } => self.order(order, reply),
+            Event::Stop(leave) => self.stop(leave),
+            Event::EndWaitOver => self.kill_all(),
+            Event::FirstPlanDue => self.planned = true,
+        }
+        self.replan();
+    }
+
+    fn hello(&mut self, mut hello: Hello, to_node: mpsc::Sender<FromParent>) {
+        if self.modules.is_empty() {
+            self.modules = std::mem::take(&mut hello.modules);
+            self.check_pins();
+        }
+        let Some(node) = self.nodes.get_mut(&hello.node) else {
+            let why = format!("this program has no node `{}`", hello.node);
+            // A node that does not read will see the end of the connection.
+            drop(to_node.try_send(FromParent::Refused(why)));
+            return;
+        };
+        node.pid = node.pid.or(node.guest.then_some(hello.pid));
+        node.life = Some(Life {
+            incarnation: hello.incarnation,
+            address: hello.address,
+            to_node,
+            started: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            released: BTreeMap::new(),
+        });
+        if self.nodes.values().all(|node| node.life.is_some() || node.over) {
+            self.planned = true;
+        }
+        // A newcomer is told the plan of the moment even if it changes nothing.
+        self.plan.version += 1;
+    }
+
+    fn check_pins(&self) {
+        for module in self.pins.keys() {
+            if !self.modules.iter().any(|known| known.name == *module) {
+                tracing::warn!("there is no module `{module}` to place");
+            }
+        }
+    }
+
+    /// A node's connection ended: its process is dead or dying, and its `exited` follows if it is ours.
+    fn gone(&mut self, name: &NodeName, incarnation: Incarnation) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        if node.life.as_ref().is_some_and(|life| life.incarnation == incarnation) {
+            node.life = None;
+            if node.guest {
+                node.pid = None;
+            }
+        }
+    }
+
+    fn report(&mut self, name: &NodeName, incarnation: Incarnation, report: Report) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        let Some(life) = node.life.as_mut().filter(|life| life.incarnation == incarnation) else { return };
+        match report {
+            Report::Started { module } => {
+                life.failed.remove(&module);
+                life.started.insert(module);
+            }
+            Report::Stopped { module } => drop(life.started.remove(&module)),
+            Report::GaveUp { module, cause } => {
+                life.started.remove(&module);
+                life.failed.insert(module, cause);
+            }
+            Report::Released { module, version } => {
+                let before = life.released.entry(module).or_default();
+                *before = version.max(*before);
+            }
+            Report::Ready => node.was_ready = true,
+            Report::Drained => {}
+        }
+    }
+
+    fn exited(&mut self, name: &NodeName, pid: u32, status: Option<ExitStatus>) {
+        let now = self.born.elapsed();
+        let Some(node) = self.nodes.get_mut(name).filter(|node| node.pid == Some(pid)) else { return };
+        node.pid = None;
+        node.life = None;
+        let text = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+        if self.stopping || node.leaving || status.is_some_and(|status| status.success()) {
+            tracing::info!(node = %name, "ended ({text})");
+            node.over = true;
+            self.end_if_nobody_is_left();
+            return;
+        }
+        let end = if std::mem::take(&mut node.was_ready) { End::Crashed } else { End::Failed };
+        match node.history.decide(&POLICY, end, now) {
+            Decision::After(pause) => {
+                tracing::warn!(node = %name, "died ({text}); started again");
+                self.later(pause, Event::StartAgain { node: name.clone() });
+            }
+            Decision::GiveUp => {
+                tracing::error!(node = %name, "ended {} times before it was ready, the last time with {text}: given up", POLICY.max_restarts + 1);
+                node.over = true;
+                self.exit_code = 1;
+                self.end_if_nobody_is_left();
+            }
+        }
+    }
+
+    /// The program is over when its last node has ended for good.
+    fn end_if_nobody_is_left(&mut self) {
+        if self.nodes.values().filter(|node| !node.guest).all(|node| node.over) && self.config.nodes > 0 {
+            self.stopping = true;
+        }
+    }
+
+    async fn listener(&mut self, node: &NodeName, name: &str, address: &str) -> Result<Option<std::net::TcpListener>, String> {
+        let configured = self.config.config.listener(name);
+        let number = self.nodes.get(node).map_or(usize::MAX, |node| node.number);
+        if configured.nodes.is_some_and(|nodes| number >= nodes as usize) {
+            return Ok(None);
+        }
+        let address = configured.address.unwrap_or_else(|| address.to_owned());
+        self.listeners.get(name, &address).await.map(Some)
+    }
+
+    fn order(&mut self, order: Order, reply: oneshot::Sender<Done>) {
+        let answer = match order {
+            Order::Move { module, nodes } => match self.check_move(&module, &nodes) {
+                Err(why) => Done::Refused(why),
+                Ok(()) => {
+                    if nodes.is_empty() {
+                        self.pins.remove(&module);
+                    } else {
+                        self.pins.insert(module.clone(), nodes);
+                    }
+                    // The next plan has it on its way; `settle_movers` answers.
+                    self.replan();
+                    self.movers.push(Mover { module, since: Instant::now(), reply });
+                    return;
+                }
+            },
+            Order::Kill { node } => self.kill(&node),
+            Order::Drain { node } => match self.nodes.get_mut(&node) {
+                None => Done::Refused(format!("there is no node `{node}`")),
+                Some(found) => {
+                    found.leaving = true;
+                    if let Some(life) = &found.life {
+                        drop(life.to_node.try_send(FromParent::Leave(Leave::HandOver)));
+                    }
+                    Done::Ok
+                }
+            },
+            Order::Show => Done::Shown {
+                plan: self.plan.clone(),
+                processes: self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.pid?))).collect(),
+                pins: self.pins.clone(),
+            },
+            Order::Stop => {
+                self.stop(Leave::End);
+                Done::Ok
+            }
+        };
+        // Whoever asked has gone.
+        drop(reply.send(answer));
+    }
+
+    fn check_move(&self, module: &str, nodes: &[NodeName]) -> Result<(), String> {
+        if !self.modules.iter().any(|known| known.name == module) {
+            let names: Vec<_> = self.modules.iter().map(|known| known.name.as_str()).collect();
+            return Err(format!("there is no module `{module}`; there are {}", names.join(", ")));
+        }
+        match nodes.iter().find(|node| !self.nodes.contains_key(node)) {
+            Some(unknown) => {
+                let names: Vec<_> = self.nodes.keys().map(NodeName::as_str).collect();
+                Err(format!("there is no node `{unknown}`; there are {}", names.join(", ")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn kill(&mut self, name: &NodeName) -> Done {
+        let pid = self.nodes.get(name).and_then(|node| node.pid);
+        let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
+        match pid {
+            None => Done::Refused(format!("there is no process of a node `{name}`")),
+            Some(pid) => match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
+                Ok(()) => Done::Ok,
+                Err(error) => Done::Refused(format!("{name} could not be killed: {error}")),
+            },
+        }
+    }
+
+    fn stop(&mut self, leave: Leave) {
+        if self.stopping {
+            self.kill_all();
+            return;
+        }
+        self.stopping = true;
+        for node in self.nodes.values_mut() {
+            node.leaving = true;
+            match (&node.life, node.pid.and_then(|pid| rustix::process::Pid::from_raw(pid as i32))) {
+                (Some(life), _) => drop(life.to_node.try_send(FromParent::Leave(leave))),
+                // It has not said hello yet: it knows nothing to hand over.
+                (None, Some(pid)) => drop(rustix::process::kill_process(pid, rustix::process::Signal::TERM)),
+                (None, None) => {}
+            }
+        }
+        self.later(END_WAIT, Event::EndWaitOver);
+    }
+
+    fn kill_all(&mut self) {
+        let names: Vec<_> = self.nodes.iter().filter(|(_, node)| !node.guest).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.kill(&name);
+        }
+    }
+
+    /// Decides anew and tells everybody what changed.
+    fn replan(&mut self) {
+        if !self.planned || self.stopping {
+            return;
+        }
+        let next = self.next_plan();
+        let changed = next.modules != self.plan.modules || next.nodes != self.plan.nodes;
+        let newcomer = self.plan.version != self.plans.borrow().version;
+        if changed || newcomer {
+            self.plan = Plan { version: self.plan.version + 1, ..next };
+            for keyed in self.keyed.values_mut() {
+                for (_, version) in keyed.leaving.values_mut().filter(|(_, version)| *version == 0) {
+                    *version = self.plan.version;
+                }
+            }
+            let plan = self.plan.clone();
+            for life in self.nodes.values().filter_map(|node| node.life.as_ref()) {
+                // A node that does not read a thousand plans is dying: its connection says so.
+                drop(life.to_node.try_send(FromParent::Plan(plan.clone())));
+            }
+            self.plans.send_replace(Arc::new(plan));
+        }
+        self.settle_movers();
+    }
+
+    fn next_plan(&mut self) -> Plan {
+        let living = self.nodes.iter().filter(|(_, node)| node.life.is_some() && !node.leaving);
+        let (guests, own): (BTreeSet<_>, BTreeSet<_>) =
+            living.map(|(name, _)| name.clone()).partition(|name| self.config.guests.contains(name));
+        let facts = Facts {
+            modules: self.modules.iter().map(module_facts).collect(),
+            nodes: own,
+            guests,
+            pins: self.pins.clone(),
+            before: std::mem::take(&mut self.spread),
+        };
+        self.spread = spread(&facts);
+        let mut plan = Plan { version: self.plan.version, ..Plan::default() };
+        for (name, node) in &self.nodes {
+            if let Some(life) = &node.life {
+                let entry = NodeEntry { incarnation: life.incarnation, address: life.address.clone(), draining: node.leaving };
+                plan.nodes.insert(name.clone(), entry);
+            }
+        }
+        let names: Vec<(String, ModuleKind)> = self.modules.iter().map(|module| (module.name.clone(), module.kind)).collect();
+        for (name, kind) in names {
+            let module = match kind {
+                ModuleKind::Keyed => ModulePlan::Keyed(self.plan_keyed(&name)),
+                _ => self.plan_replicated(&name),
+            };
+            plan.modules.insert(name, module);
+        }
+        plan
+    }
+
+    fn plan_replicated(&self, module: &str) -> ModulePlan {
+        let assigned = match self.spread.get(module) {
+            Some(Assignment::Nodes(nodes)) => nodes.clone(),
+            _ => Vec::new(),
+        };
+        let life = |name: &NodeName| self.nodes.get(name).and_then(|node| node.life.as_ref());
+        let started = |name: &NodeName| life(name).is_some_and(|life| life.started.contains(module));
+        let failed = |name: &NodeName| life(name).and_then(|life| life.failed.get(module));
+        let mut serving: Vec<_> = assigned.iter().filter(|name| started(name)).cloned().collect();
+        // Start there, switch, drain here: the old ones go on until every new one is ready or has given up.
+        let all_settled = assigned.iter().all(|name| started(name) || failed(name).is_some());
+        if !all_settled || serving.is_empty() {
+            let old = self.nodes.keys().filter(|name| !assigned.contains(name) && started(name));
+            serving.extend(old.cloned());
+        }
+        let why = if !serving.is_empty() {
+            None
+        } else if assigned.is_empty() {
+            Some("unplaced: no node is alive".to_owned())
+        } else if assigned.iter().all(|name| failed(name).is_some()) {
+            assigned.iter().find_map(failed).cloned()
+        } else {
+            None
+        };
+        ModulePlan::Replicated { assigned, serving, failed: why }
+    }
+
+    fn plan_keyed(&mut self, module: &str) -> Shards {
+        let target = match self.spread.get(module) {
+            Some(Assignment::Owners(owners)) => owners.clone(),
+            _ => vec![None; usize::from(SHARD_COUNT)],
+        };
+        let nodes = &self.nodes;
+        let released = |name: &NodeName, version: u64| match nodes.get(name).and_then(|node| node.life.as_ref()) {
+            // Its process is gone, and its instances with it.
+            None => true,
+            Some(life) => version > 0 && life.released.get(module).is_some_and(|seen| *seen >= version),
+        };
+        let keyed = self.keyed.entry(module.to_owned()).or_insert_with(|| Keyed {
+            owners: vec![None; usize::from(SHARD_COUNT)],
+            leaving: BTreeMap::new(),
+        });
+        keyed.leaving.retain(|_, (from, version)| !released(from, *version));
+        for (shard, target) in (0..SHARD_COUNT).zip(target) {
+            let owner = &mut keyed.owners[usize::from(shard)];
+            if *owner != target {
+                if let Some(from) = owner.take().filter(|from| !released(from, 0)) {
+                    keyed.leaving.insert(shard, (from, 0));
+                }
+                if !keyed.leaving.contains_key(&shard) {
+                    *owner = target;
+                }
+            }
+        }
+        let names: BTreeSet<_> = keyed.owners.iter().flatten().cloned().collect();
+        let names: Vec<_> = names.into_iter().collect();
+        let index = |owner: &Option<NodeName>| {
+            let at = owner.as_ref().and_then(|owner| names.iter().position(|name| name == owner));
+            at.map_or(Shards::NOBODY, |at| at as u16)
+        };
+        let owner = keyed.owners.iter().map(index).collect();
+        Shards { nodes: names, owner }
+    }
+
+    /// Answers those whose module is where they ordered it.
+    fn settle_movers(&mut self) {
+        let mut waiting = Vec::new();
+        for mover in std::mem::take(&mut self.movers) {
+            match self.move_state(&mover) {
+                Some(done) => drop(mover.reply.send(done)),
+                None => waiting.push(mover),
+            }
+        }
+        self.movers = waiting;
+    }
+
+    fn move_state(&self, mover: &Mover) -> Option<Done> {
+        match self.plan.modules.get(&mover.module)? {
+            ModulePlan::Replicated { assigned, serving, failed } => {
+                if let Some(cause) = failed {
+                    return Some(Done::Refused(format!("it does not start there: {cause}")));
+                }
+                let old_gone = self.nodes.iter().all(|(name, node)| {
+                    assigned.contains(name) || node.life.as_ref().is_none_or(|life| !life.started.contains(&mover.module))
+                });
+                let there = assigned.iter().all(|node| serving.contains(node));
+                if there && old_gone {
+                    return Some(Done::Ok);
+                }
+            }
+            ModulePlan::Keyed(_) => {
+                let keyed = self.keyed.get(&mover.module)?;
+                if keyed.leaving.is_empty() && keyed.owners.iter().all(Option::is_some) {
+                    return Some(Done::Ok);
+                }
+            }
+        }
+        (mover.since.elapsed() > ORDER_WAIT)
+            .then(|| Done::Refused(format!("it is still on its way after {ORDER_WAIT:?}: a call may not end")))
+    }
+}
+
+fn module_facts(module: &ModuleDecl) -> ModuleFacts {
+    ModuleFacts { name: module.name.clone(), kind: module.kind, replicas: module.replicas, cpu_milli: module.cpu_milli }
+}

@@ -1,0 +1,9 @@
+//! What the compiler says of mistakes: every refusal of the attributes at its place, and the runtime's own words
+//! for types that cannot cross. `TRYBUILD=overwrite` writes the `.stderr` files anew.
+
+#[test]
+fn mistakes_are_explained_where_they_are() {
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("tests/ui/*.rs");
+    cases.pass("tests/ui/pass/*.rs");
+}

@@ -1,0 +1,11 @@
+use skybox::Result;
+
+struct Socket;
+
+#[skybox::task]
+async fn send(socket: Socket) -> Result<()> {
+    drop(socket);
+    Ok(())
+}
+
+fn main() {}

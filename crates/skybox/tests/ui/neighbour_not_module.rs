@@ -1,0 +1,10 @@
+use skybox::Result;
+
+struct Cart;
+
+#[skybox::task(with = Cart)]
+fn pay() -> Result<()> {
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+struct Cart;
+
+fn reach(app: &skybox::App) {
+    app.get::<Cart>();
+}
+
+fn main() {}
