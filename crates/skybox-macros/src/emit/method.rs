@@ -165,13 +165,18 @@ pub(super) fn parameter(argument: &Argument) -> TokenStream {
     }
 }
 
+/// Where the user wrote a type, for generated code around it.
+fn seen_at(ty: &impl Spanned) -> Span {
+    Span::call_site().located_at(ty.span())
+}
+
 /// The type an argument has when nobody lends it.
 fn owned_type(argument: &Argument) -> TokenStream {
     match &argument.form {
         ArgumentForm::Value(ty) => ty.to_token_stream(),
         ArgumentForm::Str(span) => quote_spanned!(*span=> ::std::string::String),
-        ArgumentForm::Slice(item) => quote!(::std::vec::Vec<#item>),
-        ArgumentForm::Reference(ty) => quote!(<#ty as ::std::borrow::ToOwned>::Owned),
+        ArgumentForm::Slice(item) => quote_spanned!(seen_at(item)=> ::std::vec::Vec<#item>),
+        ArgumentForm::Reference(ty) => quote_spanned!(seen_at(ty)=> <#ty as ::std::borrow::ToOwned>::Owned),
     }
 }
 
@@ -189,16 +194,19 @@ pub(super) fn checks<'a>(methods: impl IntoIterator<Item = &'a Method>) -> Token
     for method in methods {
         let texts = |argument: &&Argument| matches!(argument.form, ArgumentForm::Str(_));
         for ty in method.arguments.iter().filter(|argument| !texts(argument)).map(owned_type) {
-            let codec = quote_spanned!(ty.span()=> skybox_rt::data!(#ty));
             if seen.insert((true, ty.to_string())) {
-                checks.extend(quote!(skybox_rt::check_argument::<#ty, _>(#codec);));
+                let at = Span::call_site().located_at(ty.span());
+                checks
+                    .extend(quote_spanned!(at=> skybox_rt::check_argument::<#ty, _>(skybox_rt::data!(#ty));));
             }
         }
         let ty = &method.output;
         if seen.insert((false, ty.to_token_stream().to_string())) {
-            let codec = quote_spanned!(ty.span()=> skybox_rt::data!(<#ty as skybox_rt::Returned>::Ok));
-            let wire = quote_spanned!(ty.span()=> skybox_rt::wire!(#ty));
-            checks.extend(quote!(skybox_rt::check_return::<#ty, _, _>(#codec, #wire);));
+            let at = seen_at(ty);
+            let value = quote_spanned!(at=> skybox_rt::data!(<#ty as skybox_rt::Returned>::Ok));
+            checks.extend(
+                quote_spanned!(at=> skybox_rt::check_return::<#ty, _, _>(#value, skybox_rt::wire!(#ty));),
+            );
         }
     }
     checks

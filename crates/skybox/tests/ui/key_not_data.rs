@@ -1,5 +1,6 @@
 use skybox::{App, Result};
 
+#[derive(Clone)]
 struct User(String);
 
 struct Limits;
