@@ -6,6 +6,8 @@
 mod boxed_dyn;
 mod direct;
 mod mux;
+mod skybox_local;
+mod skybox_remote;
 mod tarpc;
 mod tonic;
 
@@ -24,12 +26,27 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Calls within one process.
 pub(crate) fn local_subjects() -> &'static [&'static dyn LocalSubject] {
-    &[&direct::Direct, &boxed_dyn::BoxedDyn { threads: 1 }, &boxed_dyn::BoxedDyn { threads: 2 }]
+    &[
+        &direct::Direct,
+        &boxed_dyn::BoxedDyn { threads: 1 },
+        &boxed_dyn::BoxedDyn { threads: 2 },
+        &skybox_local::SkyboxLocal::Shared,
+        &skybox_local::SkyboxLocal::SharedTwoThreads,
+        &skybox_local::SkyboxLocal::Exclusive,
+        &skybox_local::SkyboxLocal::Mixed,
+    ]
 }
 
 /// Calls between two processes.
 pub(crate) fn remote_subjects() -> &'static [&'static dyn RemoteSubject] {
-    &[&mux::MuxUnix, &mux::MuxTcp, &tarpc::Tarpc, &tonic::Tonic]
+    &[
+        &mux::MuxUnix,
+        &mux::MuxTcp,
+        &skybox_remote::SkyboxRemote::Unix,
+        &skybox_remote::SkyboxRemote::Tcp,
+        &tarpc::Tarpc,
+        &tonic::Tonic,
+    ]
 }
 
 /// The remote subject called `name`.

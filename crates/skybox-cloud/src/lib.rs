@@ -19,6 +19,11 @@ inventory::submit! {
     Parenthood { run: |family| Box::pin(run_this_program(family)) }
 }
 
+/// A node's name.
+pub fn node_name(name: &str) -> skybox_core::NodeName {
+    skybox_core::NodeName::new(name)
+}
+
 /// Runs this very program as several nodes; resolves when it has ended.
 async fn run_this_program(family: Family) -> Result<i32, String> {
     let program = std::env::current_exe().map_err(|error| format!("this program's own file is unknown: {error}"))?;

@@ -42,6 +42,8 @@ pub struct Builder {
     main: bool,
     /// The parent's socket and this node's name, where the environment does not say them.
     joined: Option<(PathBuf, NodeName)>,
+    /// Where the node listens, instead of a socket file.
+    address: Option<Address>,
 }
 
 /// Why an App did not start.
@@ -104,6 +106,7 @@ impl Builder {
             allow_abort: false,
             main: true,
             joined: None,
+            address: None,
         }
     }
 
@@ -161,6 +164,12 @@ impl Builder {
         self
     }
 
+    /// Has the node listen for other nodes on a loopback address, without TLS: for measuring what TCP costs.
+    pub fn node_address(mut self, address: &str) -> Builder {
+        self.address = Some(Address::Tcp(address.to_owned()));
+        self
+    }
+
     /// Starts: reads the configuration, joins the program, does what is to be done once, starts the instances
     /// that belong here.
     ///
@@ -183,7 +192,7 @@ impl Builder {
         let identity = Identity::of_this_process(self.main, self.joined.clone());
         let strict = self.strict.unwrap_or_else(|| std::env::var(STRICT_ENV).is_ok_and(|value| value == "1"));
         let declared = declare(&registrations, &settings);
-        let address = identity.address();
+        let address = self.address.clone().unwrap_or_else(|| identity.address());
         let (listener, address) = bind(&identity, &address).await?;
         let control: Arc<dyn Control> = match &identity.parent {
             None => Arc::new(Alone::new(&identity.node, &declared)),
@@ -368,6 +377,11 @@ async fn bind(identity: &Identity, address: &Address) -> Result<(Option<Listener
         return Ok((None, address.clone()));
     }
     match Listener::bind(address).await {
+        Ok(listener) if !listener.is_private() => {
+            let why = "other machines could connect, and there is no TLS yet: listen on 127.0.0.1";
+            let source = std::io::Error::new(std::io::ErrorKind::PermissionDenied, why);
+            Err(AppError::Listen { address: address.to_string(), source })
+        }
         Ok(listener) => {
             let bound = listener.local_address(address);
             Ok((Some(listener), bound))

@@ -108,6 +108,14 @@ impl Listener {
         })
     }
 
+    /// Whether only this machine reaches it.
+    pub(crate) fn is_private(&self) -> bool {
+        match self {
+            Listener::Unix(_) => true,
+            Listener::Tcp(tcp) => tcp.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+        }
+    }
+
     pub(crate) fn local_address(&self, asked: &Address) -> Address {
         match self {
             Listener::Tcp(tcp) => tcp.local_addr().map_or_else(|_| asked.clone(), |at| Address::Tcp(at.to_string())),

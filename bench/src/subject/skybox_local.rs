@@ -1,0 +1,124 @@
+//! Skybox within one process: a held handle, no `concurrency`, `skybox::Error`, no subscriber.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use anyhow::Result;
+use skybox::{App, Handle};
+
+use super::{BoxFuture, LocalCalls, LocalSubject};
+use crate::work;
+
+/// Which methods a module has, and how many threads call it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SkyboxLocal {
+    /// `&self` alone.
+    Shared,
+    /// The same, called by two threads.
+    SharedTwoThreads,
+    /// `&mut self` alone.
+    Exclusive,
+    /// Both; `&self` is called.
+    Mixed,
+}
+
+impl LocalSubject for SkyboxLocal {
+    fn name(&self) -> &'static str {
+        match self {
+            SkyboxLocal::Shared => "skybox-local",
+            SkyboxLocal::SharedTwoThreads => "skybox-local-2threads",
+            SkyboxLocal::Exclusive => "skybox-local-mut",
+            SkyboxLocal::Mixed => "skybox-local-mixed",
+        }
+    }
+
+    fn threads(&self) -> usize {
+        if matches!(self, SkyboxLocal::SharedTwoThreads) { 2 } else { 1 }
+    }
+
+    fn start(&self) -> BoxFuture<'static, Result<Arc<dyn LocalCalls>>> {
+        let kind = *self;
+        Box::pin(async move {
+            let app = App::builder().aside().start().await?;
+            app.settled().await;
+            let calls: Arc<dyn LocalCalls> = match kind {
+                SkyboxLocal::Shared | SkyboxLocal::SharedTwoThreads => {
+                    Arc::new(SharedCalls { _app: app.clone(), callee: app.get() })
+                }
+                SkyboxLocal::Exclusive => Arc::new(ExclusiveCalls { _app: app.clone(), callee: app.get() }),
+                SkyboxLocal::Mixed => Arc::new(MixedCalls { _app: app.clone(), callee: app.get() }),
+            };
+            Ok(calls)
+        })
+    }
+}
+
+#[derive(Default)]
+struct Reader;
+
+#[skybox::module]
+impl Reader {
+    pub(crate) async fn echo(&self, value: u64) -> skybox::Result<u64> {
+        Ok(work::same(value))
+    }
+}
+
+#[derive(Default)]
+struct Writer;
+
+#[skybox::module]
+impl Writer {
+    pub(crate) async fn echo(&mut self, value: u64) -> skybox::Result<u64> {
+        Ok(work::same(value))
+    }
+}
+
+#[derive(Default)]
+struct Both;
+
+#[skybox::module]
+impl Both {
+    pub(crate) async fn echo(&self, value: u64) -> skybox::Result<u64> {
+        Ok(work::same(value))
+    }
+
+    pub(crate) async fn change(&mut self, value: u64) -> skybox::Result<u64> {
+        Ok(work::same(value))
+    }
+}
+
+struct SharedCalls {
+    _app: App,
+    callee: Handle<Reader>,
+}
+
+struct ExclusiveCalls {
+    _app: App,
+    callee: Handle<Writer>,
+}
+
+struct MixedCalls {
+    _app: App,
+    callee: Handle<Both>,
+}
+
+/// The loop is the same three times, and has to be: nothing may lie between two calls.
+macro_rules! calls {
+    ($calls:ty) => {
+        impl LocalCalls for $calls {
+            fn run(&self, calls: u64) -> BoxFuture<'_, Result<()>> {
+                Box::pin(async move {
+                    let callee = black_box(&self.callee);
+                    for value in 0..calls {
+                        black_box(callee.echo(black_box(value)).await.map_err(|error| anyhow::anyhow!("{error:#}"))?);
+                    }
+                    Ok(())
+                })
+            }
+        }
+    };
+}
+
+calls!(SharedCalls);
+calls!(ExclusiveCalls);
+calls!(MixedCalls);

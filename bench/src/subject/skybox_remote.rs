@@ -1,0 +1,107 @@
+//! Skybox between two processes, over a Unix socket and over plain TCP on the loopback interface.
+//!
+//! The serving process holds the parent as well; it plans once and is then idle.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use skybox::cloud::parent::{Launch, Parent, ParentConfig};
+use skybox::{App, Handle};
+
+use super::{BoxFuture, Client, Load, RemoteSubject, Transport};
+use crate::child::Ready;
+use crate::work::{self, Echo};
+
+/// Skybox over one kind of socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SkyboxRemote {
+    /// A Unix socket.
+    Unix,
+    /// TCP without TLS.
+    Tcp,
+}
+
+impl SkyboxRemote {
+    /// Joins a parent as a node that listens on this kind of socket.
+    async fn join(self, parent: &str, name: &str) -> Result<App> {
+        let builder = App::builder().join(parent, skybox::cloud::node_name(name));
+        let builder = match self {
+            SkyboxRemote::Unix => builder,
+            SkyboxRemote::Tcp => builder.node_address("127.0.0.1:0"),
+        };
+        builder.start().await.with_context(|| format!("joining as {name}"))
+    }
+}
+
+impl RemoteSubject for SkyboxRemote {
+    fn name(&self) -> &'static str {
+        match self {
+            SkyboxRemote::Unix => "skybox-unix",
+            SkyboxRemote::Tcp => "skybox-tcp",
+        }
+    }
+
+    fn transport(&self) -> Transport {
+        match self {
+            SkyboxRemote::Unix => Transport::Unix,
+            SkyboxRemote::Tcp => Transport::Tcp,
+        }
+    }
+
+    fn serve<'a>(&'a self, _address: &'a str, ready: Ready) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let launch = Launch { program: PathBuf::from("skybox-bench"), arguments: Vec::new() };
+            let mut config = ParentConfig::new(launch, 0, Default::default());
+            config.guests = ["server", "client"].map(skybox::cloud::node_name).to_vec();
+            config.pins = BTreeMap::from([("echoer".to_owned(), vec![skybox::cloud::node_name("server")])]);
+            let parent = Parent::start(config).await?;
+            let socket = parent.socket().to_string_lossy().into_owned();
+            // The first plan waits for both nodes, so the address goes out before this one has joined.
+            ready.say(&socket);
+            let _app = self.join(&socket, "server").await?;
+            std::future::pending().await
+        })
+    }
+
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Load>>> {
+        Box::pin(async move {
+            let app = self.join(address, "client").await?;
+            let callee = app.get::<Echoer>();
+            // The connection is made by the first call.
+            callee.echo(Echo::sample(0)).await.map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            Ok(Box::new(Caller { _app: app, callee }) as Box<dyn Load>)
+        })
+    }
+}
+
+#[derive(Default)]
+struct Echoer;
+
+#[skybox::module]
+impl Echoer {
+    pub(crate) async fn echo(&self, message: Echo) -> skybox::Result<Echo> {
+        Ok(work::echo(message).await)
+    }
+
+    pub(crate) async fn blob(&self, blob: Bytes) -> skybox::Result<Bytes> {
+        Ok(blob)
+    }
+}
+
+#[derive(Clone)]
+struct Caller {
+    _app: App,
+    callee: Handle<Echoer>,
+}
+
+impl Client for Caller {
+    async fn echo(&self, message: Echo) -> Result<Echo> {
+        self.callee.echo(message).await.map_err(|error| anyhow::anyhow!("{error:#}"))
+    }
+
+    async fn blob(&self, blob: Bytes) -> Result<Bytes> {
+        self.callee.blob(blob).await.map_err(|error| anyhow::anyhow!("{error:#}"))
+    }
+}

@@ -1,0 +1,69 @@
+//! The callees: small modules, each with what one group of sentences needs.
+
+mod desk;
+mod errors;
+mod relay;
+mod rows;
+mod starts;
+
+use std::collections::BTreeMap;
+
+use skybox::{App, Result};
+
+pub use desk::{Desk, Narrow, Overdue, Pooled, Register, work};
+#[cfg(feature = "anyhow")]
+pub use errors::any::Anyhow;
+pub use errors::{Plain, PlainError, ShopError, Shops};
+pub use relay::{Nest, Relay, Step, come_back, traced};
+pub use rows::*;
+pub use starts::{Latecomer, Stillborn, StillbornKey, Unsteady, book, lookup};
+
+use crate::ledger::Ledger;
+
+/// The modules and tasks that live on the callees' node in split mode; [`Relay`] lives on another.
+pub const CALLEES: &[&str] = &[
+    "anyhow", "book", "come_back", "desk", "latecomer", "lookup", "narrow", "nest", "overdue", "plain", "pooled",
+    "probe", "register", "rows", "shops", "stillborn", "stillborn_key", "traced", "unsteady", "work",
+];
+
+/// Shows the test what happened on the callees' side.
+pub struct Probe {
+    ledger: Ledger,
+}
+
+#[skybox::module]
+impl Probe {
+    fn start(app: &App) -> Result<Self> {
+        Ok(Probe { ledger: app.value::<Ledger>()?.clone() })
+    }
+
+    pub async fn note(&self, what: &str) -> Result<u64> {
+        Ok(self.ledger.note(what))
+    }
+
+    pub async fn count(&self, what: &str) -> Result<u64> {
+        Ok(self.ledger.count(what))
+    }
+
+    pub async fn all(&self) -> Result<BTreeMap<String, u64>> {
+        Ok(self.ledger.all())
+    }
+
+    /// Calls that wait for their turn on a module's instances.
+    pub async fn waiting(&self, module: &str) -> Result<u64> {
+        let status = App::current()?.status();
+        let instances = status.modules.into_iter().filter(|status| status.module == module).flat_map(|m| m.instances);
+        Ok(instances.filter_map(|instance| instance.waiting).sum())
+    }
+
+    /// Calls that hold a module's instances.
+    pub async fn holding(&self, module: &str) -> Result<u64> {
+        let status = App::current()?.status();
+        let instances = status.modules.into_iter().filter(|status| status.module == module).flat_map(|m| m.instances);
+        Ok(instances.filter_map(|instance| instance.holding).sum())
+    }
+
+    pub async fn process(&self) -> Result<u32> {
+        Ok(std::process::id())
+    }
+}

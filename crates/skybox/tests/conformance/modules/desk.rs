@@ -1,0 +1,232 @@
+//! State behind gates: for turns, cancellation, crashes and order.
+
+use skybox::{App, Result};
+
+use crate::ledger::Ledger;
+
+/// Pages that are read and written.
+pub struct Desk {
+    ledger: Ledger,
+    pages: Vec<u32>,
+}
+
+#[skybox::module]
+impl Desk {
+    fn start(app: &App) -> Result<Self> {
+        let ledger = app.value::<Ledger>()?.clone();
+        ledger.note("desk started");
+        Ok(Desk { ledger, pages: Vec::new() })
+    }
+
+    pub async fn pages(&self) -> Result<Vec<u32>> {
+        Ok(self.pages.clone())
+    }
+
+    /// Reads at a gate.
+    pub async fn look(&self, gate: &str) -> Result<Vec<u32>> {
+        self.ledger.pass(gate).await;
+        Ok(self.pages.clone())
+    }
+
+    /// Reads at a gate, whether anybody still waits for it or not.
+    #[to_completion]
+    pub async fn file(&self, gate: &str) -> Result<()> {
+        self.ledger.pass(gate).await;
+        Ok(())
+    }
+
+    pub async fn add(&mut self, page: u32) -> Result<()> {
+        self.pages.push(page);
+        Ok(())
+    }
+
+    pub fn add_now(&mut self, page: u32) -> Result<()> {
+        self.pages.push(page);
+        Ok(())
+    }
+
+    /// Half of its work is done at the gate.
+    pub async fn write(&mut self, gate: &str) -> Result<Vec<u32>> {
+        self.pages.push(1);
+        self.ledger.pass(gate).await;
+        self.pages.push(2);
+        Ok(self.pages.clone())
+    }
+
+    #[cancel_on_drop]
+    pub async fn draft(&mut self, gate: &str) -> Result<()> {
+        self.pages.push(1);
+        self.ledger.pass(gate).await;
+        self.pages.push(2);
+        Ok(())
+    }
+
+    pub async fn fail(&self, message: &str) -> Result<()> {
+        panic!("{message}")
+    }
+
+    pub fn fail_now(&self, message: &str) -> Result<()> {
+        panic!("{message}")
+    }
+
+    /// Panics with something that is no text.
+    pub async fn fail_wordless(&self) -> Result<()> {
+        std::panic::panic_any(7)
+    }
+
+    /// Panics at a gate, half of its work done.
+    pub async fn fail_writing(&mut self, gate: &str) -> Result<()> {
+        self.pages.push(1);
+        self.ledger.pass(gate).await;
+        panic!("in the middle of it")
+    }
+
+    #[idempotent]
+    pub async fn again(&self) -> Result<u64> {
+        Ok(self.ledger.note("again"))
+    }
+
+    pub async fn once(&self) -> Result<u64> {
+        Ok(self.ledger.note("once"))
+    }
+
+    /// Waits at a gate, and may be called again.
+    #[idempotent]
+    pub async fn look_again(&self, gate: &str) -> Result<u32> {
+        self.ledger.pass(gate).await;
+        Ok(std::process::id())
+    }
+
+    pub async fn weigh(&self, load: &[u8]) -> Result<usize> {
+        Ok(load.len())
+    }
+
+    /// As many bytes as asked for.
+    pub async fn fill(&self, bytes: usize) -> Result<bytes::Bytes> {
+        Ok((0..bytes).map(|n| n as u8).collect::<Vec<_>>().into())
+    }
+}
+
+/// Two at a time.
+pub struct Narrow {
+    ledger: Ledger,
+}
+
+#[skybox::module(concurrency = 2)]
+impl Narrow {
+    fn start(app: &App) -> Result<Self> {
+        Ok(Narrow { ledger: app.value::<Ledger>()?.clone() })
+    }
+
+    pub async fn look(&self, gate: &str) -> Result<()> {
+        self.ledger.pass(gate).await;
+        Ok(())
+    }
+}
+
+/// Has its own limits.
+pub struct Overdue {
+    ledger: Ledger,
+    pages: u32,
+}
+
+#[skybox::module(deadline = "1s", overrun = "100ms")]
+impl Overdue {
+    fn start(app: &App) -> Result<Self> {
+        let ledger = app.value::<Ledger>()?.clone();
+        ledger.note("overdue started");
+        Ok(Overdue { ledger, pages: 0 })
+    }
+
+    pub async fn look(&self, gate: &str) -> Result<()> {
+        self.ledger.pass(gate).await;
+        Ok(())
+    }
+
+    pub async fn write(&mut self, gate: &str) -> Result<()> {
+        self.pages += 1;
+        self.ledger.pass(gate).await;
+        Ok(())
+    }
+
+    pub async fn pages(&self) -> Result<u32> {
+        Ok(self.pages)
+    }
+
+    pub async fn has_deadline(&self) -> Result<bool> {
+        Ok(skybox::current_deadline().is_some())
+    }
+}
+
+/// Has a thread of its own.
+pub struct Pooled {
+    ledger: Ledger,
+}
+
+#[skybox::module(cpu = 1)]
+impl Pooled {
+    fn start(app: &App) -> Result<Self> {
+        Ok(Pooled { ledger: app.value::<Ledger>()?.clone() })
+    }
+
+    /// Holds its thread at a gate.
+    pub fn grind(&self, gate: &str) -> Result<String> {
+        self.ledger.pass_now(gate);
+        Ok(std::thread::current().name().unwrap_or_default().to_owned())
+    }
+
+    /// Waits on the module's thread.
+    #[compute]
+    pub async fn stir(&self) -> Result<String> {
+        Ok(std::thread::current().name().unwrap_or_default().to_owned())
+    }
+
+    pub fn fail(&self) -> Result<()> {
+        panic!("on a thread of its own")
+    }
+}
+
+/// One for each name.
+pub struct Register {
+    ledger: Ledger,
+    name: String,
+    entries: Vec<u32>,
+}
+
+#[skybox::module(keyed)]
+impl Register {
+    fn start(app: &App, name: &str) -> Result<Self> {
+        let ledger = app.value::<Ledger>()?.clone();
+        ledger.note(&format!("register {name} started"));
+        Ok(Register { ledger, name: name.to_owned(), entries: Vec::new() })
+    }
+
+    pub async fn name(&self) -> Result<String> {
+        Ok(self.name.clone())
+    }
+
+    pub async fn enter(&mut self, entry: u32) -> Result<()> {
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    pub async fn entries(&self) -> Result<Vec<u32>> {
+        Ok(self.entries.clone())
+    }
+
+    pub async fn look(&self, gate: &str) -> Result<Vec<u32>> {
+        self.ledger.pass(gate).await;
+        Ok(self.entries.clone())
+    }
+
+    pub async fn fail(&self) -> Result<()> {
+        panic!("the register burns")
+    }
+}
+
+/// Work without state; a bad piece of it panics.
+#[skybox::task]
+pub async fn work(good: bool) -> Result<u32> {
+    assert!(good, "a bad piece of work");
+    Ok(std::process::id())
+}

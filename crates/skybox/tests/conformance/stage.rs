@@ -1,0 +1,180 @@
+//! What a case plays on: an App, started as its mode says, and a view of what ran on the callees' side.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::ops::AsyncFn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skybox::cloud::testing::{Nodes, RunningNodes};
+use skybox::{App, CallError, CallErrorKind, Handle, Key, Module, Phase, Ran};
+
+use crate::ledger::Ledger;
+use crate::modules::{self, Probe};
+
+/// How the calls of a case travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As plain calls in one process.
+    Inline,
+    /// In one process, each encoded, decoded and run on another task.
+    Strict,
+    /// To another process, over a Unix socket.
+    Split,
+}
+
+/// The node that has the callees, in split mode.
+pub const CALLEES: &str = "node-1";
+/// The node that has [`modules::Relay`]: a third process, so that chains cross three.
+pub const RELAYS: &str = "node-2";
+
+/// The longest any wait for a condition may take. Generous: it only ends tests that would fail anyway.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A deadline that a call meets only if nothing holds it up.
+pub const SOON: Duration = Duration::from_millis(50);
+/// A deadline that leaves a call the time to arrive and begin, on a busy machine too.
+pub const LATER: Duration = Duration::from_secs(1);
+
+/// A case's App, and what its mode can do.
+#[derive(Clone)]
+pub struct Stage {
+    pub mode: Mode,
+    app: App,
+    probe: Handle<Probe>,
+    nodes: Option<Arc<RunningNodes>>,
+}
+
+/// A case, as the table of modes runs it.
+pub type Case = fn(Stage) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs a case in a mode, on a runtime as a program has one.
+pub fn run(mode: Mode, case: Case) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("the operating system gives a test two threads").block_on(play(mode, case));
+}
+
+/// Runs a case whose clock stands still while there is something to do, and jumps when there is not.
+pub fn run_paused(mode: Mode, case: Case) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.expect("a runtime on this thread").block_on(play(mode, case));
+}
+
+async fn play(mode: Mode, case: Case) {
+    let (app, nodes) = match mode {
+        Mode::Inline | Mode::Strict => {
+            let builder = App::builder().aside().strict(mode == Mode::Strict).provide(Ledger::default());
+            (builder.start().await.expect("an App that nothing keeps from starting"), None)
+        }
+        Mode::Split => {
+            let pinned = modules::CALLEES.iter().fold(Nodes::of_this_test(2), |nodes, module| nodes.pin(module, &[CALLEES]));
+            let nodes = pinned.pin("relay", &[RELAYS]).start(|builder| builder.provide(Ledger::default())).await;
+            (nodes.app().clone(), Some(Arc::new(nodes)))
+        }
+    };
+    let stage = Stage { mode, probe: app.get(), app: app.clone(), nodes };
+    app.enter(case(stage.clone())).await;
+    let Stage { nodes, probe, app: same, .. } = stage;
+    drop((probe, same));
+    match nodes {
+        None => app.shutdown().await,
+        Some(nodes) => {
+            drop(app);
+            Arc::into_inner(nodes).expect("a case leaves nothing behind that holds its stage").stop().await;
+        }
+    }
+}
+
+impl Stage {
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// The nodes of split mode.
+    pub fn nodes(&self) -> &RunningNodes {
+        self.nodes.as_deref().expect("only cases of split mode ask for nodes")
+    }
+
+    pub fn get<T: Module>(&self) -> Handle<T> {
+        self.app.get()
+    }
+
+    pub fn at<T: Module>(&self, key: &T::Key) -> Handle<T>
+    where
+        T::Key: Key,
+    {
+        self.app.at(key)
+    }
+
+    /// Whether calls are made into bytes.
+    pub fn crosses(&self) -> bool {
+        self.mode != Mode::Inline
+    }
+
+    /// Lets those pass who wait at a gate, and those who will.
+    pub async fn open(&self, gate: &str) {
+        self.probe.note(&format!("{gate} open")).await.expect("the probe answers");
+    }
+
+    /// How often something happened on the callees' side.
+    pub async fn count(&self, what: &str) -> u64 {
+        self.probe.count(what).await.expect("the probe answers")
+    }
+
+    /// Waits until something has happened so often.
+    pub async fn reached(&self, what: &str, count: u64) {
+        self.until(&format!("`{what}` happens {count} times"), async || self.count(what).await >= count).await;
+    }
+
+    /// Waits until so many calls wait for their turn on a module.
+    pub async fn waiting<T: Module>(&self, count: u64) {
+        let module = T::descriptor().name;
+        let enough = async || self.probe.waiting(module).await.expect("the probe answers") == count;
+        self.until(&format!("{count} calls wait for `{module}`"), enough).await;
+    }
+
+    /// Asks until it is so.
+    pub async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        let asking = async {
+            while !is_so().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        self.patiently(what, asking).await;
+    }
+
+    /// Awaits what must come, and says what had happened if it does not.
+    pub async fn patiently<F: Future>(&self, what: &str, future: F) -> F::Output {
+        match tokio::time::timeout(PATIENCE, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("waited {PATIENCE:?} until {what}; the callees noted {:#?}", self.probe.all().await),
+        }
+    }
+
+    /// Checks that time was up in this phase. Where a call crosses, its caller may be the first to notice, and then
+    /// knows only that it was sent.
+    #[track_caller]
+    pub fn assert_phase(&self, error: &CallError, phase: Phase) {
+        let known = *error.kind() == CallErrorKind::Deadline { phase };
+        let unheard = self.crosses() && *error.kind() == CallErrorKind::Deadline { phase: Phase::Sent };
+        assert!(known || unheard, "time was up while {phase:?}: {error:?}");
+        let ran = if known && phase != Phase::Running { Ran::No } else { Ran::Maybe };
+        assert_eq!(error.ran(), ran, "{error:?}");
+    }
+}
+
+/// The failure of one's own call.
+#[track_caller]
+pub fn failure<T: Debug>(outcome: skybox::Result<T>) -> CallError {
+    let error = outcome.expect_err("the call fails");
+    error.call_error().unwrap_or_else(|| panic!("the call itself fails: {error:?}")).clone()
+}
+
+/// The failure of one's own call, which must be of a kind and say whether the call ran.
+#[track_caller]
+pub fn fails<T: Debug>(outcome: skybox::Result<T>, kind: &str, ran: Ran) -> CallError {
+    let error = failure(outcome);
+    assert_eq!((error.kind().name(), error.ran()), (kind, ran), "{error:?}");
+    error
+}
