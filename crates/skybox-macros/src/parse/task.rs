@@ -19,6 +19,12 @@ pub(crate) fn task(attribute: TokenStream, item: TokenStream) -> syn::Result<Tas
         refusals.at_span(span, "a task is there to be called: `#[local]` stands on methods of modules");
     }
     let call = method::method(&item.vis, &item.attrs, &item.sig, Receiver::None, &marks, &mut refusals);
+    // Inside the generated function the argument would hide the original, which has the task's name.
+    let namesake =
+        call.iter().flat_map(|call| &call.arguments).find(|argument| argument.ident == item.sig.ident);
+    if let Some(argument) = namesake {
+        refusals.at(&argument.ident, "this is the task's own name: give the argument another one");
+    }
     refusals.finish()?;
     let (Some(annotations), Some(call)) = (annotations, call) else {
         unreachable!("what is missing was refused above");

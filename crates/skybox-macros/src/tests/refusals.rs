@@ -319,6 +319,7 @@ fn tasks() {
     task("", "impl Cart {}", "an `impl` block is a module: write `#[skybox::module]`");
     task("", "struct Cart;", "`#[skybox::task]` stands on a function");
     task("", "fn a() {}", "a call can fail, so `a` must return a `Result`, such as `skybox::Result<()>`");
+    task("", "fn a(a: u8) -> R { 0 }", "this is the task's own name: give the argument another one");
     task("keyed", sound, "a task has no state, so `keyed` means nothing to it: a module has");
     task("idle = \"2m\"", sound, "a task has no state, so `idle` means nothing to it: a module has");
     task("replica = 2", sound, "there is no key `replica`; did you mean `replicas`?");
