@@ -7,6 +7,7 @@
 //! It carries no call: nodes talk to each other. A program whose parent is killed ends, so that nothing is left
 //! behind that nobody plans for.
 
+pub mod client;
 pub mod parent;
 pub mod runtime_dir;
 pub mod testing;

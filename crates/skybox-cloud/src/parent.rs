@@ -11,23 +11,29 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{NodeName, Plan};
-use skybox_node::config::Config;
+pub use skybox_core::NodeName;
+use skybox_core::Plan;
+pub use skybox_node::config::{Config, ConfigError};
 use skybox_node::control::{Leave, PARENT_ENV};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use process::Output;
-use state::{Event, State};
+use state::{Event, News, State};
 
 use crate::runtime_dir::{PARENT_SOCKET, RuntimeDir};
 
 /// Events that may wait for the parent. Its work for each is short.
 const EVENTS_MAX: usize = 16 * 1024;
+
+/// Nodes that [`ParentConfig::split`] starts at most: enough to see every edge of a program cross, few enough for a
+/// laptop.
+pub const SPLIT_NODES_MAX: u32 = 8;
 
 /// Which program, and with what.
 #[derive(Clone, Debug)]
@@ -38,6 +44,16 @@ pub struct Launch {
     pub arguments: Vec<OsString>,
 }
 
+impl Launch {
+    /// The program's name, as its nodes see it: `SKYBOX_PROGRAM`, or that of its file.
+    pub fn name(&self) -> String {
+        std::env::var("SKYBOX_PROGRAM").unwrap_or_else(|_| {
+            let stem = self.program.file_stem();
+            stem.map_or_else(|| "program".into(), |stem| stem.to_string_lossy().into_owned())
+        })
+    }
+}
+
 /// What a parent is to do.
 #[derive(Clone, Debug)]
 pub struct ParentConfig {
@@ -45,6 +61,9 @@ pub struct ParentConfig {
     pub launch: Launch,
     /// How many nodes: `node-1` to `node-n`.
     pub nodes: u32,
+    /// Whether further nodes are started until there are as many as the program has modules, at most
+    /// [`SPLIT_NODES_MAX`]: the first node says how many those are.
+    pub split: bool,
     /// How their output is shown.
     pub output: Output,
     /// The configuration of the program.
@@ -65,6 +84,7 @@ impl ParentConfig {
         ParentConfig {
             launch,
             nodes,
+            split: false,
             output: Output::for_terminal(),
             config,
             pins: BTreeMap::new(),
@@ -85,6 +105,7 @@ pub struct Parent {
     socket: PathBuf,
     events: mpsc::Sender<Event>,
     plan: watch::Receiver<Arc<Plan>>,
+    listeners: watch::Receiver<BTreeMap<String, SocketAddr>>,
     ended: watch::Receiver<Option<i32>>,
     /// Removed when the parent goes.
     _directory: Arc<RuntimeDir>,
@@ -150,6 +171,8 @@ pub enum Done {
         processes: BTreeMap<NodeName, u32>,
         /// Where people have said that modules belong.
         pins: BTreeMap<String, Vec<NodeName>>,
+        /// Where each listener that a node has asked for is bound.
+        listeners: BTreeMap<String, SocketAddr>,
     },
 }
 
@@ -159,19 +182,20 @@ impl Parent {
     /// # Errors
     /// [`ParentError`].
     pub async fn start(config: ParentConfig) -> Result<Parent, ParentError> {
-        let stem = config.launch.program.file_stem();
-        let program = stem.map_or_else(|| "program".into(), |stem| stem.to_string_lossy().into_owned());
+        let program = config.launch.name();
         let directory = Arc::new(RuntimeDir::make(&program)?);
         let socket = directory.path().join(PARENT_SOCKET);
         let listener = UnixListener::bind(&socket)?;
         let (events, waiting) = mpsc::channel(EVENTS_MAX);
         let (plans, plan) = watch::channel(Arc::new(Plan::default()));
+        let (bound, listeners) = watch::channel(BTreeMap::new());
         let (ends, ended) = watch::channel(None);
         tokio::spawn(serve::accept(listener, events.clone()));
-        let mut state = State::new(config, socket.clone(), events.clone(), plans, ends);
+        let news = News { plans, listeners: bound, ends };
+        let mut state = State::new(config, socket.clone(), events.clone(), news);
         state.start_nodes()?;
         tokio::spawn(state.run(waiting));
-        Ok(Parent { socket, events, plan, ended, _directory: directory })
+        Ok(Parent { socket, events, plan, listeners, ended, _directory: directory })
     }
 
     /// Its socket, for [`PARENT_ENV`].
@@ -182,6 +206,11 @@ impl Parent {
     /// The plan, and each later version.
     pub fn plans(&self) -> watch::Receiver<Arc<Plan>> {
         self.plan.clone()
+    }
+
+    /// Where each listener is bound, by name; grows as nodes ask for them.
+    pub fn listeners(&self) -> watch::Receiver<BTreeMap<String, SocketAddr>> {
+        self.listeners.clone()
     }
 
     /// Gives an order; resolves when it is done.

@@ -1,50 +1,136 @@
 //! Each listener is bound once, by the parent, and its descriptor is handed to every node that serves it: one port,
 //! and a node that dies resets only its own connections.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::IoSlice;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use skybox_node::control::{FromParent, line};
+use skybox_core::NodeName;
+use skybox_node::control::{ControlError, FromParent, line};
+use tokio::sync::{mpsc, oneshot};
 
-/// How long a port may still be held by the nodes of a parent that was killed a moment ago.
-const BIND_RETRIES: u32 = 50;
+use super::state::Event;
+
+/// How long a port may still be held by the nodes of a parent that was killed a moment ago: they end within two
+/// seconds.
+const BIND_RETRIES: u32 = 40;
 const BIND_PAUSE: Duration = Duration::from_millis(100);
 
-/// The listeners that are bound.
+/// What a node is answered: a listener, none because it does not serve it, or why there is none.
+pub(super) type Answer = Result<Option<TcpListener>, String>;
+
+/// The listeners that somebody has asked for.
 #[derive(Debug, Default)]
-pub(super) struct Listeners(HashMap<String, TcpListener>);
+pub(super) struct Listeners(BTreeMap<String, Slot>);
+
+#[derive(Debug)]
+enum Slot {
+    /// Being bound, for those who wait.
+    Binding(Vec<(NodeName, oneshot::Sender<Answer>)>),
+    Bound(TcpListener),
+    /// Everybody hears the same reason, until a node is started again.
+    Failed(String),
+}
 
 impl Listeners {
-    /// The listener of that name, bound if it is not yet.
-    pub(super) async fn get(&mut self, name: &str, address: &str) -> Result<TcpListener, String> {
-        if !self.0.contains_key(name) {
-            let listener = bind(name, address).await?;
-            self.0.insert(name.to_owned(), listener);
+    /// Answers a node, now or when the listener is bound. Says whether it was refused.
+    pub(super) fn ask(
+        &mut self,
+        name: &str,
+        address: String,
+        node: NodeName,
+        reply: oneshot::Sender<Answer>,
+        events: &mpsc::Sender<Event>,
+    ) -> bool {
+        let answer = match self.0.get_mut(name) {
+            Some(Slot::Bound(listener)) => duplicate(name, listener),
+            Some(Slot::Failed(why)) => Err(why.clone()),
+            Some(Slot::Binding(waiting)) => {
+                waiting.push((node, reply));
+                return false;
+            }
+            None => {
+                self.0.insert(name.to_owned(), Slot::Binding(vec![(node, reply)]));
+                let (name, events) = (name.to_owned(), events.clone());
+                tokio::spawn(async move {
+                    let outcome = bind(&name, &address).await;
+                    // The parent has ended meanwhile.
+                    drop(events.send(Event::Bound { name, outcome }).await);
+                });
+                return false;
+            }
+        };
+        let refused = answer.is_err();
+        // The node died while it asked.
+        drop(reply.send(answer));
+        refused
+    }
+
+    /// Answers those who wait for a listener. Returns the nodes that were refused.
+    pub(super) fn bound(&mut self, name: String, outcome: Result<TcpListener, String>) -> Vec<NodeName> {
+        let slot = match outcome {
+            Ok(listener) => Slot::Bound(listener),
+            Err(why) => Slot::Failed(why),
+        };
+        let mut refused = Vec::new();
+        if let Some(Slot::Binding(waiting)) = self.0.remove(&name) {
+            for (node, reply) in waiting {
+                let answer = match &slot {
+                    Slot::Bound(listener) => duplicate(&name, listener),
+                    Slot::Failed(why) => Err(why.clone()),
+                    Slot::Binding(_) => continue,
+                };
+                if answer.is_err() {
+                    refused.push(node);
+                }
+                // The node died while it waited.
+                drop(reply.send(answer));
+            }
         }
-        self.0[name].try_clone().map_err(|error| format!("the listener `{name}` cannot be handed over: {error}"))
+        self.0.insert(name, slot);
+        refused
+    }
+
+    /// Tries again what failed, when somebody asks again.
+    pub(super) fn forget_failures(&mut self) {
+        self.0.retain(|_, slot| !matches!(slot, Slot::Failed(_)));
+    }
+
+    /// Where they are bound.
+    pub(super) fn addresses(&self) -> BTreeMap<String, SocketAddr> {
+        let bound = self.0.iter().filter_map(|(name, slot)| match slot {
+            Slot::Bound(listener) => Some((name.clone(), listener.local_addr().ok()?)),
+            _ => None,
+        });
+        bound.collect()
     }
 }
 
+fn duplicate(name: &str, listener: &TcpListener) -> Answer {
+    let twin = listener.try_clone();
+    twin.map(Some).map_err(|error| format!("the listener `{name}` cannot be handed over: {error}"))
+}
+
 async fn bind(name: &str, address: &str) -> Result<TcpListener, String> {
-    let mut tries = 0;
+    let mut tries = 1;
     loop {
         match skybox_node::bind_listener(name, address) {
             Ok(listener) => return Ok(listener),
-            Err(error) => {
-                let text = skybox_core::TextChain::of(&error).joined();
+            Err(error) if tries < BIND_RETRIES && is_in_use(&error) => {
                 tries += 1;
-                if tries >= BIND_RETRIES || !text.contains("in use") {
-                    return Err(text);
-                }
                 tokio::time::sleep(BIND_PAUSE).await;
             }
+            Err(error) => return Err(skybox_core::TextChain::of(&error).joined()),
         }
     }
+}
+
+fn is_in_use(error: &ControlError) -> bool {
+    matches!(error, ControlError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse)
 }
 
 /// Sends a listener's descriptor beside the line that announces it.

@@ -5,6 +5,7 @@
 //! A shard moves in three as well: nobody owns it, its old owner reports that it is released, its new one owns it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -16,9 +17,9 @@ use skybox_plan::restart::{Decision, End, History, Policy};
 use skybox_plan::spread::{Assignment, Facts, ModuleFacts, Spread, spread};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::listeners::Listeners;
+use super::listeners::{Answer, Listeners};
 use super::once::{OnceBook, Turn};
-use super::{Done, Order, ParentConfig, ParentError, process};
+use super::{Done, Order, ParentConfig, ParentError, SPLIT_NODES_MAX, process};
 
 /// A program that ends is given this long before it is killed.
 const END_WAIT: Duration = Duration::from_secs(30);
@@ -26,6 +27,10 @@ const END_WAIT: Duration = Duration::from_secs(30);
 const FIRST_PLAN_WAIT: Duration = Duration::from_secs(10);
 /// An order that is not done after this long is answered with what it waits for; it goes on.
 const ORDER_WAIT: Duration = Duration::from_secs(60);
+/// When a program does not start, its other nodes have this long to say why themselves.
+const START_FAILED_WAIT: Duration = Duration::from_secs(2);
+/// The exit code of a program that was killed because its people did not want to wait: as a shell counts SIGINT.
+const KILLED_CODE: i32 = 130;
 /// How often a node that dies before it was ever ready is started again.
 const POLICY: Policy =
     Policy { restart: skybox_core::Restart::Always, max_restarts: 3, within: Duration::from_secs(60) };
@@ -40,9 +45,12 @@ pub(super) enum Event {
     StartAgain { node: NodeName },
     OnceAsked { name: String, reply: oneshot::Sender<Turn> },
     OnceEnded { name: String, outcome: Option<Result<(), String>> },
-    Listener { node: NodeName, name: String, address: String, reply: oneshot::Sender<Result<Option<std::net::TcpListener>, String>> },
+    Listener { node: NodeName, name: String, address: String, reply: oneshot::Sender<Answer> },
+    Bound { name: String, outcome: Result<std::net::TcpListener, String> },
     Order { order: Order, reply: oneshot::Sender<Done> },
     Stop(Leave),
+    StartFailed,
+    OrderDue,
     EndWaitOver,
     FirstPlanDue,
 }
@@ -59,7 +67,26 @@ struct Node {
     /// It has ended for good.
     over: bool,
     history: History,
+    /// Its `start` has returned, in this life.
     was_ready: bool,
+    /// It was refused a listener, in this life.
+    refused: bool,
+}
+
+impl Node {
+    fn new(number: usize, guest: bool) -> Node {
+        Node {
+            number,
+            guest,
+            pid: None,
+            life: None,
+            leaving: false,
+            over: false,
+            history: History::default(),
+            was_ready: false,
+            refused: false,
+        }
+    }
 }
 
 /// What a living node has said.
@@ -82,12 +109,31 @@ struct Keyed {
     leaving: BTreeMap<u16, (NodeName, u64)>,
 }
 
-/// Somebody who waits for a module to be where it was ordered.
+/// What somebody has ordered and waits for.
 #[derive(Debug)]
-struct Mover {
-    module: String,
+enum Goal {
+    /// The module is where it belongs, and nowhere else.
+    Moved(String),
+    /// The node has ended.
+    Ended(NodeName),
+}
+
+/// Somebody who waits for an order to be done.
+#[derive(Debug)]
+struct Waiter {
+    goal: Goal,
     since: Instant,
     reply: oneshot::Sender<Done>,
+}
+
+/// What others can watch.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) plans: watch::Sender<Arc<Plan>>,
+    /// Where each listener is bound.
+    pub(super) listeners: watch::Sender<BTreeMap<String, SocketAddr>>,
+    /// The exit code, once everything has ended.
+    pub(super) ends: watch::Sender<Option<i32>>,
 }
 
 pub(super) struct State {
@@ -101,12 +147,15 @@ pub(super) struct State {
     keyed: BTreeMap<String, Keyed>,
     plan: Plan,
     planned: bool,
-    plans: watch::Sender<Arc<Plan>>,
-    ends: watch::Sender<Option<i32>>,
+    news: News,
     listeners: Listeners,
     once: OnceBook,
-    movers: Vec<Mover>,
+    waiters: Vec<Waiter>,
     born: Instant,
+    /// Some node's `start` has returned, ever: what fails later is not a program that does not start.
+    was_ready: bool,
+    /// It does not start: nothing is started again.
+    start_failed: bool,
     stopping: bool,
     exit_code: i32,
 }
@@ -116,22 +165,11 @@ impl State {
         config: ParentConfig,
         socket: PathBuf,
         events: mpsc::Sender<Event>,
-        plans: watch::Sender<Arc<Plan>>,
-        ends: watch::Sender<Option<i32>>,
+        news: News,
     ) -> State {
         let names = config.names();
         let nodes = names.into_iter().enumerate().map(|(number, name)| {
-            let guest = config.guests.contains(&name);
-            let node = Node {
-                number,
-                guest,
-                pid: None,
-                life: None,
-                leaving: false,
-                over: false,
-                history: History::default(),
-                was_ready: false,
-            };
+            let node = Node::new(number, config.guests.contains(&name));
             (name, node)
         });
         State {
@@ -145,12 +183,13 @@ impl State {
             keyed: BTreeMap::new(),
             plan: Plan::default(),
             planned: false,
-            plans,
-            ends,
+            news,
             listeners: Listeners::default(),
             once: OnceBook::default(),
-            movers: Vec::new(),
+            waiters: Vec::new(),
             born: Instant::now(),
+            was_ready: false,
+            start_failed: false,
             stopping: false,
             exit_code: 0,
         }
@@ -183,36 +222,38 @@ impl State {
 
     pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Event>) {
         while let Some(event) = waiting.recv().await {
-            self.take(event).await;
+            self.take(event);
             if self.stopping && self.nodes.values().all(|node| node.pid.is_none() && node.life.is_none()) {
                 break;
             }
         }
-        self.ends.send_replace(Some(self.exit_code));
+        self.news.ends.send_replace(Some(self.exit_code));
     }
 
-    async fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event) {
         match event {
             Event::Hello { hello, to_node } => self.hello(*hello, to_node),
             Event::Gone { node, incarnation } => self.gone(&node, incarnation),
             Event::Report { node, incarnation, report } => self.report(&node, incarnation, report),
             Event::Exited { node, pid, status } => self.exited(&node, pid, status),
-            Event::StartAgain { node } => {
-                if !self.stopping && let Err(error) = self.start_node(&node) {
-                    tracing::error!(%node, "cannot be started again: {error}");
-                }
-            }
+            Event::StartAgain { node } => self.start_again(&node),
             Event::OnceAsked { name, reply } => self.once.ask(&name, reply),
             Event::OnceEnded { name, outcome } => self.once.ended(&name, outcome),
-            Event::Listener { node, name, address, reply } => {
-                let answer = self.listener(&node, &name, &address).await;
-                // The node died while it asked.
-                drop(reply.send(answer));
+            Event::Listener { node, name, address, reply } => self.listener(node, &name, address, reply),
+            Event::Bound { name, outcome } => {
+                for node in self.listeners.bound(name, outcome) {
+                    self.refused(&node);
+                }
+                self.news.listeners.send_replace(self.listeners.addresses());
             }
             Event::Order { order, reply } => self.order(order, reply),
             Event::Stop(leave) => self.stop(leave),
+            Event::StartFailed if !self.stopping => self.stop(Leave::End),
+            Event::StartFailed => {}
             Event::EndWaitOver => self.kill_all(),
             Event::FirstPlanDue => self.planned = true,
+            // Those who wait are looked at after every event.
+            Event::OrderDue => {}
         }
         self.replan();
     }
@@ -221,6 +262,9 @@ impl State {
         if self.modules.is_empty() {
             self.modules = std::mem::take(&mut hello.modules);
             self.check_pins();
+            if std::mem::take(&mut self.config.split) {
+                self.split();
+            }
         }
         let Some(node) = self.nodes.get_mut(&hello.node) else {
             let why = format!("this program has no node `{}`", hello.node);
@@ -242,6 +286,30 @@ impl State {
         }
         // A newcomer is told the plan of the moment even if it changes nothing.
         self.plan.version += 1;
+    }
+
+    /// Starts a node for each further module.
+    fn split(&mut self) {
+        let wanted = u32::try_from(self.modules.len()).unwrap_or(u32::MAX).min(SPLIT_NODES_MAX);
+        for n in self.config.nodes + 1..=wanted {
+            let name = NodeName::new(format!("node-{n}"));
+            self.nodes.insert(name.clone(), Node::new(n as usize - 1, false));
+            self.config.nodes = n;
+            if let Err(error) = self.start_node(&name) {
+                tracing::error!(node = %name, "cannot be started: {error}");
+                self.nodes.remove(&name);
+            }
+        }
+    }
+
+    fn start_again(&mut self, name: &NodeName) {
+        if self.stopping || self.start_failed {
+            return;
+        }
+        self.listeners.forget_failures();
+        if let Err(error) = self.start_node(name) {
+            tracing::error!(node = %name, "cannot be started again: {error}");
+        }
     }
 
     fn check_pins(&self) {
@@ -280,7 +348,10 @@ impl State {
                 let before = life.released.entry(module).or_default();
                 *before = version.max(*before);
             }
-            Report::Ready => node.was_ready = true,
+            Report::Ready => {
+                node.was_ready = true;
+                self.was_ready = true;
+            }
             Report::Drained => {}
         }
     }
@@ -290,11 +361,18 @@ impl State {
         let Some(node) = self.nodes.get_mut(name).filter(|node| node.pid == Some(pid)) else { return };
         node.pid = None;
         node.life = None;
+        let refused = std::mem::take(&mut node.refused);
         let text = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
         if self.stopping || node.leaving || status.is_some_and(|status| status.success()) {
             tracing::info!(node = %name, "ended ({text})");
             node.over = true;
             self.end_if_nobody_is_left();
+            return;
+        }
+        // What a program says of itself at its start, it would say again: only what was killed is tried again.
+        if let Some(code) = status.and_then(|status| status.code()).filter(|_| refused || !self.was_ready) {
+            node.over = true;
+            self.start_failed(name, &text, code);
             return;
         }
         let end = if std::mem::take(&mut node.was_ready) { End::Crashed } else { End::Failed };
@@ -312,6 +390,15 @@ impl State {
         }
     }
 
+    fn start_failed(&mut self, name: &NodeName, text: &str, code: i32) {
+        if !std::mem::replace(&mut self.start_failed, true) {
+            tracing::error!(node = %name, "ended ({text}) before it was ready: the program does not start");
+            self.exit_code = code;
+            self.later(START_FAILED_WAIT, Event::StartFailed);
+        }
+        self.end_if_nobody_is_left();
+    }
+
     /// The program is over when its last node has ended for good.
     fn end_if_nobody_is_left(&mut self) {
         if self.nodes.values().filter(|node| !node.guest).all(|node| node.over) && self.config.nodes > 0 {
@@ -319,14 +406,24 @@ impl State {
         }
     }
 
-    async fn listener(&mut self, node: &NodeName, name: &str, address: &str) -> Result<Option<std::net::TcpListener>, String> {
+    fn listener(&mut self, node: NodeName, name: &str, asked: String, reply: oneshot::Sender<Answer>) {
         let configured = self.config.config.listener(name);
-        let number = self.nodes.get(node).map_or(usize::MAX, |node| node.number);
+        let number = self.nodes.get(&node).map_or(usize::MAX, |node| node.number);
         if configured.nodes.is_some_and(|nodes| number >= nodes as usize) {
-            return Ok(None);
+            // The node died while it asked.
+            drop(reply.send(Ok(None)));
+            return;
         }
-        let address = configured.address.unwrap_or_else(|| address.to_owned());
-        self.listeners.get(name, &address).await.map(Some)
+        let address = configured.address.unwrap_or(asked);
+        if self.listeners.ask(name, address, node.clone(), reply, &self.events) {
+            self.refused(&node);
+        }
+    }
+
+    fn refused(&mut self, name: &NodeName) {
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.refused = true;
+        }
     }
 
     fn order(&mut self, order: Order, reply: oneshot::Sender<Done>) {
@@ -339,27 +436,21 @@ impl State {
                     } else {
                         self.pins.insert(module.clone(), nodes);
                     }
-                    // The next plan has it on its way; `settle_movers` answers.
+                    // The next plan has it on its way.
                     self.replan();
-                    self.movers.push(Mover { module, since: Instant::now(), reply });
-                    return;
+                    return self.wait_for(Goal::Moved(module), reply);
                 }
             },
             Order::Kill { node } => self.kill(&node),
-            Order::Drain { node } => match self.nodes.get_mut(&node) {
-                None => Done::Refused(format!("there is no node `{node}`")),
-                Some(found) => {
-                    found.leaving = true;
-                    if let Some(life) = &found.life {
-                        drop(life.to_node.try_send(FromParent::Leave(Leave::HandOver)));
-                    }
-                    Done::Ok
-                }
+            Order::Drain { node } => match self.drain(&node) {
+                Err(why) => Done::Refused(why),
+                Ok(()) => return self.wait_for(Goal::Ended(node), reply),
             },
             Order::Show => Done::Shown {
                 plan: self.plan.clone(),
                 processes: self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.pid?))).collect(),
                 pins: self.pins.clone(),
+                listeners: self.listeners.addresses(),
             },
             Order::Stop => {
                 self.stop(Leave::End);
@@ -368,6 +459,31 @@ impl State {
         };
         // Whoever asked has gone.
         drop(reply.send(answer));
+    }
+
+    fn wait_for(&mut self, goal: Goal, reply: oneshot::Sender<Done>) {
+        self.waiters.push(Waiter { goal, since: Instant::now(), reply });
+        // An order that is not done is answered even if nothing else happens.
+        self.later(ORDER_WAIT, Event::OrderDue);
+    }
+
+    fn drain(&mut self, name: &NodeName) -> Result<(), String> {
+        let others = self.nodes.iter().any(|(other, node)| other != name && !node.guest && !node.leaving && !node.over);
+        let Some(node) = self.nodes.get_mut(name) else {
+            let names: Vec<_> = self.nodes.keys().map(NodeName::as_str).collect();
+            return Err(format!("there is no node `{name}`; there are {}", names.join(", ")));
+        };
+        if !others {
+            return Err(format!("{name} is the only node: nobody would take over; `stop` ends the program"));
+        }
+        node.leaving = true;
+        match &node.life {
+            // A node that does not read is dying: its connection says so.
+            Some(life) => drop(life.to_node.try_send(FromParent::Leave(Leave::HandOver))),
+            None if node.pid.is_none() => node.over = true,
+            None => {}
+        }
+        Ok(())
     }
 
     fn check_move(&self, module: &str, nodes: &[NodeName]) -> Result<(), String> {
@@ -399,16 +515,20 @@ impl State {
     fn stop(&mut self, leave: Leave) {
         if self.stopping {
             self.kill_all();
+            self.exit_code = KILLED_CODE;
             return;
         }
         self.stopping = true;
         for node in self.nodes.values_mut() {
             node.leaving = true;
-            match (&node.life, node.pid.and_then(|pid| rustix::process::Pid::from_raw(pid as i32))) {
-                (Some(life), _) => drop(life.to_node.try_send(FromParent::Leave(leave))),
-                // It has not said hello yet: it knows nothing to hand over.
-                (None, Some(pid)) => drop(rustix::process::kill_process(pid, rustix::process::Signal::TERM)),
-                (None, None) => {}
+            if let Some(life) = &node.life {
+                drop(life.to_node.try_send(FromParent::Leave(leave)));
+            }
+            // Inside its `start` or before, it hears nobody and has nothing to hand over.
+            let deaf = node.pid.filter(|_| !node.guest && !node.was_ready);
+            if let Some(pid) = deaf.and_then(|pid| rustix::process::Pid::from_raw(pid as i32)) {
+                // An error says that it has just ended of itself.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
         }
         self.later(END_WAIT, Event::EndWaitOver);
@@ -424,11 +544,11 @@ impl State {
     /// Decides anew and tells everybody what changed.
     fn replan(&mut self) {
         if !self.planned || self.stopping {
-            return;
+            return self.settle_waiters();
         }
         let next = self.next_plan();
         let changed = next.modules != self.plan.modules || next.nodes != self.plan.nodes;
-        let newcomer = self.plan.version != self.plans.borrow().version;
+        let newcomer = self.plan.version != self.news.plans.borrow().version;
         if changed || newcomer {
             self.plan = Plan { version: self.plan.version + 1, ..next };
             for keyed in self.keyed.values_mut() {
@@ -441,9 +561,9 @@ impl State {
                 // A node that does not read a thousand plans is dying: its connection says so.
                 drop(life.to_node.try_send(FromParent::Plan(plan.clone())));
             }
-            self.plans.send_replace(Arc::new(plan));
+            self.news.plans.send_replace(Arc::new(plan));
         }
-        self.settle_movers();
+        self.settle_waiters();
     }
 
     fn next_plan(&mut self) -> Plan {
@@ -540,41 +660,50 @@ impl State {
         Shards { nodes: names, owner }
     }
 
-    /// Answers those whose module is where they ordered it.
-    fn settle_movers(&mut self) {
+    /// Answers those whose order is done, or has taken too long.
+    fn settle_waiters(&mut self) {
         let mut waiting = Vec::new();
-        for mover in std::mem::take(&mut self.movers) {
-            match self.move_state(&mover) {
-                Some(done) => drop(mover.reply.send(done)),
-                None => waiting.push(mover),
+        for waiter in std::mem::take(&mut self.waiters) {
+            match self.outcome(&waiter) {
+                // Whoever asked has gone.
+                Some(done) => drop(waiter.reply.send(done)),
+                None => waiting.push(waiter),
             }
         }
-        self.movers = waiting;
+        self.waiters = waiting;
     }
 
-    fn move_state(&self, mover: &Mover) -> Option<Done> {
-        match self.plan.modules.get(&mover.module)? {
+    fn outcome(&self, waiter: &Waiter) -> Option<Done> {
+        let done = match &waiter.goal {
+            _ if self.stopping => Some(Done::Refused("the program ends".to_owned())),
+            Goal::Moved(module) => self.moved(module),
+            Goal::Ended(node) => {
+                let ended = |node: &Node| node.pid.is_none() && node.life.is_none();
+                self.nodes.get(node).is_none_or(ended).then_some(Done::Ok)
+            }
+        };
+        let late = waiter.since.elapsed() >= ORDER_WAIT;
+        let why = || Done::Refused(format!("it is still on its way after {ORDER_WAIT:?}: a call may not end"));
+        done.or_else(|| late.then(why))
+    }
+
+    fn moved(&self, module: &str) -> Option<Done> {
+        match self.plan.modules.get(module)? {
             ModulePlan::Replicated { assigned, serving, failed } => {
                 if let Some(cause) = failed {
                     return Some(Done::Refused(format!("it does not start there: {cause}")));
                 }
                 let old_gone = self.nodes.iter().all(|(name, node)| {
-                    assigned.contains(name) || node.life.as_ref().is_none_or(|life| !life.started.contains(&mover.module))
+                    assigned.contains(name) || node.life.as_ref().is_none_or(|life| !life.started.contains(module))
                 });
                 let there = assigned.iter().all(|node| serving.contains(node));
-                if there && old_gone {
-                    return Some(Done::Ok);
-                }
+                (there && old_gone).then_some(Done::Ok)
             }
             ModulePlan::Keyed(_) => {
-                let keyed = self.keyed.get(&mover.module)?;
-                if keyed.leaving.is_empty() && keyed.owners.iter().all(Option::is_some) {
-                    return Some(Done::Ok);
-                }
+                let keyed = self.keyed.get(module)?;
+                (keyed.leaving.is_empty() && keyed.owners.iter().all(Option::is_some)).then_some(Done::Ok)
             }
         }
-        (mover.since.elapsed() > ORDER_WAIT)
-            .then(|| Done::Refused(format!("it is still on its way after {ORDER_WAIT:?}: a call may not end")))
     }
 }
 
