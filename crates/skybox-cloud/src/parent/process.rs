@@ -63,7 +63,7 @@ pub(super) fn start(
     let mut child = command.spawn()?;
     let pid = child.id().unwrap_or(0);
     if config.output == Output::Prefixed {
-        let prefix = format!("\x1b[{}m{node:<8}\x1b[0m │ ", COLOURS[number % COLOURS.len()]);
+        let prefix = prefix(node, number);
         if let Some(out) = child.stdout.take() {
             tokio::spawn(show(out, prefix.clone(), std::io::stdout()));
         }
@@ -73,6 +73,14 @@ pub(super) fn start(
     }
     tokio::spawn(wait(child, node.clone(), pid, events.clone()));
     Ok(pid)
+}
+
+fn prefix(node: &NodeName, number: usize) -> String {
+    // https://no-color.org: set and not empty.
+    if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        return format!("{node:<8} │ ");
+    }
+    format!("\x1b[{}m{node:<8}\x1b[0m │ ", COLOURS[number % COLOURS.len()])
 }
 
 async fn wait(mut child: Child, node: NodeName, pid: u32, events: mpsc::Sender<Event>) {
@@ -86,7 +94,8 @@ async fn show(from: impl AsyncRead + Unpin, prefix: String, mut to: impl Write) 
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line);
         // The terminal is gone: the nodes go on.
-        if writeln!(to, "{prefix}{line}").is_err() {
+        // One write for each line, so that lines of several nodes never mix.
+        if to.write_all(format!("{prefix}{line}\n").as_bytes()).is_err() {
             return;
         }
     }
