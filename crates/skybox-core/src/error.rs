@@ -44,6 +44,13 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     }
 }
 
+/// For whoever takes any error: a module's `start`, `once`, another crate's `?`.
+impl From<Error> for Box<dyn StdError + Send + Sync> {
+    fn from(error: Error) -> Self {
+        error.0
+    }
+}
+
 impl Deref for Error {
     type Target = dyn StdError + Send + Sync + 'static;
 
