@@ -40,6 +40,8 @@ pub enum Leave {
     HandOver,
     /// The whole program ends: nobody takes anything over.
     End,
+    /// Whoever plans is gone without a word: nobody takes anything over, and nobody hears of the end.
+    Orphaned,
 }
 
 /// What a node says of itself.

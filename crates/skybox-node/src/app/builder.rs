@@ -74,6 +74,9 @@ pub enum AppError {
     /// Whoever plans could not be asked.
     #[error("the node could not join its program")]
     Control(#[from] ControlError),
+    /// A listener of the program, with the address and the reason.
+    #[error(transparent)]
+    Listener(ControlError),
     /// The node's own socket.
     #[error("the node cannot listen on {address}")]
     Listen {

@@ -6,6 +6,8 @@
 //!    over, and their calls end.
 //! 3. `draining()` resolves, and a `listen` that was waiting returns a listener nobody knows, so that `main`
 //!    comes to its end.
+//! 4. If a parent started the process, and its `main` does not end in time, the process exits: a request that
+//!    never ends, or a `main` that never asks for `draining()`, must not hold a port for ever.
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -16,10 +18,17 @@ use std::time::Duration;
 use skybox_core::Plan;
 
 use super::{App, AppError, AppInner};
-use crate::control::{Leave, Report};
+use crate::control::{Leave, PARENT_ENV, Report};
 
 /// How long a leaving node waits until the plan has others serve what it has.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(10);
+/// How long `main` may take to its end after everything has been handed over. What it waits for then is mostly a
+/// connection that its client holds open.
+const EXIT_WAIT: Duration = Duration::from_secs(10);
+/// The same where the parent is gone: the next one may already wait for the port.
+const ORPHAN_EXIT_WAIT: Duration = Duration::from_secs(2);
+/// Exit code after a second Ctrl-C: as a shell counts SIGINT.
+const INTERRUPTED_CODE: i32 = 130;
 /// Where a listener is bound if nobody says where.
 const ADDRESS_DEFAULT: &str = "127.0.0.1:8080";
 
@@ -47,12 +56,17 @@ pub(super) async fn begin(app: &App) -> Result<(), AppError> {
     let mut own = inner.leave.subscribe();
     inner.runtime.spawn(async move {
         // Whoever is first to say so: the one who plans, or a signal.
-        let leave = tokio::select! {
-            leave = leaving.wait_for(Option::is_some) => leave.ok().and_then(|leave| *leave),
-            leave = own.wait_for(Option::is_some) => leave.ok().and_then(|leave| *leave),
+        let (leave, told) = tokio::select! {
+            leave = leaving.wait_for(Option::is_some) => (leave.ok().and_then(|leave| *leave), true),
+            leave = own.wait_for(Option::is_some) => (leave.ok().and_then(|leave| *leave), false),
         };
-        if let (Some(leave), Some(app)) = (leave, weak.upgrade()) {
+        let Some(leave) = leave else { return };
+        if let Some(app) = weak.upgrade() {
             drain(&app, leave).await;
+        }
+        // A process that joined by itself, as a test does, is not the parent's to end.
+        if told && std::env::var_os(PARENT_ENV).is_some() {
+            exit_in_time(leave);
         }
     });
     crate::admin::serve(app).await
@@ -88,6 +102,19 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
     app.drained.send_replace(true);
 }
 
+/// Ends the process if its `main` does not. On a thread of its own: the runtime may be what hangs.
+fn exit_in_time(leave: Leave) {
+    let wait = if leave == Leave::Orphaned { ORPHAN_EXIT_WAIT } else { EXIT_WAIT };
+    let exit = move || {
+        std::thread::sleep(wait);
+        tracing::warn!("`main` has not ended {wait:?} after everything was handed over: the process exits");
+        std::process::exit(0);
+    };
+    if let Err(error) = std::thread::Builder::new().name("skybox-exit".to_owned()).spawn(exit) {
+        tracing::warn!("nothing ends this process if its `main` does not: {error}");
+    }
+}
+
 /// Resolves when the plan has given to others all that was here.
 async fn handed_over(app: &AppInner) {
     use skybox_core::ModulePlan;
@@ -108,7 +135,7 @@ impl App {
     /// Resolves when this node has to go: everything it had is handed over, and `main` should end. For
     /// `axum::serve(…).with_graceful_shutdown(app.draining())`.
     ///
-    /// The first call has Ctrl-C and SIGTERM begin the drain instead of killing the process.
+    /// The first call has Ctrl-C and SIGTERM begin the drain instead of killing the process; a second one exits.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
         let inner = self.inner().clone();
         inner.signals.call_once(|| drop(inner.runtime.spawn(signals(Arc::downgrade(&inner)))));
@@ -133,13 +160,13 @@ impl App {
     /// future stays pending until the node drains.
     ///
     /// # Errors
-    /// [`AppError::Control`], with the address.
+    /// [`AppError::Listener`], with the address.
     pub async fn listen(&self, name: &str) -> Result<tokio::net::TcpListener, AppError> {
         let inner = self.inner();
         let configured = inner.config.listener(name).address;
         let address = configured.or_else(|| inner.listeners.get(name).cloned());
         let address = address.unwrap_or_else(|| ADDRESS_DEFAULT.to_owned());
-        let listener = match inner.control.listener(name, &address).await? {
+        let listener = match inner.control.listener(name, &address).await.map_err(AppError::Listener)? {
             Some(listener) => listener,
             None => {
                 self.draining().await;
@@ -181,11 +208,13 @@ async fn signals(app: std::sync::Weak<AppInner>) {
         tracing::warn!("no signal handlers can be installed: Ctrl-C ends the process without a drain");
         return;
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    if let Some(app) = app.upgrade() {
+    for count in 1.. {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        // Whoever asks twice does not want to wait for what is still open.
+        let Some(app) = app.upgrade().filter(|_| count == 1) else { std::process::exit(INTERRUPTED_CODE) };
         app.leave.send_replace(Some(Leave::End));
     }
 }

@@ -182,7 +182,7 @@ impl ParentLink {
                 }
             };
             tracing::warn!("the parent is gone ({why}): this node ends");
-            leaves.send_replace(Some(Leave::End));
+            leaves.send_replace(Some(Leave::Orphaned));
         });
         Ok(ParentLink { path: path.to_owned(), node, plan, leave, reports })
     }
