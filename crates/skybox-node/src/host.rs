@@ -62,6 +62,8 @@ pub(crate) struct HostCore {
     pub(crate) index: u16,
     pub(crate) descriptor: &'static ModuleDescriptor,
     pub(crate) settings: Settings,
+    /// Calls wait for one another here, so that a call could wait for itself.
+    pub(crate) traced: bool,
     /// Every call goes the long way: encoded, run on another task, decoded.
     pub(crate) strict: bool,
     pub(crate) runtime: Runtime,
@@ -288,6 +290,9 @@ impl HostCore {
             node,
             index,
             descriptor,
+            traced: descriptor.kind == ModuleKind::Keyed
+                || settings.concurrency.is_some()
+                || descriptor.methods.iter().any(|method| method.mode == Mode::Exclusive),
             settings,
             strict,
             runtime,

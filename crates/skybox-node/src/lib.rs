@@ -41,12 +41,12 @@ use skybox_core::TraceContext;
 
 /// The trace that the running code belongs to, to hand it to other services as `traceparent`.
 pub fn current_trace() -> Option<TraceContext> {
-    thread::current(|frame| frame.and_then(|frame| frame.context.trace))
+    thread::current(|frame| frame.and_then(|frame| frame.inherited.context().trace))
 }
 
 /// The time by which the running code should be done, if its caller set one.
 pub fn current_deadline() -> Option<std::time::Instant> {
-    thread::current(|frame| frame.and_then(|frame| frame.context.deadline))
+    thread::current(|frame| frame.and_then(|frame| frame.inherited.deadline()))
 }
 
 /// Runs a future as part of a trace, such as the one a request brought.

@@ -5,10 +5,11 @@
 
 use std::cell::Cell;
 use std::ptr;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use skybox_core::{CallId, Chain, Context, InstanceId, Link, Mode};
+use skybox_core::{CallId, Context, InstanceId, Link, Mode};
 
 use crate::app::AppId;
 use crate::host::Holders;
@@ -16,16 +17,14 @@ use crate::host::Holders;
 /// What a call's future keeps for the calls that its code makes.
 #[derive(Debug)]
 pub(crate) struct CallFrame {
-    /// Deadline, trace and the calls above this one.
-    pub(crate) context: Context,
-    /// The App it runs in.
-    pub(crate) app: AppId,
-    /// The module whose code runs, as the caller of edges.
-    pub(crate) caller: CallerIndex,
+    /// Deadline, trace and the calls above this one; the App it runs in, and the module whose code it is, as the
+    /// caller of edges.
+    pub(crate) inherited: Inherited,
     /// The instance it holds, if it is a call and not merely a scope.
     pub(crate) held: Option<Held>,
-    /// The chain with this call in front, made when its code first calls something.
-    exported: OnceLock<Option<Chain>>,
+    /// The context with this call in front of the chain, made when its code first calls something; `None` inside
+    /// when the chain is full.
+    exported: OnceLock<Option<Arc<Context>>>,
 }
 
 /// The instance a call holds while it runs.
@@ -34,17 +33,18 @@ pub(crate) struct Held {
     pub(crate) instance: InstanceId,
     pub(crate) mode: Mode,
     /// Where the call is entered once its chain leaves it; absent where nobody can wait for the instance.
-    pub(crate) holders: Option<std::sync::Arc<Holders>>,
+    pub(crate) holders: Option<Arc<Holders>>,
 }
 
 /// Which module makes a call, for edge metrics: its place in the registry plus one; zero is code outside all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct CallerIndex(pub(crate) u16);
 
-/// What a call inherits at the moment it is made.
-#[derive(Debug)]
+/// What a call inherits at the moment it is made. Small, since every call moves it: a call that is made outside
+/// of all others has no context at all, and those made by one call share theirs.
+#[derive(Clone, Debug)]
 pub(crate) struct Inherited {
-    pub(crate) context: Context,
+    pub(crate) context: Option<Arc<Context>>,
     pub(crate) app: AppId,
     pub(crate) caller: CallerIndex,
     /// The chain is as long as it may be: the call must be refused.
@@ -52,57 +52,75 @@ pub(crate) struct Inherited {
 }
 
 impl CallFrame {
+    #[inline]
     pub(crate) fn new(inherited: Inherited, held: Option<Held>) -> CallFrame {
-        let Inherited { context, app, caller, .. } = inherited;
-        CallFrame { context, app, caller, held, exported: OnceLock::new() }
+        CallFrame { inherited, held, exported: OnceLock::new() }
     }
 
-    /// The chain that calls from within this one carry; `None` when it is full.
-    fn chain(&self) -> Option<Chain> {
-        let Some(held) = &self.held else { return Some(self.context.chain.clone()) };
-        self.exported
-            .get_or_init(|| {
-                let call = next_call_id();
-                let chain = self.context.chain.push(Link { instance: held.instance, call, mode: held.mode })?;
-                if let Some(holders) = &held.holders {
-                    holders.enter(call);
-                }
-                Some(chain)
-            })
-            .clone()
+    /// The context of calls from within this one.
+    fn export(&self, held: &Held) -> Option<Arc<Context>> {
+        let context = self.inherited.context();
+        let call = next_call_id();
+        let chain = context.chain.push(Link { instance: held.instance, call, mode: held.mode })?;
+        if let Some(holders) = &held.holders {
+            holders.enter(call);
+        }
+        Some(Arc::new(Context { deadline: context.deadline, trace: context.trace, chain }))
     }
 
     fn inherit(&self) -> Inherited {
-        let chain = self.chain();
-        Inherited {
-            chain_full: chain.is_none(),
-            context: Context {
-                deadline: self.context.deadline,
-                trace: self.context.trace,
-                chain: chain.unwrap_or_default(),
-            },
-            app: self.app,
-            caller: self.caller,
-        }
+        let Inherited { app, caller, .. } = self.inherited;
+        let Some(held) = &self.held else { return self.inherited.clone() };
+        let exported = self.exported.get_or_init(|| self.export(held));
+        Inherited { context: exported.clone(), app, caller, chain_full: exported.is_none() }
     }
 }
 
 impl Drop for CallFrame {
     /// The call holds its instance no more: chains that tasks still carry stop counting.
+    #[inline]
     fn drop(&mut self) {
-        if let (Some(Some(chain)), Some(held)) = (self.exported.get(), &self.held) {
-            if let (Some(link), Some(holders)) = (chain.links().next(), &held.holders) {
+        if let Some(Some(exported)) = self.exported.get() {
+            let holders = self.held.as_ref().and_then(|held| held.holders.as_ref());
+            if let (Some(link), Some(holders)) = (exported.chain.links().next(), holders) {
                 holders.leave(link.call);
             }
-            chain.end();
+            exported.chain.end();
         }
     }
 }
 
+static NO_CONTEXT: Context = Context::none();
+
 impl Inherited {
     /// Nothing above: the code runs outside every call and scope.
     pub(crate) const fn nothing() -> Inherited {
-        Inherited { context: Context::none(), app: AppId::NONE, caller: CallerIndex(0), chain_full: false }
+        Inherited { context: None, app: AppId::NONE, caller: CallerIndex(0), chain_full: false }
+    }
+
+    /// What came with a call from another process.
+    pub(crate) fn arrived(context: Context, app: AppId, caller: CallerIndex) -> Inherited {
+        Inherited { context: Some(Arc::new(context)), app, caller, chain_full: false }
+    }
+
+    #[inline]
+    pub(crate) fn context(&self) -> &Context {
+        self.context.as_deref().unwrap_or(&NO_CONTEXT)
+    }
+
+    pub(crate) fn context_mut(&mut self) -> &mut Context {
+        Arc::make_mut(self.context.get_or_insert_default())
+    }
+
+    #[inline]
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.context.as_ref().and_then(|context| context.deadline)
+    }
+
+    /// Whether the call is made by code that holds some instance.
+    #[inline]
+    pub(crate) fn is_nested(&self) -> bool {
+        self.context.as_ref().is_some_and(|context| !context.chain.is_empty())
     }
 
     /// What the code running on this thread hands to the calls it makes.

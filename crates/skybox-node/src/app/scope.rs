@@ -31,7 +31,7 @@ impl<F: Future> Scoped<F> {
 
     pub(crate) fn with_trace(trace: skybox_core::TraceContext, future: F) -> Scoped<F> {
         let mut inherited = Inherited::here();
-        inherited.context.trace = Some(trace);
+        inherited.context_mut().trace = Some(trace);
         Scoped { frame: CallFrame::new(inherited, None), future: Box::pin(future) }
     }
 }

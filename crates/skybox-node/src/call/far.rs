@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::{CallErrorKind, Context, NodeName, Phase};
+use skybox_core::{CallErrorKind, NodeName, Phase};
 use skybox_wire::codec::{self, Form};
 use tokio::sync::oneshot;
 
@@ -20,7 +20,7 @@ use crate::host::{AnyHost, Host, HostCore};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
-use crate::thread::{CallerIndex, Inherited};
+use crate::thread::Inherited;
 
 /// How long a caller that reached no node waits before it tries again, unless the plan changes before.
 pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(25);
@@ -116,7 +116,7 @@ where
             match sending {
                 Err(kind) => return Sent::Answered(refuse(method, wire, edge, kind)),
                 Ok(Err(kind)) => return Sent::Failed(kind),
-                Ok(Ok(pending)) => answer_in_time(pending, inherited.context.deadline).await,
+                Ok(Ok(pending)) => answer_in_time(pending, inherited.deadline()).await,
             }
         }
         Link::Strict => {
@@ -126,7 +126,7 @@ where
                 Ok((form, payload)) => {
                     edge.count_remote(payload.len());
                     let answer = strict(host, method.index(), inherited, key, form, payload, method.descriptor().idempotent);
-                    answer_in_time(answer, inherited.context.deadline).await
+                    answer_in_time(answer, inherited.deadline()).await
                 }
             }
         }
@@ -144,7 +144,7 @@ where
 }
 
 fn request<'r>(core: &'r HostCore, method: u16, inherited: &'r Inherited, key: Option<&'r Bytes>) -> Request<'r> {
-    Request { module: core.index, method, key: key.map(|key| &**key), context: &inherited.context, caller: inherited.caller }
+    Request { module: core.index, method, key: key.map(|key| &**key), context: inherited.context(), caller: inherited.caller }
 }
 
 /// The caller's own clock bounds the wait too: the callee may be gone.
@@ -296,7 +296,7 @@ async fn strict<T: Module>(
             form,
             payload: payload.clone(),
             key: key.cloned(),
-            inherited: carried(host.core.app_id, &inherited.context, inherited.caller),
+            inherited: Inherited::arrived(inherited.context().clone(), host.core.app_id, inherited.caller),
             reply: ReplyTo::Channel(reply),
         };
         let serving = host.clone().serve(arriving);
@@ -341,11 +341,6 @@ pub(crate) async fn relay_here<T: Module>(
     let outcome = answer.await.unwrap_or(Err(CallErrorKind::Cancelled));
     drop(task);
     outcome
-}
-
-/// What arrives of the caller's context: the chain loses what only its own process knows.
-fn carried(app: AppId, context: &Context, caller: CallerIndex) -> Inherited {
-    Inherited { context: context.clone(), app, caller, chain_full: false }
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);

@@ -3,8 +3,9 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
+use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe, UnwindSafe};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -17,38 +18,61 @@ use crate::thread::{self, CallFrame, Held, Inherited};
 
 /// Makes the frame in which a call of `instance` runs.
 #[inline]
-pub(crate) fn frame<T>(core: &HostCore, instance: &Instance<T>, mode: Mode, inherited: Inherited) -> CallFrame {
+pub(crate) fn frame<T>(core: &HostCore, instance: &Instance<T>, mode: Mode, mut inherited: Inherited) -> CallFrame {
     // Only where calls wait for one another can a call wait for itself.
-    let traced = instance.turn.is_some() || core.descriptor.kind == skybox_core::ModuleKind::Keyed;
-    let holders = traced.then(|| instance.holders.clone());
+    let holders = core.traced.then(|| instance.holders.clone());
     let held = Held { instance: instance.id, mode, holders };
-    CallFrame::new(Inherited { app: core.app_id, caller: core.as_caller(), ..inherited }, Some(held))
+    inherited.app = core.app_id;
+    inherited.caller = core.as_caller();
+    CallFrame::new(inherited, Some(held))
+}
+
+pin_project_lite::pin_project! {
+    /// A call's code, polled in its frame until it ends or panics; with `bounded`, until its time is up.
+    ///
+    /// Nothing is armed and no clock is read unless there is a deadline and the first poll was not the last.
+    #[must_use = "futures do nothing unless polled"]
+    pub(crate) struct Running<C, F> {
+        core: C,
+        frame: CallFrame,
+        bounded: bool,
+        timer: Option<Pin<Box<Sleep>>>,
+        #[pin]
+        code: F,
+    }
 }
 
 /// Polls a call's code in its frame until it ends, panics, or its time is up; then it is dropped.
-///
-/// Nothing is armed and no clock is read unless there is a deadline and the first poll was not the last.
-pub(crate) async fn run<R>(
-    core: &HostCore,
-    frame: CallFrame,
-    code: impl Future<Output = R>,
-) -> Result<R, CallErrorKind> {
-    let mut code = pin!(code);
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|cx| {
-        match catch(AssertUnwindSafe(|| thread::enter(&frame, || code.as_mut().poll(cx)))) {
+#[inline]
+pub(crate) fn run<C: Deref<Target = HostCore>, F: Future>(core: C, frame: CallFrame, code: F) -> Running<C, F> {
+    Running { core, frame, bounded: true, timer: None, code }
+}
+
+/// As [`run`], but the deadline is only handed down, not acted on.
+#[inline]
+pub(crate) fn run_unbounded<C: Deref<Target = HostCore>, F: Future>(core: C, frame: CallFrame, code: F) -> Running<C, F> {
+    Running { core, frame, bounded: false, timer: None, code }
+}
+
+impl<C: Deref<Target = HostCore>, F: Future> Future for Running<C, F> {
+    type Output = Result<F::Output, CallErrorKind>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let code = this.code;
+        match catch(AssertUnwindSafe(|| thread::enter(this.frame, || code.poll(cx)))) {
             Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
             Ok(Poll::Pending) => {}
-            Err(panicked) => return Poll::Ready(Err(crashed(core, &frame, panicked))),
+            Err(panicked) => return Poll::Ready(Err(crashed(this.core, this.frame, panicked))),
         }
-        match frame.context.deadline {
-            Some(deadline) if expired(&mut timer, deadline, cx) => {
+        match this.frame.inherited.deadline().filter(|_| *this.bounded) {
+            Some(deadline) if expired(this.timer, deadline, cx) => {
                 Poll::Ready(Err(CallErrorKind::Deadline { phase: Phase::Running }))
             }
             _ => Poll::Pending,
         }
-    })
-    .await
+    }
 }
 
 fn expired(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, cx: &mut Context<'_>) -> bool {
@@ -73,18 +97,19 @@ fn crashed(core: &HostCore, frame: &CallFrame, Panicked { message, place }: Pani
 /// # Cancel safety
 /// Dropped, or past its deadline, the call goes on by itself to its end (unless it is `#[cancel_on_drop]`); past
 /// the deadline and the module's `overrun` it is stopped and its instance counts as crashed.
-pub(crate) async fn run_on<R: Send + 'static>(
+#[inline]
+pub(crate) async fn run_on<F>(
     core: &Arc<HostCore>,
     method: &MethodDescriptor,
     frame: CallFrame,
-    code: impl Future<Output = R> + Send + 'static,
-) -> Result<R, CallErrorKind> {
-    let deadline = frame.context.deadline;
-    let held = frame.held.as_ref().map(|held| (held.instance, held.holders.clone()));
-    // The caller's time bounds the wait for the result; the code itself goes on.
-    let theirs = core.clone();
-    let running: Running<R> = Box::pin(async move { run_unbounded(&theirs, frame, code).await });
-    let mut rest = Rest { running: Some(running), core, deadline, held, abandon: method.cancel_on_drop };
+    code: F,
+) -> Result<F::Output, CallErrorKind>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let deadline = frame.inherited.deadline();
+    let running = Some(Box::pin(run_unbounded(core.clone(), frame, code)));
+    let mut rest = Rest { running, deadline, abandon: method.cancel_on_drop };
     let mut timer = None;
     poll_fn(|cx| {
         let running = rest.running.as_mut().expect("polled only until it ends");
@@ -102,53 +127,46 @@ pub(crate) async fn run_on<R: Send + 'static>(
     .await
 }
 
-/// As [`run`], but the deadline is only handed down, not acted on.
-pub(crate) async fn run_unbounded<R>(
-    core: &HostCore,
-    frame: CallFrame,
-    code: impl Future<Output = R>,
-) -> Result<R, CallErrorKind> {
-    let mut code = pin!(code);
-    poll_fn(|cx| match catch(AssertUnwindSafe(|| thread::enter(&frame, || code.as_mut().poll(cx)))) {
-        Ok(poll) => poll.map(Ok),
-        Err(panicked) => Poll::Ready(Err(crashed(core, &frame, panicked))),
-    })
-    .await
-}
-
-type Running<R> = Pin<Box<dyn Future<Output = Result<R, CallErrorKind>> + Send>>;
-type Keeper = (skybox_core::InstanceId, Option<Arc<crate::host::Holders>>);
+type Boxed<F> = Pin<Box<Running<Arc<HostCore>, F>>>;
 
 /// A started call: when its caller lets go of it, it goes on by itself.
-struct Rest<'c, R: Send + 'static> {
-    running: Option<Running<R>>,
-    core: &'c Arc<HostCore>,
+struct Rest<F: Future<Output: Send> + Send + 'static> {
+    running: Option<Boxed<F>>,
     deadline: Option<Instant>,
-    held: Option<Keeper>,
     abandon: bool,
 }
 
-impl<R: Send + 'static> Drop for Rest<'_, R> {
+impl<F: Future<Output: Send> + Send + 'static> Drop for Rest<F> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(running) = self.running.take().filter(|_| !self.abandon) else { return };
-        let (core, held) = (self.core.clone(), self.held.take());
-        let limit = self.deadline.map(|deadline| deadline + core.settings.overrun);
-        self.core.runtime.spawn(async move {
-            let Some(limit) = limit else {
-                drop(running.await);
-                return;
-            };
-            if tokio::time::timeout_at(limit.into(), running).await.is_err()
-                && let Some((instance, holders)) = held
-            {
-                if let Some(holders) = holders {
-                    holders.crash();
-                }
-                let overrun = core.settings.overrun;
-                core.crash(instance, &format!("a call ran {overrun:?} (`overrun`) past its deadline and was stopped"), "");
-            }
-        });
+        if let Some(running) = self.running.take().filter(|_| !self.abandon) {
+            go_on(running, self.deadline);
+        }
     }
+}
+
+/// Lets a call run to its end without its caller; past its deadline and the module's `overrun` it is stopped, and
+/// its instance counts as crashed.
+#[cold]
+fn go_on<F: Future<Output: Send> + Send + 'static>(running: Boxed<F>, deadline: Option<Instant>) {
+    let core = running.core.clone();
+    let held = running.frame.held.as_ref().map(|held| (held.instance, held.holders.clone()));
+    let limit = deadline.map(|deadline| deadline + core.settings.overrun);
+    core.runtime.clone().spawn(async move {
+        let Some(limit) = limit else {
+            drop(running.await);
+            return;
+        };
+        if tokio::time::timeout_at(limit.into(), running).await.is_err()
+            && let Some((instance, holders)) = held
+        {
+            if let Some(holders) = holders {
+                holders.crash();
+            }
+            let overrun = core.settings.overrun;
+            core.crash(instance, &format!("a call ran {overrun:?} (`overrun`) past its deadline and was stopped"), "");
+        }
+    });
 }
 
 /// What a panic said, and where.

@@ -108,7 +108,7 @@ impl<T: Module> Incoming<T> {
                     Err(kind) => Err(kind),
                     Ok(shared) => {
                         let frame = here::frame(&host.core, shared.instance(), Mode::Shared, inherited);
-                        here::run(&host.core, frame, run(shared, arguments)).await
+                        here::run(&*host.core, frame, run(shared, arguments)).await
                     }
                 },
             };
@@ -173,7 +173,7 @@ impl<T: Module> Incoming<T> {
         let Incoming { host, arriving: Arriving { form, payload, key, inherited, reply, .. } } = self;
         host.core.served.fetch_add(1, Ordering::Relaxed);
         let reply = Answer { to: Some(reply), json: form == Form::Json };
-        let deadline = inherited.context.deadline;
+        let deadline = inherited.deadline();
         if deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now().into_std()) {
             return (host, reply, inherited, Err(CallErrorKind::Deadline { phase: Phase::Queued }));
         }

@@ -174,22 +174,19 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'c,
     {
         async move {
-            match self.find(method, wire, inherited, &arguments).await {
-                Found::Here(hold, inherited) => {
-                    let core = &*self.host.core;
-                    let edge = core.edges.edge(inherited.caller, method.index());
-                    match turn_shared(core, hold, &inherited).await {
-                        Err(kind) => refuse(method, wire, edge, kind),
-                        Ok(shared) => {
-                            let sampled = edge.count_local().then(Instant::now);
-                            let frame = here::frame(core, shared.instance(), Mode::Shared, inherited);
-                            let outcome = here::run(core, frame, run(shared, arguments)).await;
-                            finish(method, wire, edge, sampled, outcome)
-                        }
-                    }
-                }
-                Found::Answered(result) => result,
-            }
+            let (shared, inherited) = match self.take_shared(method, inherited, &arguments) {
+                Taken::Here(shared, inherited) => (shared, inherited),
+                Taken::Not(inherited) => match Box::pin(self.find_shared(method, wire, inherited, &arguments)).await {
+                    Found::Here(shared, inherited) => (shared, inherited),
+                    Found::Answered(result) => return result,
+                },
+            };
+            let core = &*self.host.core;
+            let edge = core.edges.edge(inherited.caller, method.index());
+            let sampled = edge.count_local().then(Instant::now);
+            let frame = here::frame(core, shared.instance(), Mode::Shared, inherited);
+            let outcome = here::run(core, frame, run(shared, arguments)).await;
+            finish(method, wire, edge, sampled, outcome)
         }
     }
 
@@ -235,21 +232,18 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'static,
     {
         async move {
-            match self.find(method, wire, inherited, &arguments).await {
-                Found::Here(hold, inherited) => {
-                    let core = &self.host.core;
-                    let edge = core.edges.edge(inherited.caller, method.index());
-                    match turn_shared(core, hold, &inherited).await {
-                        Err(kind) => refuse(method, wire, edge, kind),
-                        Ok(shared) => {
-                            let sampled = edge.count_local().then(Instant::now);
-                            let outcome = run_detached(core, method, inherited, shared, own(arguments), run).await;
-                            finish(method, wire, edge, sampled, outcome)
-                        }
-                    }
-                }
-                Found::Answered(result) => result,
-            }
+            let (shared, inherited) = match self.take_shared(method, inherited, &arguments) {
+                Taken::Here(shared, inherited) => (shared, inherited),
+                Taken::Not(inherited) => match Box::pin(self.find_shared(method, wire, inherited, &arguments)).await {
+                    Found::Here(shared, inherited) => (shared, inherited),
+                    Found::Answered(result) => return result,
+                },
+            };
+            let core = &self.host.core;
+            let edge = core.edges.edge(inherited.caller, method.index());
+            let sampled = edge.count_local().then(Instant::now);
+            let outcome = run_detached(core, method, inherited, shared, own(arguments), run).await;
+            finish(method, wire, edge, sampled, outcome)
         }
     }
 
@@ -273,22 +267,71 @@ impl<T: Module> Target<T> {
     {
         let inherited = Inherited::here();
         async move {
-            match self.find(method, wire, inherited, &arguments).await {
-                Found::Here(hold, inherited) => {
-                    let core = &self.host.core;
-                    let edge = core.edges.edge(inherited.caller, method.index());
-                    match turn_exclusive(core, hold, &inherited).await {
-                        Err(kind) => refuse(method, wire, edge, kind),
-                        Ok(exclusive) => {
-                            let sampled = edge.count_local().then(Instant::now);
-                            let outcome = run_exclusive(core, method, inherited, exclusive, own(arguments), run).await;
-                            finish(method, wire, edge, sampled, outcome)
-                        }
-                    }
-                }
-                Found::Answered(result) => result,
+            let (exclusive, inherited) = match self.take_exclusive(method, inherited, &arguments) {
+                Taken::Here(exclusive, inherited) => (exclusive, inherited),
+                Taken::Not(inherited) => match Box::pin(self.find_exclusive(method, wire, inherited, &arguments)).await {
+                    Found::Here(exclusive, inherited) => (exclusive, inherited),
+                    Found::Answered(result) => return result,
+                },
+            };
+            let core = &self.host.core;
+            let edge = core.edges.edge(inherited.caller, method.index());
+            let sampled = edge.count_local().then(Instant::now);
+            let outcome = run_exclusive(core, method, inherited, exclusive, own(arguments), run).await;
+            finish(method, wire, edge, sampled, outcome)
+        }
+    }
+
+    /// The way of most calls: the instance is here, it is nobody else's turn, and nothing has to be waited for,
+    /// allocated or shrunk. Whatever is not so goes the long way.
+    #[inline]
+    fn take_shared<A: Serialize, O: Serialize + DeserializeOwned, R>(
+        &self,
+        method: &'static Method<O, R>,
+        inherited: Inherited,
+        arguments: &A,
+    ) -> Taken<Shared<T>> {
+        if let Some(hold) = self.quick(method, &inherited, arguments) {
+            let turned = hold.turn.is_some();
+            if !turned || (!inherited.is_nested() && hold.turns().try_take(Mode::Shared, false)) {
+                return Taken::Here(Shared::new(hold, turned), inherited);
             }
         }
+        Taken::Not(inherited)
+    }
+
+    /// As [`take_shared`](Target::take_shared), for `&mut self`.
+    #[inline]
+    fn take_exclusive<A: Serialize, O: Serialize + DeserializeOwned, R>(
+        &self,
+        method: &'static Method<O, R>,
+        inherited: Inherited,
+        arguments: &A,
+    ) -> Taken<Exclusive<T>> {
+        if let Some(hold) = self.quick(method, &inherited, arguments)
+            && !inherited.is_nested()
+            && hold.turns().try_take(Mode::Exclusive, false)
+        {
+            return Taken::Here(Exclusive::new(hold), inherited);
+        }
+        Taken::Not(inherited)
+    }
+
+    #[inline]
+    fn quick<A: Serialize, O: Serialize + DeserializeOwned, R>(
+        &self,
+        method: &'static Method<O, R>,
+        inherited: &Inherited,
+        arguments: &A,
+    ) -> Option<Hold<T>> {
+        let core = &*self.host.core;
+        if inherited.chain_full || self.options.deadline.is_some() || core.settings.deadline.is_some() {
+            return None;
+        }
+        if cfg!(debug_assertions) && far::prove_arguments(method, arguments).is_err() {
+            return None;
+        }
+        self.route()
     }
 
     /// The fast way to a replicated instance that lives here.
@@ -300,15 +343,64 @@ impl<T: Module> Target<T> {
         route_here(&self.host, self.key.as_ref())
     }
 
+    /// The long way to a `&self` call: finds the instance and takes its turn, or has the call answered elsewhere.
+    async fn find_shared<A, O, R, W>(
+        &self,
+        method: &'static Method<O, R>,
+        wire: W,
+        inherited: Inherited,
+        arguments: &A,
+    ) -> Found<Shared<T>, R>
+    where
+        A: Serialize + Sync,
+        O: Serialize + DeserializeOwned + 'static,
+        R: 'static,
+        W: Crossing<R>,
+    {
+        match self.find(method, wire, inherited, arguments).await {
+            Found::Answered(result) => Found::Answered(result),
+            Found::Here(hold, inherited) => match turn_shared(&self.host.core, hold, &inherited).await {
+                Ok(shared) => Found::Here(shared, inherited),
+                Err(kind) => Found::Answered(refuse(method, wire, self.edge(method, &inherited), kind)),
+            },
+        }
+    }
+
+    /// As [`find_shared`](Target::find_shared), for `&mut self`.
+    async fn find_exclusive<A, O, R, W>(
+        &self,
+        method: &'static Method<O, R>,
+        wire: W,
+        inherited: Inherited,
+        arguments: &A,
+    ) -> Found<Exclusive<T>, R>
+    where
+        A: Serialize + Sync,
+        O: Serialize + DeserializeOwned + 'static,
+        R: 'static,
+        W: Crossing<R>,
+    {
+        match self.find(method, wire, inherited, arguments).await {
+            Found::Answered(result) => Found::Answered(result),
+            Found::Here(hold, inherited) => match turn_exclusive(&self.host.core, hold, &inherited).await {
+                Ok(exclusive) => Found::Here(exclusive, inherited),
+                Err(kind) => Found::Answered(refuse(method, wire, self.edge(method, &inherited), kind)),
+            },
+        }
+    }
+
+    fn edge<O, R>(&self, method: &Method<O, R>, inherited: &Inherited) -> &Edge {
+        self.host.core.edges.edge(inherited.caller, method.index())
+    }
+
     /// Finds the instance, or has the call answered elsewhere.
-    #[inline]
     async fn find<A, O, R, W>(
         &self,
         method: &'static Method<O, R>,
         wire: W,
         mut inherited: Inherited,
         arguments: &A,
-    ) -> Found<T, R>
+    ) -> Found<Hold<T>, R>
     where
         A: Serialize + Sync,
         O: Serialize + DeserializeOwned + 'static,
@@ -317,7 +409,7 @@ impl<T: Module> Target<T> {
     {
         let settings = &self.host.core.settings;
         if let Some(limit) = self.options.deadline.into_iter().chain(settings.deadline).min() {
-            inherited.context.shrink(Some(tokio::time::Instant::now().into_std() + limit));
+            inherited.context_mut().shrink(Some(tokio::time::Instant::now().into_std() + limit));
         }
         if !inherited.chain_full
             && let Some(hold) = self.route()
@@ -325,12 +417,11 @@ impl<T: Module> Target<T> {
             if cfg!(debug_assertions)
                 && let Err(kind) = far::prove_arguments(method, arguments)
             {
-                let edge = self.host.core.edges.edge(inherited.caller, method.index());
-                return Found::Answered(refuse(method, wire, edge, kind));
+                return Found::Answered(refuse(method, wire, self.edge(method, &inherited), kind));
             }
             return Found::Here(hold, inherited);
         }
-        Box::pin(self.go(method, wire, inherited, arguments)).await
+        self.go(method, wire, inherited, arguments).await
     }
 
     /// The long way: waits while nothing is live, sends, and sends again what did not run.
@@ -340,7 +431,7 @@ impl<T: Module> Target<T> {
         wire: W,
         inherited: Inherited,
         arguments: &A,
-    ) -> Found<T, R>
+    ) -> Found<Hold<T>, R>
     where
         A: Serialize + Sync,
         O: Serialize + DeserializeOwned + 'static,
@@ -399,7 +490,7 @@ impl<T: Module> Target<T> {
     /// Where the call goes, waiting within bounds while it can go nowhere.
     async fn place(&self, inherited: &Inherited, tries: &mut Tries) -> Result<Place<T>, CallErrorKind> {
         let core = &self.host.core;
-        let deadline = inherited.context.deadline;
+        let deadline = inherited.deadline();
         let mut changes = core.changes();
         let (mut waiting, mut until) = (None, None);
         loop {
@@ -521,10 +612,18 @@ enum Look<T> {
     Wait(String),
 }
 
-/// The outcome of looking for an instance.
-enum Found<T, R> {
-    Here(Hold<T>, Inherited),
+/// The outcome of the long way.
+enum Found<G, R> {
+    /// With the instance held.
+    Here(G, Inherited),
+    /// The call is over.
     Answered(R),
+}
+
+/// The outcome of the short way.
+enum Taken<G> {
+    Here(G, Inherited),
+    Not(Inherited),
 }
 
 /// Takes the turn for a `&self` call, if this module has turns.
@@ -560,7 +659,7 @@ async fn take_turn<T>(
     inherited: &Inherited,
 ) -> Result<(), CallErrorKind> {
     let turn = instance.turn.as_ref().expect("asked only where there is one");
-    let chain = &inherited.context.chain;
+    let chain = &inherited.context().chain;
     let held = if chain.is_empty() { None } else { instance.holders.held_by(chain.links()) };
     match (held, mode) {
         (Some(Mode::Exclusive), _) | (Some(Mode::Shared), Mode::Exclusive) => {
@@ -575,7 +674,7 @@ async fn take_turn<T>(
         let what = format!("{} calls wait for their turn already (`queue`)", core.settings.queue);
         return Err(CallErrorKind::Overloaded { what });
     };
-    match inherited.context.deadline {
+    match inherited.deadline() {
         None => wait.await,
         Some(deadline) => tokio::time::timeout_at(deadline.into(), wait)
             .await
@@ -611,19 +710,19 @@ where
     F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    let deadline = inherited.context.deadline;
+    let deadline = inherited.deadline();
     let frame = here::frame(core, shared.instance(), Mode::Shared, inherited);
     let descriptor = method.descriptor();
     if descriptor.compute
         && let Some(pool) = core.pool()
     {
         let theirs = core.clone();
-        return pool.run(deadline, async move { here::run(&theirs, frame, run(shared, arguments)).await }).await?;
+        return pool.run(deadline, here::run(theirs, frame, run(shared, arguments))).await?;
     }
     if descriptor.compute {
-        return here::run(core, frame, run(shared, arguments)).await;
+        return here::run(&**core, frame, run(shared, arguments)).await;
     }
-    here::run_on(core, descriptor, frame, async move { run(shared, arguments).await }).await
+    here::run_on(core, descriptor, frame, run(shared, arguments)).await
 }
 
 /// Runs a `&mut self` call, which may outlive its caller.
@@ -642,16 +741,16 @@ where
     F: FnOnce(Exclusive<T>, O) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    let deadline = inherited.context.deadline;
+    let deadline = inherited.deadline();
     let descriptor = method.descriptor();
     let frame = here::frame(core, exclusive.instance(), Mode::Exclusive, inherited);
     if descriptor.compute
         && let Some(pool) = core.pool()
     {
         let theirs = core.clone();
-        return pool.run(deadline, async move { here::run_unbounded(&theirs, frame, run(exclusive, arguments)).await }).await?;
+        return pool.run(deadline, here::run_unbounded(theirs, frame, run(exclusive, arguments))).await?;
     }
-    here::run_on(core, descriptor, frame, async move { run(exclusive, arguments).await }).await
+    here::run_on(core, descriptor, frame, run(exclusive, arguments)).await
 }
 
 #[inline]

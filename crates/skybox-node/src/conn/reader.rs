@@ -180,12 +180,8 @@ fn arrive(
         trace: call.trace,
         chain: call.chain,
     };
-    let inherited = Inherited {
-        context,
-        app: app.id,
-        caller: CallerIndex(caller.map_or(0, |number| number.0 + 1)),
-        chain_full: false,
-    };
+    let caller = CallerIndex(caller.map_or(0, |number| number.0 + 1));
+    let inherited = Inherited::arrived(context, app.id, caller);
     Ok(host.clone().serve(Arriving {
         method: call.method.0,
         form,

@@ -44,6 +44,12 @@ impl<T> Instance<T> {
         Arc::new(Instance { value: UnsafeCell::new(value), id, turn, holders, started: Instant::now(), ended })
     }
 
+    /// The turns of a module whose calls wait for one another.
+    #[inline]
+    pub(crate) fn turns(&self) -> &Turn {
+        self.turn.as_ref().expect("asked only where there is one: a module with `&mut self` methods has turns")
+    }
+
     /// Resolves when the value has been dropped.
     pub(crate) fn ended(&self) -> Ended {
         Ended(self.ended.0.subscribe())
