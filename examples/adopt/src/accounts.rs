@@ -1,5 +1,6 @@
 //! Signing up, logging in, and finding out who sends a request.
 
+use anyhow::Context;
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -133,7 +134,7 @@ fn checked_name(name: String) -> Result<String, AppError> {
 
 fn new_token() -> Result<String, AppError> {
     let mut bytes = [0; TOKEN_BYTES];
-    getrandom::fill(&mut bytes)?;
+    getrandom::fill(&mut bytes).context("the system gave no random bytes")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -23,8 +23,8 @@ pub(crate) struct Config {
     #[arg(long, env = "ADOPT_LOGIN_ATTEMPTS_MAX", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) login_attempts_max: u32,
 
-    /// Length of that window, in seconds, from its first attempt on.
-    #[arg(long, env = "ADOPT_LOGIN_WINDOW_SECS", default_value_t = 900)]
+    /// Length of that window, in seconds, from its first attempt on; an hour at most.
+    #[arg(long, env = "ADOPT_LOGIN_WINDOW_SECS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(..=3600))]
     login_window_secs: u32,
 
     /// How long a session lasts, in seconds.

@@ -22,12 +22,8 @@ pub(crate) enum AppError {
     TooManyAttempts { retry_after: Duration },
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
-    #[error("hashing a password failed")]
-    Hash(#[from] argon2::password_hash::Error),
-    #[error("the hashing thread ended early")]
-    HashThread(#[from] tokio::task::JoinError),
-    #[error("the system gave no random bytes")]
-    Random(#[from] getrandom::Error),
+    #[error(transparent)]
+    Internal(#[from] anyhow::Error),
 }
 
 impl AppError {
@@ -37,9 +33,7 @@ impl AppError {
             AppError::NameTaken => StatusCode::CONFLICT,
             AppError::WrongPassword | AppError::Unauthorized => StatusCode::UNAUTHORIZED,
             AppError::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
-            AppError::Database(_) | AppError::Hash(_) | AppError::HashThread(_) | AppError::Random(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            AppError::Database(_) | AppError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }

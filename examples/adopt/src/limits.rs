@@ -1,9 +1,10 @@
 //! How often a user may try to log in.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use crate::config::Config;
 use crate::error::AppError;
 
 /// Users with attempts on record, about 10 MB of them. A guesser who invents names fills this table, and
@@ -12,8 +13,7 @@ const USERS_MAX: usize = 100_000;
 
 /// Attempts to log in, counted for each user over a window that starts with the first of them.
 pub(crate) struct Limits {
-    attempts_max: u32,
-    window: Duration,
+    config: Arc<Config>,
     users: Mutex<HashMap<String, Attempts>>,
 }
 
@@ -23,8 +23,8 @@ struct Attempts {
 }
 
 impl Limits {
-    pub(crate) fn new(attempts_max: u32, window: Duration) -> Limits {
-        Limits { attempts_max, window, users: Mutex::default() }
+    pub(crate) fn new(config: Arc<Config>) -> Limits {
+        Limits { config, users: Mutex::default() }
     }
 
     /// Takes one attempt of this user.
@@ -35,20 +35,20 @@ impl Limits {
     /// # Errors
     /// [`AppError::TooManyAttempts`] when none is left, with the time until there are new ones.
     pub(crate) fn take(&self, user: &str) -> Result<(), AppError> {
-        let now = Instant::now();
+        let (now, window) = (Instant::now(), self.config.login_window());
         let mut users = self.users();
         if !users.contains_key(user) && users.len() >= USERS_MAX {
-            users.retain(|_, attempts| now - attempts.since < self.window);
+            users.retain(|_, attempts| now - attempts.since < window);
             if users.len() >= USERS_MAX {
-                return Err(AppError::TooManyAttempts { retry_after: self.window });
+                return Err(AppError::TooManyAttempts { retry_after: window });
             }
         }
         let attempts = users.entry(user.to_owned()).or_insert(Attempts { count: 0, since: now });
-        if now - attempts.since >= self.window {
+        if now - attempts.since >= window {
             *attempts = Attempts { count: 0, since: now };
         }
-        if attempts.count >= self.attempts_max {
-            return Err(AppError::TooManyAttempts { retry_after: attempts.since + self.window - now });
+        if attempts.count >= self.config.login_attempts_max {
+            return Err(AppError::TooManyAttempts { retry_after: attempts.since + window - now });
         }
         attempts.count += 1;
         Ok(())

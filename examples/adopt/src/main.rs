@@ -13,6 +13,7 @@ mod routes;
 
 use std::future::Future;
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
@@ -21,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::limits::Limits;
 use crate::routes::AppState;
 
 #[tokio::main]
@@ -29,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
         Err(error) if !error.not_found() => return Err(error).context("reading .env"),
         _ => {}
     }
-    let config = Config::parse();
+    let config = Arc::new(Config::parse());
     start_log()?;
     config.cost.params().context("the password cost is out of range")?;
 
@@ -41,7 +43,8 @@ async fn main() -> anyhow::Result<()> {
         TcpListener::bind(config.listen).await.with_context(|| format!("binding {}", config.listen))?;
     tracing::info!("listening on http://{}", listener.local_addr()?);
 
-    let state = AppState::new(pool.clone(), config);
+    let limits = Arc::new(Limits::new(config.clone()));
+    let state = AppState { pool: pool.clone(), config, limits };
     axum::serve(listener, routes::router(state)).with_graceful_shutdown(stop).await?;
 
     pool.close().await;

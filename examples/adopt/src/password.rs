@@ -1,11 +1,10 @@
 //! Password hashing with Argon2id: slow on purpose, and therefore never on a thread that serves requests.
 
+use anyhow::Context;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
-
-use crate::error::AppError;
 
 /// Hashes that run at the same time. Each takes a core and, at the default cost, 19 MiB: a rush of logins
 /// must not take the machine's memory.
@@ -32,33 +31,33 @@ impl Cost {
 }
 
 /// Hashes a password with a new salt, into the text that [`verify`] reads.
-pub(crate) async fn hash(password: String, cost: Cost) -> Result<String, AppError> {
+pub(crate) async fn hash(password: String, cost: Cost) -> anyhow::Result<String> {
     on_hash_thread(move || {
-        let params = cost.params().map_err(password_hash::Error::from)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params()?);
         let hash: PasswordHash = argon2.hash_password(password.as_bytes())?;
         Ok(hash.to_string())
     })
     .await
+    .context("hashing a password")
 }
 
 /// Whether `hash` was made from `password`; the hash itself says at which cost.
-pub(crate) async fn verify(password: String, hash: String) -> Result<bool, AppError> {
+pub(crate) async fn verify(password: String, hash: String) -> anyhow::Result<bool> {
     on_hash_thread(move || {
-        let hash = PasswordHash::new(&hash).map_err(password_hash::Error::from)?;
-        match Argon2::default().verify_password(password.as_bytes(), &hash) {
+        match Argon2::default().verify_password(password.as_bytes(), &PasswordHash::new(&hash)?) {
             Ok(()) => Ok(true),
             Err(password_hash::Error::PasswordInvalid) => Ok(false),
             Err(error) => Err(error.into()),
         }
     })
     .await
+    .context("verifying a password")
 }
 
-async fn on_hash_thread<T, F>(work: F) -> Result<T, AppError>
+async fn on_hash_thread<T, F>(work: F) -> anyhow::Result<T>
 where
     T: Send + 'static,
-    F: FnOnce() -> Result<T, AppError> + Send + 'static,
+    F: FnOnce() -> anyhow::Result<T> + Send + 'static,
 {
     let permit = HASHES.acquire().await.expect("this semaphore is never closed");
     let work = move || {
@@ -66,5 +65,5 @@ where
         let _permit = permit;
         work()
     };
-    tokio::task::spawn_blocking(work).await?
+    tokio::task::spawn_blocking(work).await.context("the hashing thread ended early")?
 }

@@ -29,13 +29,6 @@ pub(crate) struct AppState {
     pub(crate) limits: Arc<Limits>,
 }
 
-impl AppState {
-    pub(crate) fn new(pool: SqlitePool, config: Config) -> AppState {
-        let limits = Limits::new(config.login_attempts_max, config.login_window());
-        AppState { pool, config: Arc::new(config), limits: Arc::new(limits) }
-    }
-}
-
 pub(crate) fn router(state: AppState) -> Router {
     Router::new()
         .route("/healthz", get(healthz))

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::client::Client;
-use crate::program::{Database, Program};
+use self::client::Client;
+use self::program::{Database, Program};
 
 /// How long a test waits for anything; far above what a loaded machine needs.
 const WAIT_MAX: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::WAIT_MAX;
+use super::WAIT_MAX;
 
 /// Sends requests to one address, each over a connection of its own: where several processes serve one port,
 /// each request may meet another of them.

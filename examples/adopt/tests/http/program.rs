@@ -15,11 +15,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::WAIT_MAX;
-use crate::client::Client;
+use super::WAIT_MAX;
+use super::client::Client;
 
 /// How long a program that a failed test leaves behind may take to end before it is killed.
 const END_MAX: Duration = Duration::from_secs(5);
+
+/// The program of the package that these tests are part of.
+const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 const LISTENING: &str = "listening on http://";
 
@@ -73,7 +76,7 @@ impl Program {
     /// Starts a program on a free port, with the cheapest password hashes there are.
     pub(crate) fn spawn(database: &Database, options: &[&str]) -> Program {
         let runner = env::var("ADOPT_RUNNER").unwrap_or_default();
-        let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_adopt")]);
+        let mut words = runner.split_whitespace().chain([PROGRAM]);
         let mut command = Command::new(words.next().expect("the program itself is always there"));
         command
             .args(words)
