@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use skybox::CallError;
 
-/// Every failure of the gallery. It is plain data, so it can arrive in another process as itself.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+/// Every failure of the gallery. Each variant is plain data, so it arrives in another process as itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, skybox::WireError)]
 #[non_exhaustive]
 pub enum AppError {
     /// The gallery ends before this number.
@@ -24,6 +24,14 @@ pub enum AppError {
     /// What a button asked for did not happen.
     #[error("{message}")]
     Stage { message: String },
+    /// A call did not come back with a result of its own.
+    #[wire(call)]
+    #[error("{0}")]
+    Call(CallError),
+    /// The error of another version of this program, as text.
+    #[wire(rest)]
+    #[error("{0}")]
+    Other(String),
 }
 
 impl IntoResponse for AppError {
@@ -31,7 +39,8 @@ impl IntoResponse for AppError {
         let status = match self {
             AppError::NoSuchPicture { .. } => StatusCode::NOT_FOUND,
             AppError::Width { .. } | AppError::Load { .. } => StatusCode::BAD_REQUEST,
-            AppError::Picture { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            AppError::Picture { .. } | AppError::Other(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            AppError::Call(_) => StatusCode::SERVICE_UNAVAILABLE,
             AppError::Stage { .. } => StatusCode::CONFLICT,
         };
         (status, Json(serde_json::json!({ "error": self.to_string() }))).into_response()

@@ -2,7 +2,7 @@
 //!
 //! Each process that serves the page reports its own totals a few times per second and is told its share of
 //! the load. There is one [`Show`] for all of them, so every browser sees the same figures, whichever process
-//! its connection ended up in. Reports carry totals, not differences: one that arrives twice, or never,
+//! its connection ended up in. It is a module, so it is one wherever it runs. Reports carry totals, not differences: one that arrives twice, or never,
 //! falsifies nothing.
 
 mod ledger;
@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use skybox::App;
 
 use crate::stage::Place;
 use crate::{AppError, Process};
@@ -121,26 +122,38 @@ pub struct Snapshot {
     pub events: Vec<Event>,
 }
 
-/// The state of the show. Its methods take and give plain data, so that it can live in any process.
+/// How a show begins; every node provides it.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    pub load_per_s: u32,
+    pub place: Place,
+}
+
+/// The state of the show. Its methods take and give plain data, since it lives in any process.
 ///
 /// # Errors
-/// None of the methods fails by itself except where it says so; they return a result because their caller
-/// may be in another process than the show.
+/// None of the methods fails by itself except where it says so; [`AppError::Call`] says that a call did.
 #[derive(Debug)]
 pub struct Show {
     ledger: Mutex<Ledger>,
 }
 
+#[skybox::module]
 impl Show {
-    /// A show without reports, under that load.
-    pub fn new(load_per_s: u32) -> Show {
-        Show { ledger: Mutex::new(Ledger::new(Instant::now(), load_per_s.min(LOAD_MAX_PER_S))) }
+    /// A show without reports.
+    pub fn new(Opening { load_per_s, place }: Opening) -> Show {
+        Show { ledger: Mutex::new(Ledger::new(Instant::now(), load_per_s.min(LOAD_MAX_PER_S), place)) }
+    }
+
+    async fn start(app: &App) -> skybox::Result<Show> {
+        Ok(Show::new(*app.value::<Opening>()?))
     }
 
     /// Asks for that many thumbnails per second, all processes together.
     ///
     /// # Errors
     /// [`AppError::Load`] beyond [`LOAD_MAX_PER_S`].
+    #[idempotent]
     pub async fn set_load(&self, per_s: u32) -> Result<(), AppError> {
         if per_s > LOAD_MAX_PER_S {
             return Err(AppError::Load { max_per_s: LOAD_MAX_PER_S });
@@ -150,6 +163,7 @@ impl Show {
     }
 
     /// Takes a process's figures and tells it what to do next.
+    #[idempotent]
     pub async fn record(&self, report: Report) -> Result<Orders, AppError> {
         Ok(self.ledger().record(Instant::now(), report))
     }
@@ -161,6 +175,7 @@ impl Show {
     }
 
     /// All there is to see now.
+    #[idempotent]
     pub async fn snapshot(&self) -> Result<Snapshot, AppError> {
         Ok(self.ledger().snapshot(Instant::now()))
     }

@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
+use skybox::Handle;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -46,7 +47,7 @@ const WIDTH_PX: u32 = 320;
 /// What the routes need; clones are the same site.
 #[derive(Clone)]
 pub struct Site {
-    show: Arc<Show>,
+    show: Handle<Show>,
     stage: Arc<dyn Stage>,
     tally: Arc<Tally>,
     closing: watch::Receiver<bool>,
@@ -61,7 +62,7 @@ impl std::fmt::Debug for Site {
 impl Site {
     /// A site that shows `show`, whose buttons act on `stage`, and whose streams and load end once
     /// `closing` is true or its sender is gone.
-    pub fn new(show: Arc<Show>, stage: Arc<dyn Stage>, closing: watch::Receiver<bool>) -> Site {
+    pub fn new(show: Handle<Show>, stage: Arc<dyn Stage>, closing: watch::Receiver<bool>) -> Site {
         Site { show, stage, tally: Arc::default(), closing }
     }
 
@@ -71,7 +72,7 @@ impl Site {
     /// Those of [`thumbnail`].
     pub async fn thumbnail(&self, picture: u32, width_px: u32) -> Result<Bytes, AppError> {
         let began = Instant::now();
-        let made = thumbnail(picture, width_px);
+        let made = thumbnail(picture, width_px).await;
         self.tally.thumbnail(made.as_ref().map(|jpeg| thumbnail::maker(jpeg)), began.elapsed());
         made
     }
@@ -82,7 +83,7 @@ impl Site {
         let _ = self.closing.clone().wait_for(|&closing| closing).await;
     }
 
-    pub(crate) fn show(&self) -> &Show {
+    pub(crate) fn show(&self) -> &Handle<Show> {
         &self.show
     }
 
@@ -94,7 +95,7 @@ impl Site {
     async fn staged(&self, kind: NoteKind, done: Result<Staged, AppError>) -> Result<Json<Said>, AppError> {
         let note = match &done {
             Ok(Staged { text, place, killed }) => {
-                Note { kind, text: text.clone(), place: Some(*place), killed: killed.clone() }
+                Note { kind, text: text.clone(), place: *place, killed: killed.clone() }
             }
             Err(error) => {
                 Note { kind: NoteKind::Trouble, text: error.to_string(), place: None, killed: None }

@@ -1,10 +1,13 @@
 //! What the page's buttons ask for: where thumbnails are made, and the death of whoever makes them.
 
+mod split;
+
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
 use crate::AppError;
+pub use split::Split;
 
 /// Where thumbnails are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +24,8 @@ pub enum Place {
 pub struct Staged {
     /// One line for the page's log.
     pub text: String,
-    /// Where thumbnails are made from now on.
-    pub place: Place,
+    /// Where thumbnails are made from now on, if that changed.
+    pub place: Option<Place>,
     /// The process that was killed, if one was: the page then waits for its node to answer again.
     pub killed: Option<crate::Process>,
 }
@@ -48,7 +51,7 @@ pub struct Alone;
 
 impl Alone {
     fn stays(text: &'static str) -> Staging<'static> {
-        Box::pin(async move { Ok(Staged { text: text.to_owned(), place: Place::Pages, killed: None }) })
+        Box::pin(async move { Ok(Staged { text: text.to_owned(), place: None, killed: None }) })
     }
 }
 

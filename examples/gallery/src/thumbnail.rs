@@ -24,11 +24,14 @@ const LENGTH_BYTES: usize = 2;
 
 /// The picture of that number as a JPEG of that width, signed by the process that made it.
 ///
-/// Keeps a processor busy for 10 to 30 ms, and longer when the picture has yet to be drawn.
+/// Keeps a processor busy for 10 to 30 ms, and longer when the picture has yet to be drawn. `cpu = 1` gives it a
+/// thread of its own wherever it runs, so that it never holds one that serves the page: next to the page it takes
+/// processor time from it, and nothing else.
 ///
 /// # Errors
 /// [`AppError::NoSuchPicture`] and [`AppError::Width`] for arguments out of range, [`AppError::Picture`] if
-/// the picture cannot be read or written.
+/// the picture cannot be read or written, [`AppError::Call`] if the call failed.
+#[skybox::task(cpu = 1, idempotent)]
 pub fn thumbnail(picture: u32, width_px: u32) -> Result<Bytes, AppError> {
     if !(WIDTH_MIN_PX..=WIDTH_MAX_PX).contains(&width_px) {
         return Err(AppError::Width { width_px, min_px: WIDTH_MIN_PX, max_px: WIDTH_MAX_PX });
@@ -73,17 +76,17 @@ pub fn maker(jpeg: &[u8]) -> Option<Process> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_thumbnail_is_a_smaller_jpeg_of_the_same_shape() {
-        let small = thumbnail(0, 320).expect("made");
+    #[tokio::test]
+    async fn a_thumbnail_is_a_smaller_jpeg_of_the_same_shape() {
+        let small = thumbnail(0, 320).await.expect("made");
         let decoded = image::load_from_memory(&small).expect("a picture");
         assert_eq!((decoded.width(), decoded.height()), (320, 240));
         assert!(small.len() < pictures::picture(0).expect("drawn").len() / 4);
     }
 
-    #[test]
-    fn a_thumbnail_says_who_made_it() {
-        let small = thumbnail(1, 64).expect("made");
+    #[tokio::test]
+    async fn a_thumbnail_says_who_made_it() {
+        let small = thumbnail(1, 64).await.expect("made");
         assert_eq!(maker(&small).as_ref(), Some(Process::here()));
     }
 
@@ -102,11 +105,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn arguments_out_of_range_are_refused() {
-        assert!(matches!(thumbnail(pictures::COUNT, 320), Err(AppError::NoSuchPicture { .. })));
+    #[tokio::test]
+    async fn arguments_out_of_range_are_refused() {
+        assert!(matches!(thumbnail(pictures::COUNT, 320).await, Err(AppError::NoSuchPicture { .. })));
         for width_px in [0, WIDTH_MIN_PX - 1, WIDTH_MAX_PX + 1, u32::MAX] {
-            assert!(matches!(thumbnail(0, width_px), Err(AppError::Width { .. })), "{width_px}");
+            assert!(matches!(thumbnail(0, width_px).await, Err(AppError::Width { .. })), "{width_px}");
         }
     }
 }

@@ -58,11 +58,11 @@ struct Answerer {
 }
 
 impl Ledger {
-    pub(super) fn new(began: Instant, load_per_s: u32) -> Ledger {
+    pub(super) fn new(began: Instant, load_per_s: u32, place: Place) -> Ledger {
         Ledger {
             began,
             load_per_s,
-            place: Place::Pages,
+            place,
             totals: Totals::default(),
             last_error: None,
             reporters: BTreeMap::new(),
@@ -84,7 +84,8 @@ impl Ledger {
 
     pub(super) fn note(&mut self, now: Instant, note: Note) {
         self.place = note.place.unwrap_or(self.place);
-        if let Some(killed) = note.killed {
+        // A worker that is not at work answers nobody, and its return is not seen.
+        if let Some(killed) = note.killed.filter(|_| self.place == Place::Worker) {
             self.killed = Some((killed, now));
         }
         self.event(now, note.kind, note.text);
@@ -255,7 +256,7 @@ mod tests {
     #[test]
     fn a_report_that_arrives_twice_counts_once() {
         let began = Instant::now();
-        let (mut ledger, page) = (Ledger::new(began, 10), process("node-1", 1));
+        let (mut ledger, page) = (Ledger::new(began, 10, Place::Worker), process("node-1", 1));
         for thumbnails in [4, 9, 9] {
             ledger.record(began, report(&page, thumbnails, 1));
         }
@@ -267,7 +268,7 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_the_last_two_seconds() {
         let began = Instant::now();
-        let (mut ledger, page) = (Ledger::new(began, 10), process("node-1", 1));
+        let (mut ledger, page) = (Ledger::new(began, 10, Place::Worker), process("node-1", 1));
         // The first report is from a process that was at work before.
         ledger.record(began, report(&page, 1000, 0));
         ledger.record(began + Duration::from_millis(500), report(&page, 1030, 0));
@@ -279,7 +280,7 @@ mod tests {
     #[test]
     fn processes_that_report_share_the_load_and_one_measures() {
         let began = Instant::now();
-        let mut ledger = Ledger::new(began, 90);
+        let mut ledger = Ledger::new(began, 90, Place::Worker);
         let pages = [process("node-1", 1), process("node-2", 2), process("node-3", 3)];
         for page in &pages {
             ledger.record(began, report(page, 0, 0));
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn a_killed_worker_is_welcomed_back_once_under_its_new_pid() {
         let began = Instant::now();
-        let mut ledger = Ledger::new(began, 10);
+        let mut ledger = Ledger::new(began, 10, Place::Worker);
         let (page, old, new) = (process("node-1", 1), process("node-4", 40), process("node-4", 41));
         ledger.record(began, answers(report(&page, 1, 0), &old, 1));
         let killed =
@@ -318,7 +319,7 @@ mod tests {
     #[test]
     fn everything_kept_is_bounded() {
         let began = Instant::now();
-        let mut ledger = Ledger::new(began, 10);
+        let mut ledger = Ledger::new(began, 10, Place::Worker);
         for pid in 0..500 {
             let one = process("node", pid);
             let at = began + Duration::from_millis(u64::from(pid));

@@ -10,6 +10,7 @@ use super::*;
 use crate::client::{self, Answer};
 use crate::headless::{self, Scenario};
 use crate::load;
+use crate::show::Opening;
 use crate::stage::{Alone, Staging};
 
 /// A site on a free port, closed when dropped.
@@ -21,7 +22,8 @@ struct Served {
 
 async fn serve(stage: Arc<dyn Stage>, load_per_s: u32) -> Served {
     let (close, closing) = watch::channel(false);
-    let site = Site::new(Arc::new(Show::new(load_per_s)), stage, closing);
+    let show = Handle::of(Show::new(Opening { load_per_s, place: Place::Pages }));
+    let site = Site::new(show, stage, closing);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (routes, ended) = (routes(site.clone()), site.clone());
@@ -93,7 +95,7 @@ struct Recorder(Mutex<Vec<Place>>);
 impl Stage for Recorder {
     fn place(&self, place: Place) -> Staging<'_> {
         self.0.lock().expect("no test panics while it holds this").push(place);
-        Box::pin(async move { Ok(Staged { text: format!("moved to {place:?}"), place, killed: None }) })
+        Box::pin(async move { Ok(Staged { text: format!("moved to {place:?}"), place: Some(place), killed: None }) })
     }
 
     fn kill_worker(&self) -> Staging<'_> {
@@ -140,7 +142,7 @@ async fn figures_stream_until_the_site_closes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_show_plays_without_a_browser_and_without_a_failure() {
     let served = serve(Arc::new(Alone), 0).await;
-    tokio::task::spawn_blocking(pictures::draw_all).await.expect("drawn");
+    tokio::task::spawn_blocking(pictures::draw_all).await.expect("no panic").expect("drawn");
     load::start(served.site.clone(), served.address).expect("a thread");
     let scenario = Scenario { load_per_s: 20, act: Duration::from_secs(1) };
     let outcome = headless::play(served.address, scenario).await.expect("played");
