@@ -109,7 +109,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with the line or the variable.
     pub fn load() -> Result<Config, ConfigError> {
-        let named = std::env::var_os(CONFIG_ENV).map(PathBuf::from);
+        Config::load_from(std::env::var_os(CONFIG_ENV).map(PathBuf::from))
+    }
+
+    /// Reads this file, which must be there, or else `skybox.toml`, which need not; and the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the line or the variable.
+    pub fn load_from(named: Option<PathBuf>) -> Result<Config, ConfigError> {
         let path = named.clone().unwrap_or_else(|| FILE.into());
         let mut config = match std::fs::read_to_string(&path) {
             Ok(text) => Config::parse(&path, &text)?,

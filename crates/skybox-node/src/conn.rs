@@ -23,7 +23,7 @@ use skybox_wire::frame::{
     encode_drain, encode_failure, encode_reply, PayloadOf,
 };
 use skybox_wire::handshake::{Agreed, ModuleMatch, Role};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -32,6 +32,7 @@ pub(crate) use dial::{Listener, accept_loop, dial, dial_operator};
 use out::Out;
 pub(crate) use pending::PendingCall;
 use pending::Pending;
+use writer::WriteHalf;
 
 use crate::app::AppInner;
 use crate::clock;
@@ -46,6 +47,8 @@ pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(30);
 const CALLS_MAX: usize = 65_535;
 /// Bytes that may wait to be written. Calls beyond it are refused.
 const OUT_BYTES_MAX: usize = 64 << 20;
+/// Replies that may wait for the end of a batch of frames before the writer is told of them.
+const READER_BYTES_MAX: usize = 64 << 10;
 /// A peer that lets this many bytes of replies wait does not read: the connection is closed.
 const OUT_BYTES_HARD_MAX: usize = 512 << 20;
 
@@ -73,6 +76,7 @@ pub(crate) struct Conn {
     app: Weak<AppInner>,
     /// Both ends read the same clock: deadlines cross as they are.
     same_host: bool,
+    socket: WriteHalf,
     out: Mutex<Out>,
     /// Rung when `out` has something to write and the writer does not know.
     bell: tokio::sync::Notify,
@@ -104,7 +108,8 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    fn new(app: Weak<AppInner>, agreed: Agreed, same_host: bool) -> Conn {
+    fn new(app: Weak<AppInner>, agreed: Agreed, socket: WriteHalf) -> Conn {
+        let same_host = matches!(socket, WriteHalf::Unix(_));
         let hello = &agreed.peer;
         let peer =
             PeerInfo { node: hello.node.clone(), incarnation: hello.incarnation, role: hello.role, agreed };
@@ -112,6 +117,7 @@ impl Conn {
             peer,
             app,
             same_host,
+            socket,
             out: Mutex::default(),
             bell: tokio::sync::Notify::new(),
             pending: Mutex::default(),
@@ -132,13 +138,12 @@ impl Conn {
     }
 
     /// Starts the tasks of a connection whose handshake is done. `rest`: bytes behind the handshake.
-    fn start<R, W>(self: &Arc<Conn>, runtime: &tokio::runtime::Handle, read: R, write: W, rest: bytes::BytesMut)
+    fn start<R>(self: &Arc<Conn>, runtime: &tokio::runtime::Handle, read: R, rest: bytes::BytesMut)
     where
         R: AsyncRead + Unpin + Send + 'static,
-        W: AsyncWrite + Unpin + Send + 'static,
     {
         runtime.spawn(reader::read(self.clone(), read, rest));
-        runtime.spawn(writer::write(self.clone(), write));
+        runtime.spawn(writer::write(self.clone()));
         runtime.spawn(beat::beat(Arc::downgrade(self)));
     }
 
@@ -276,7 +281,7 @@ impl Conn {
         let first = encode_reply(out.filling(), &ReplyHead { call, load, outcome, form: form as u8 }, payload);
         chunks(&mut out, PayloadOf::Reply, call, &payload[first..]);
         self.frames.fetch_add(1, Ordering::Relaxed);
-        self.ring(out);
+        self.ring_unless_reading(out);
     }
 
     /// Appends the verdict of a call that returned nothing.
@@ -285,7 +290,7 @@ impl Conn {
         let mut out = lock(&self.out);
         encode_failure(out.filling(), call, load, kind);
         self.frames.fetch_add(1, Ordering::Relaxed);
-        self.ring(out);
+        self.ring_unless_reading(out);
     }
 
     /// A call of the peer has ended here; what is left of them.
@@ -314,6 +319,16 @@ impl Conn {
         self.ring(out);
     }
 
+    /// Wakes the writer, unless this is the reader's own thread answering what it has just read: it writes all of a
+    /// batch's replies at its end.
+    fn ring_unless_reading(&self, mut out: std::sync::MutexGuard<'_, Out>) {
+        if reader::is_reading(self) && out.bytes() < READER_BYTES_MAX {
+            out.cut();
+            return;
+        }
+        self.ring(out);
+    }
+
     /// Wakes the writer, unless it is awake.
     fn ring(&self, mut out: std::sync::MutexGuard<'_, Out>) {
         out.cut();
@@ -338,6 +353,7 @@ impl Conn {
             }
         }
         tracing::debug!(peer = %self.peer.node, why, "connection closed");
+        self.socket.shut_down();
         let handed_over = self.handed_over.load(Ordering::Acquire);
         lock(&self.pending).fail_all(|position| {
             if position <= handed_over {

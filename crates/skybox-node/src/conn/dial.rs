@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::Conn;
+use super::writer::WriteHalf;
 use crate::app::AppInner;
 
 /// How long a peer may take for its handshake. It is one round trip; a silent one is closed after this.
@@ -166,13 +167,13 @@ pub(crate) async fn dial(
             let stream = TcpStream::connect(to).await.map_err(failed)?;
             stream.set_nodelay(true).map_err(failed)?;
             let (read, write) = stream.into_split();
-            open(&app.runtime, weak, app.hello(Role::Node), expected, read, write, false).await
+            open(&app.runtime, weak, app.hello(Role::Node), expected, read, write, WriteHalf::Tcp).await
         }
         _ => {
             let stream = connect_unix(address).await.map_err(failed)?;
             check_user(&stream)?;
             let (read, write) = stream.into_split();
-            open(&app.runtime, weak, app.hello(Role::Node), expected, read, write, true).await
+            open(&app.runtime, weak, app.hello(Role::Node), expected, read, write, WriteHalf::Unix).await
         }
     }
 }
@@ -183,7 +184,7 @@ pub(crate) async fn dial_operator(address: &Address, hello: Hello) -> Result<Arc
     let stream = connect_unix(address).await.map_err(failed)?;
     check_user(&stream)?;
     let (read, write) = stream.into_split();
-    open(&tokio::runtime::Handle::current(), Weak::new(), hello, None, read, write, true).await
+    open(&tokio::runtime::Handle::current(), Weak::new(), hello, None, read, write, WriteHalf::Unix).await
 }
 
 /// Takes connections until the App ends.
@@ -231,12 +232,12 @@ async fn welcome(app: &Arc<AppInner>, accepted: Accepted) -> Result<Arc<Conn>, D
         Accepted::Unix(stream) => {
             check_user(&stream)?;
             let (read, write) = stream.into_split();
-            open(&app.runtime, weak, hello, None, read, write, true).await
+            open(&app.runtime, weak, hello, None, read, write, WriteHalf::Unix).await
         }
         Accepted::Tcp(stream) => {
             stream.set_nodelay(true).map_err(DialError::Broke)?;
             let (read, write) = stream.into_split();
-            open(&app.runtime, weak, hello, None, read, write, false).await
+            open(&app.runtime, weak, hello, None, read, write, WriteHalf::Tcp).await
         }
     }
 }
@@ -256,7 +257,7 @@ async fn open<R, W>(
     expected: Option<(NodeName, Incarnation)>,
     mut read: R,
     mut write: W,
-    same_host: bool,
+    half: impl FnOnce(W) -> WriteHalf,
 ) -> Result<Arc<Conn>, DialError>
 where
     R: AsyncRead + Unpin + Send + 'static,
@@ -265,8 +266,8 @@ where
     let mut input = BytesMut::new();
     let shaking = shake(ours, expected, &mut read, &mut write, &mut input);
     let agreed = tokio::time::timeout(HANDSHAKE_WAIT, shaking).await.map_err(|_| DialError::Silent)??;
-    let conn = Arc::new(Conn::new(app, agreed, same_host));
-    conn.start(runtime, read, write, input);
+    let conn = Arc::new(Conn::new(app, agreed, half(write)));
+    conn.start(runtime, read, input);
     Ok(conn)
 }
 

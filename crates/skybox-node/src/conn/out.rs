@@ -19,6 +19,8 @@ pub(super) struct Out {
     filling: BytesMut,
     /// Bytes in `full`.
     full_bytes: usize,
+    /// What the kernel did not take of an ordinary buffer: first of all.
+    left: BytesMut,
     /// Bytes of ordinary frames that were ever taken out.
     taken: u64,
     /// The writer has been told.
@@ -45,6 +47,24 @@ impl Out {
         self.full_bytes + self.filling.len()
     }
 
+    /// Whether anything waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.left.is_empty() && self.bytes() == 0
+    }
+
+    /// Gives back what the kernel did not take.
+    pub(super) fn put_back(&mut self, taken: Taken, rest: BytesMut) {
+        match taken {
+            Taken::Ordinary => self.left = rest,
+            // Half an urgent frame has to be finished before anything else is written.
+            Taken::Urgent => {
+                let mut urgent = rest;
+                urgent.extend_from_slice(&self.urgent);
+                self.urgent = urgent;
+            }
+        }
+    }
+
     /// The place of the next byte in the stream of ordinary frames.
     pub(super) fn position(&self) -> u64 {
         self.taken + self.bytes() as u64
@@ -60,6 +80,10 @@ impl Out {
     /// again.
     pub(super) fn take(&mut self, batch: &mut BytesMut) -> Option<Taken> {
         debug_assert!(batch.is_empty());
+        if !self.left.is_empty() {
+            std::mem::swap(&mut self.left, batch);
+            return Some(Taken::Ordinary);
+        }
         if !self.urgent.is_empty() {
             std::mem::swap(&mut self.urgent, batch);
             return Some(Taken::Urgent);

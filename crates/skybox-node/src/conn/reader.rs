@@ -1,9 +1,12 @@
 //! The one task that reads from a connection: it hands replies to those who wait, and runs the peer's calls.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::Pin;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId, Context};
@@ -25,6 +28,16 @@ use crate::thread::{CallerIndex, Inherited};
 /// Room made for each read.
 const READ_BYTES: usize = 64 * 1024;
 
+thread_local! {
+    /// The connection whose frames this thread is working on.
+    static READING: Cell<*const Conn> = const { Cell::new(ptr::null()) };
+}
+
+/// Whether this thread is polling a call that it has just read from `conn`.
+pub(super) fn is_reading(conn: &Conn) -> bool {
+    ptr::eq(READING.get(), conn)
+}
+
 /// Incomplete payloads, one way each.
 struct Partial {
     calls: Reassembly<CallFrame>,
@@ -43,9 +56,10 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
     let mut decoder = Decoder::new(Limits::default());
     let mut partial =
         Partial { calls: Reassembly::new(Limits::default()), replies: Reassembly::new(Limits::default()) };
+    let mut batch = BytesMut::new();
     let why = loop {
         match take_frames(&conn, &mut decoder, &mut partial, &mut buffer).await {
-            Ok(()) => {}
+            Ok(()) => conn.flush_replies(&mut batch),
             Err(error) => {
                 crate::log_limit::warn("frame", &format!("{} sent a bad frame: {error}", conn.peer.node));
                 break format!("{} sent a bad frame: {error}", conn.peer.node);
@@ -155,13 +169,26 @@ async fn serve(conn: &Arc<Conn>, call: CallFrame, payload: Bytes) {
     };
     let blocking = serving.blocking;
     let mut running = serving.run();
-    let pending = blocking || poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx).is_pending())).await;
+    let pending = blocking || poll_fn(|cx| Poll::Ready(poll_reading(conn, &mut running, cx))).await;
     if pending {
         // Under the lock, so that the call's end finds itself in the table.
         let mut tasks = lock(&conn.tasks);
         conn.tasks_len.fetch_add(1, Ordering::Release);
         tasks.insert(id, app.runtime.spawn(running).abort_handle());
     }
+}
+
+/// Polls a call once; its reply, if it makes one, waits for the end of the batch. Says whether the call waits.
+fn poll_reading(conn: &Arc<Conn>, call: &mut Pin<Box<dyn Future<Output = ()> + Send>>, cx: &mut TaskContext<'_>) -> bool {
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            READING.set(ptr::null());
+        }
+    }
+    let _restore = Restore;
+    READING.set(Arc::as_ptr(conn));
+    call.as_mut().poll(cx).is_pending()
 }
 
 fn arrive(

@@ -1,10 +1,10 @@
-//! The one task that writes to a connection.
+//! Writing to a connection: by a task of its own, and by the reader for the replies of what it read.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::Conn;
 use super::out::Taken;
@@ -13,50 +13,121 @@ use crate::host::lock;
 /// A batch buffer that grew beyond this is not kept.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
+/// The half of a socket that is written to. Whoever has scheduled [`Out`](super::out::Out) is the only one who
+/// writes.
+#[derive(Debug)]
+pub(super) enum WriteHalf {
+    Unix(tokio::net::unix::OwnedWriteHalf),
+    Tcp(tokio::net::tcp::OwnedWriteHalf),
+}
+
+impl WriteHalf {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            WriteHalf::Unix(socket) => socket.try_write(bytes),
+            WriteHalf::Tcp(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// Ends the connection for both sides at once, whoever still holds it.
+    pub(super) fn shut_down(&self) {
+        let ended = match self {
+            WriteHalf::Unix(socket) => rustix::net::shutdown(socket.as_ref(), rustix::net::Shutdown::Both),
+            WriteHalf::Tcp(socket) => rustix::net::shutdown(socket.as_ref(), rustix::net::Shutdown::Both),
+        };
+        if let Err(error) = ended {
+            tracing::debug!("the peer had ended the connection before: {error}");
+        }
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        match self {
+            WriteHalf::Unix(socket) => socket.writable().await,
+            WriteHalf::Tcp(socket) => socket.writable().await,
+        }
+    }
+}
+
 /// Writes what callers append, until the connection is over.
 ///
 /// It yields once before it writes: the caller that rang the bell put this task in front of the worker's queue,
 /// and without the yield it would write that one frame alone. With it, callers that were woken together share a
 /// write, which is worth up to 3.5 times the throughput and costs nothing when there is only one.
-pub(super) async fn write<W: AsyncWrite + Unpin>(conn: Arc<Conn>, mut socket: W) {
+pub(super) async fn write(conn: Arc<Conn>) {
     let mut batch = BytesMut::new();
     loop {
         conn.bell.notified().await;
         tokio::task::yield_now().await;
         loop {
             if conn.is_closed() {
-                // The peer learns it from the end of the stream; it may have gone before.
-                drop(socket.shutdown().await);
                 return;
             }
-            batch.clear();
-            let Some(taken) = lock(&conn.out).take(&mut batch) else { break };
-            if let Err(error) = write_batch(&conn, &mut socket, &mut batch, taken).await {
-                conn.close(&format!("writing to {} failed: {error}", conn.peer.node));
-                return;
-            }
-            if batch.capacity() > KEPT_BYTES_MAX {
-                batch = BytesMut::new();
+            match conn.flush(&mut batch) {
+                Ok(Flushed::All) => break,
+                Ok(Flushed::Full) => {
+                    // An error shows at the next write.
+                    drop(conn.socket.writable().await);
+                }
+                Err(error) => {
+                    conn.close(&format!("writing to {} failed: {error}", conn.peer.node));
+                    return;
+                }
             }
         }
     }
 }
 
-async fn write_batch<W: AsyncWrite + Unpin>(
-    conn: &Conn,
-    socket: &mut W,
-    batch: &mut BytesMut,
-    taken: Taken,
-) -> std::io::Result<()> {
-    while batch.has_remaining() {
-        let written = socket.write(batch).await?;
-        if written == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        batch.advance(written);
-        if taken == Taken::Ordinary {
-            conn.handed_over.fetch_add(written as u64, Ordering::Release);
+/// How far a flush came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Everything is written, and the writer must be told of what comes next.
+    All,
+    /// The kernel takes no more for the moment; whoever flushes stays responsible.
+    Full,
+}
+
+impl Conn {
+    /// Writes until there is nothing left or the kernel takes no more. Only for whoever has scheduled `out`.
+    pub(super) fn flush(&self, batch: &mut BytesMut) -> io::Result<Flushed> {
+        loop {
+            batch.clear();
+            let Some(taken) = lock(&self.out).take(batch) else { return Ok(Flushed::All) };
+            while batch.has_remaining() {
+                match self.socket.try_write(batch) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => {
+                        batch.advance(written);
+                        if taken == Taken::Ordinary {
+                            self.handed_over.fetch_add(written as u64, Ordering::Release);
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        lock(&self.out).put_back(taken, std::mem::take(batch));
+                        return Ok(Flushed::Full);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if batch.capacity() > KEPT_BYTES_MAX {
+                *batch = BytesMut::new();
+            }
         }
     }
-    Ok(())
+
+    /// Writes the replies that were made while a batch of frames was read, unless the writer is about to.
+    pub(super) fn flush_replies(&self, batch: &mut BytesMut) {
+        {
+            let mut out = lock(&self.out);
+            if out.is_empty() || !out.schedule() {
+                return;
+            }
+        }
+        match self.flush(batch) {
+            Ok(Flushed::All) => {}
+            // The writer waits until the kernel takes more.
+            Ok(Flushed::Full) => self.bell.notify_one(),
+            Err(error) => self.close(&format!("writing to {} failed: {error}", self.peer.node)),
+        }
+    }
 }
