@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod parent;
+pub mod running;
 pub mod runtime_dir;
 pub mod testing;
 

@@ -19,6 +19,7 @@ pub(crate) async fn serve(app: &App) -> Result<(), AppError> {
     let Some(address) = app.inner().config.admin() else { return Ok(()) };
     let failed = |source| AppError::Listen { address: address.to_owned(), source };
     let Some(listener) = app.inner().control.listener("admin", address).await.map_err(AppError::Listener)? else { return Ok(()) };
+    app.inner().gave_out("admin", &listener);
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
     tracing::info!("admin: http://{}", listener.local_addr().map_err(failed)?);

@@ -6,10 +6,11 @@ mod lifecycle;
 mod scope;
 
 use std::any::{Any, TypeId, type_name};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -60,8 +61,12 @@ pub(crate) struct AppInner {
     /// Everything here has been handed over: `draining()` resolves.
     drained: watch::Sender<bool>,
     signals: std::sync::Once,
+    /// Whether `main` waits for `draining()`; one that does not has signal handlers of its own, or none.
+    asked: AtomicBool,
     pub(crate) started: Instant,
     listeners: HashMap<String, String>,
+    /// Listeners that were given out here, and where they are bound.
+    pub(crate) bound: Mutex<BTreeMap<String, SocketAddr>>,
 }
 
 /// Something asked of the App that it does not have.

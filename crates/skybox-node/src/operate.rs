@@ -60,6 +60,7 @@ pub(crate) fn status(app: &App) -> NodeStatus {
         program: inner.program.clone(),
         up_ms: inner.started.elapsed().as_millis() as u64,
         ready: inner.ready.load(std::sync::atomic::Ordering::Relaxed),
+        listeners: crate::host::lock(&inner.bound).clone(),
         modules: inner.hosts.iter().map(|host| module_status(&**host)).collect(),
         edges: edges(inner),
         frames: inner.links.open().iter().map(|conn| conn.frames()).sum(),

@@ -1,5 +1,8 @@
 //! What `skybox ps` shows.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use skybox_core::{ModuleKind, NodeName};
 
@@ -59,6 +62,8 @@ pub struct NodeStatus {
     pub up_ms: u64,
     /// Ready for calls from outside.
     pub ready: bool,
+    /// The listeners it serves, and where they are bound.
+    pub listeners: BTreeMap<String, SocketAddr>,
     /// What it runs.
     pub modules: Vec<ModuleStatus>,
     /// What it has counted.

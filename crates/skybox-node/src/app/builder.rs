@@ -226,8 +226,10 @@ impl Builder {
                 leave: watch::Sender::new(None),
                 drained: watch::Sender::new(false),
                 signals: std::sync::Once::new(),
+                asked: AtomicBool::new(false),
                 started: Instant::now(),
                 listeners,
+                bound: std::sync::Mutex::default(),
             }
         });
         inner.links.attach(Arc::downgrade(&inner));

@@ -6,7 +6,9 @@
 //!    over, and their calls end.
 //! 3. `draining()` resolves, and a `listen` that was waiting returns a listener nobody knows, so that `main`
 //!    comes to its end.
-//! 4. If a parent started the process, and its `main` does not end in time, the process exits: a request that
+//! 4. If a parent started the process, and its `main` does not wait for `draining()`, it gets the SIGTERM that any
+//!    other supervisor would send: a program keeps the signal handlers it has.
+//! 5. If its `main` still does not end in time, the process exits: a request that
 //!    never ends, or a `main` that never asks for `draining()`, must not hold a port for ever.
 
 use std::future::Future;
@@ -19,6 +21,7 @@ use skybox_core::Plan;
 
 use super::{App, AppError, AppInner};
 use crate::control::{Leave, PARENT_ENV, Report};
+use crate::host::lock;
 
 /// How long a leaving node waits until the plan has others serve what it has.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(10);
@@ -61,12 +64,16 @@ pub(super) async fn begin(app: &App) -> Result<(), AppError> {
             leave = own.wait_for(Option::is_some) => (leave.ok().and_then(|leave| *leave), false),
         };
         let Some(leave) = leave else { return };
-        if let Some(app) = weak.upgrade() {
-            drain(&app, leave).await;
+        let app = weak.upgrade();
+        if let Some(app) = &app {
+            drain(app, leave).await;
         }
         // A process that joined by itself, as a test does, is not the parent's to end.
         if told && std::env::var_os(PARENT_ENV).is_some() {
             exit_in_time(leave);
+            if app.is_none_or(|app| !app.asked.load(Ordering::Acquire)) {
+                terminate_this_process();
+            }
         }
     });
     crate::admin::serve(app).await
@@ -82,12 +89,12 @@ fn follow(app: &AppInner, plan: &Plan) {
 }
 
 async fn drain(app: &Arc<AppInner>, leave: Leave) {
-    tracing::info!(node = %app.node, ?leave, "leaving");
+    log(|| tracing::info!(node = %app.node, ?leave, "leaving"));
     app.ready.store(false, Ordering::Release);
     if leave == Leave::HandOver {
         let handed_over = handed_over(app);
         if tokio::time::timeout(HAND_OVER_WAIT, handed_over).await.is_err() {
-            tracing::warn!("nobody took over within {HAND_OVER_WAIT:?}; leaving all the same");
+            log(|| tracing::warn!("nobody took over within {HAND_OVER_WAIT:?}; leaving all the same"));
         }
         for conn in app.links.open() {
             conn.drain();
@@ -102,16 +109,30 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
     app.drained.send_replace(true);
 }
 
+/// Logs, and goes on if that panics: a subscriber whose output is a pipe that nobody reads any more does, and then
+/// the process is to end all the more.
+fn log(line: impl FnOnce()) {
+    drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(line)));
+}
+
+/// What a supervisor does to end a process.
+fn terminate_this_process() {
+    let sent = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+    if let Err(error) = sent {
+        log(|| tracing::warn!("this process cannot send itself SIGTERM: {error}"));
+    }
+}
+
 /// Ends the process if its `main` does not. On a thread of its own: the runtime may be what hangs.
 fn exit_in_time(leave: Leave) {
     let wait = if leave == Leave::Orphaned { ORPHAN_EXIT_WAIT } else { EXIT_WAIT };
     let exit = move || {
         std::thread::sleep(wait);
-        tracing::warn!("`main` has not ended {wait:?} after everything was handed over: the process exits");
+        log(|| tracing::warn!("`main` has not ended {wait:?} after everything was handed over: the process exits"));
         std::process::exit(0);
     };
     if let Err(error) = std::thread::Builder::new().name("skybox-exit".to_owned()).spawn(exit) {
-        tracing::warn!("nothing ends this process if its `main` does not: {error}");
+        log(|| tracing::warn!("nothing ends this process if its `main` does not: {error}"));
     }
 }
 
@@ -131,12 +152,29 @@ async fn handed_over(app: &AppInner) {
     drop(plans.wait_for(|plan| !mine(plan)).await);
 }
 
+impl AppInner {
+    /// Notes where a listener is bound, for those who look.
+    pub(crate) fn gave_out(&self, name: &str, listener: &TcpListener) {
+        if let Ok(address) = listener.local_addr() {
+            lock(&self.bound).insert(name.to_owned(), address);
+        }
+    }
+}
+
 impl App {
     /// Resolves when this node has to go: everything it had is handed over, and `main` should end. For
     /// `axum::serve(…).with_graceful_shutdown(app.draining())`.
     ///
     /// The first call has Ctrl-C and SIGTERM begin the drain instead of killing the process; a second one exits.
+    ///
+    /// A `main` that never calls it keeps its own handlers of SIGTERM: where a parent started the process, it is
+    /// sent that signal when it has to go.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.inner().asked.store(true, Ordering::Release);
+        self.drained()
+    }
+
+    fn drained(&self) -> impl Future<Output = ()> + Send + use<> {
         let inner = self.inner().clone();
         inner.signals.call_once(|| drop(inner.runtime.spawn(signals(Arc::downgrade(&inner)))));
         let mut drained = inner.drained.subscribe();
@@ -167,9 +205,12 @@ impl App {
         let address = configured.or_else(|| inner.listeners.get(name).cloned());
         let address = address.unwrap_or_else(|| ADDRESS_DEFAULT.to_owned());
         let listener = match inner.control.listener(name, &address).await.map_err(AppError::Listener)? {
-            Some(listener) => listener,
+            Some(listener) => {
+                inner.gave_out(name, &listener);
+                listener
+            }
             None => {
-                self.draining().await;
+                self.drained().await;
                 let io = |source| AppError::Listen { address: "127.0.0.1:0".to_owned(), source };
                 TcpListener::bind("127.0.0.1:0").map_err(io)?
             }

@@ -1,0 +1,274 @@
+//! The running programs of this user, found and asked: what a command line shows and orders.
+//!
+//! A program of several nodes has a directory with its parent's socket and its nodes'. A single process has a socket
+//! without a file, whose name says whose it is; the kernel lists those. Both are proven by connecting, which also
+//! checks that the same user runs them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use skybox_core::{NodeName, Plan};
+use skybox_node::{Address, AskError, NodeStatus, Operator};
+
+use crate::client::{Client, ClientError};
+use crate::parent::{Done, Order};
+use crate::runtime_dir::{self, PARENT_SOCKET};
+
+/// How long a program may take to say what it runs. It is a few messages on this machine; a process that was
+/// stopped or whose runtime hangs says nothing.
+const STATUS_WAIT: Duration = Duration::from_secs(5);
+
+/// The name of the only node of a single process.
+pub const ALONE: &str = "alone";
+
+/// A running program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its name.
+    pub program: String,
+    /// Its process: the parent's, if it has several nodes.
+    pub pid: u32,
+    place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// The directory of its parent.
+    Directory(PathBuf),
+    /// The socket of the only process.
+    Process(Address),
+}
+
+/// What a parent knows.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The plan.
+    pub plan: Plan,
+    /// The nodes' processes.
+    pub processes: BTreeMap<NodeName, u32>,
+    /// Where people have said that modules belong.
+    pub pins: BTreeMap<String, Vec<NodeName>>,
+    /// Where each listener is bound.
+    pub listeners: BTreeMap<String, SocketAddr>,
+}
+
+/// Why a program could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunningError {
+    /// Its parent.
+    #[error(transparent)]
+    Parent(#[from] ClientError),
+    /// Its parent said no.
+    #[error("{0}")]
+    Refused(String),
+    /// One of its nodes.
+    #[error("{node} could not be asked")]
+    Node {
+        /// Which node.
+        node: NodeName,
+        /// Why.
+        source: AskError,
+    },
+    /// A node or the parent took too long.
+    #[error("{who} has said nothing for {STATUS_WAIT:?}: it may be stopped, or its runtime hangs")]
+    Silent {
+        /// Who.
+        who: String,
+    },
+    /// Several nodes are needed.
+    #[error("{program} (process {pid}) is a single process: {what} needs nodes; start it with `skybox run --nodes 3`")]
+    Single {
+        /// The program.
+        program: String,
+        /// Its process.
+        pid: u32,
+        /// What was ordered.
+        what: &'static str,
+    },
+    /// No such node, or none that lives.
+    #[error("{0}")]
+    NoNode(String),
+    /// A signal could not be sent.
+    #[error("process {pid} could not be told to end")]
+    Signal {
+        /// The process.
+        pid: u32,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Every running program of this user, by name and process.
+pub fn running() -> Vec<Running> {
+    let split = runtime_dir::running().into_iter().map(|(program, pid, directory)| Running {
+        program,
+        pid,
+        place: Place::Directory(directory),
+    });
+    let mut all: Vec<Running> = split.chain(single()).collect();
+    all.sort_by(|a, b| (&a.program, a.pid).cmp(&(&b.program, b.pid)));
+    all
+}
+
+/// Single processes: their sockets are in the kernel's list.
+fn single() -> Vec<Running> {
+    // Without /proc there are no sockets without files either.
+    let list = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let user = rustix::process::geteuid().as_raw();
+    list.lines().filter_map(|line| parse_socket(line, user)).collect()
+}
+
+/// A line of `/proc/net/unix`, if it is the listening socket of a program of that user.
+fn parse_socket(line: &str, user: u32) -> Option<Running> {
+    /// Set on sockets that listen; those that were accepted have the same name.
+    const LISTENS: u32 = 1 << 16;
+    let mut fields = line.split_ascii_whitespace();
+    let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
+    let (_, name) = line.split_once('@')?;
+    let (program, pid) = name.strip_prefix(&format!("skybox/{user}/"))?.rsplit_once('/')?;
+    let place = Place::Process(Address::Abstract(name.to_owned()));
+    (flags & LISTENS != 0).then_some(Running { program: program.to_owned(), pid: pid.parse().ok()?, place })
+}
+
+impl Running {
+    /// Whether it has a parent and nodes, and is not a single process.
+    pub fn is_split(&self) -> bool {
+        matches!(self.place, Place::Directory(_))
+    }
+
+    /// Gives an order to its parent; resolves when it is done. A single process knows only [`Order::Stop`]: it is
+    /// sent SIGTERM.
+    ///
+    /// # Errors
+    /// [`RunningError`]; `Refused` with the parent's reason.
+    pub async fn order(&self, order: &Order) -> Result<Done, RunningError> {
+        let Place::Directory(directory) = &self.place else { return self.order_single(order) };
+        match Client::at(directory.join(PARENT_SOCKET)).order(order).await? {
+            Done::Refused(why) => Err(RunningError::Refused(why)),
+            done => Ok(done),
+        }
+    }
+
+    fn order_single(&self, order: &Order) -> Result<Done, RunningError> {
+        let what = match order {
+            Order::Move { .. } => "move",
+            Order::Kill { .. } => "kill",
+            Order::Drain { .. } => "drain",
+            Order::Show => "a plan",
+            Order::Stop => {
+                let process = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+                let process = process.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound));
+                let term = |process| Ok(rustix::process::kill_process(process, rustix::process::Signal::TERM)?);
+                let sent = process.and_then(term);
+                return sent.map(|()| Done::Ok).map_err(|source| RunningError::Signal { pid: self.pid, source });
+            }
+        };
+        Err(RunningError::Single { program: self.program.clone(), pid: self.pid, what })
+    }
+
+    /// What its parent knows; `None` for a single process.
+    ///
+    /// # Errors
+    /// [`RunningError`].
+    pub async fn shown(&self) -> Result<Option<Shown>, RunningError> {
+        if !self.is_split() {
+            return Ok(None);
+        }
+        let who = || format!("the parent of {} (process {})", self.program, self.pid);
+        let answer = tokio::time::timeout(STATUS_WAIT, self.order(&Order::Show)).await;
+        match answer.map_err(|_| RunningError::Silent { who: who() })?? {
+            Done::Shown { plan, processes, pins, listeners } => Ok(Some(Shown { plan, processes, pins, listeners })),
+            other => Err(RunningError::Refused(format!("{} answered {other:?}", who()))),
+        }
+    }
+
+    /// What every living node runs and has counted, or why it does not say; by name.
+    ///
+    /// # Errors
+    /// [`RunningError`] if the parent cannot be asked.
+    pub async fn nodes(&self) -> Result<BTreeMap<NodeName, Result<NodeStatus, RunningError>>, RunningError> {
+        let shown = self.shown().await?;
+        let asked = self.addresses(shown.as_ref()).into_iter().map(|(node, address)| {
+            let program = self.program.clone();
+            let asked = tokio::spawn({
+                let node = node.clone();
+                async move { status(&program, node, &address).await }
+            });
+            (node, asked)
+        });
+        let asked: Vec<_> = asked.collect();
+        let mut nodes = BTreeMap::new();
+        for (node, asked) in asked {
+            let silent = |_| RunningError::Silent { who: node.to_string() };
+            let status = asked.await.map_err(silent).and_then(|status| status);
+            nodes.insert(node, status);
+        }
+        Ok(nodes)
+    }
+
+    fn addresses(&self, shown: Option<&Shown>) -> BTreeMap<NodeName, Address> {
+        match (&self.place, shown) {
+            (Place::Process(address), _) => BTreeMap::from([(NodeName::new(ALONE), address.clone())]),
+            (Place::Directory(_), None) => BTreeMap::new(),
+            (Place::Directory(_), Some(shown)) => {
+                let address = |text: &str| {
+                    let Ok(address) = text.parse::<Address>();
+                    address
+                };
+                shown.plan.nodes.iter().map(|(name, node)| (name.clone(), address(&node.address))).collect()
+            }
+        }
+    }
+
+    /// A connection to one of its nodes, the named one or the first that does not drain.
+    ///
+    /// # Errors
+    /// [`RunningError`].
+    pub async fn operator(&self, node: Option<&NodeName>) -> Result<Operator, RunningError> {
+        let shown = self.shown().await?;
+        let mut addresses = self.addresses(shown.as_ref());
+        if node.is_none() && let Some(shown) = &shown {
+            addresses.retain(|name, _| shown.plan.nodes.get(name).is_some_and(|node| !node.draining));
+        }
+        let names: Vec<_> = addresses.keys().map(NodeName::to_string).collect();
+        let found = match node {
+            Some(node) => addresses.remove_entry(node).ok_or_else(|| {
+                RunningError::NoNode(format!("there is no node `{node}`; there are {}", names.join(", ")))
+            }),
+            None => addresses.pop_first().ok_or_else(|| {
+                RunningError::NoNode(format!("no node of {} (process {}) is there yet", self.program, self.pid))
+            }),
+        };
+        let (node, address) = found?;
+        Operator::connect(&self.program, &address).await.map_err(|source| RunningError::Node { node, source })
+    }
+}
+
+async fn status(program: &str, node: NodeName, address: &Address) -> Result<NodeStatus, RunningError> {
+    let asked = async { Operator::connect(program, address).await?.status().await };
+    match tokio::time::timeout(STATUS_WAIT, asked).await {
+        Ok(Ok(status)) => Ok(status),
+        Ok(Err(source)) => Err(RunningError::Node { node, source }),
+        Err(_) => Err(RunningError::Silent { who: node.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listening_socket_says_whose_it_is() {
+        let line = "0000000000000000: 00000002 00000000 00010000 0001 01 51234 @skybox/1000/shop/4711";
+        let found = parse_socket(line, 1000).expect("a listening socket of that user");
+        assert_eq!((found.program.as_str(), found.pid, found.is_split()), ("shop", 4711, false));
+        assert_eq!(parse_socket(line, 1001), None);
+        assert_eq!(parse_socket(&line.replace("00010000", "00000000"), 1000), None, "an accepted connection");
+        for other in ["Num       RefCount Protocol Flags    Type St Inode Path", "", "0: 2 0 00010000 1 1 5 /run/x.sock"] {
+            assert_eq!(parse_socket(other, 1000), None, "{other}");
+        }
+    }
+}
