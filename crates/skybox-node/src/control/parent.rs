@@ -181,8 +181,9 @@ impl ParentLink {
                     Err(error) => break error.to_string(),
                 }
             };
-            tracing::warn!("the parent is gone ({why}): this node ends");
+            // First, because a log on the parent's broken pipe can panic.
             leaves.send_replace(Some(Leave::Orphaned));
+            tracing::warn!("the parent is gone ({why}): this node ends");
         });
         Ok(ParentLink { path: path.to_owned(), node, plan, leave, reports })
     }
