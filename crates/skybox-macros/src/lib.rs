@@ -72,8 +72,9 @@ pub fn module(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// Lets an error enum be the error of a method: failed calls, data and text each find their variant.
 ///
 /// One variant is marked `#[wire(call)]` and holds a `CallError`; one is marked `#[wire(rest)]` and holds text
-/// (`String`, `skybox::Error` or `anyhow::Error`). Of the others, those whose fields are all data (serde, both
-/// ways) cross as themselves; the rest cross as their message and its causes, and arrive in `#[wire(rest)]`.
+/// (`String`, `skybox::Error` or `anyhow::Error`). An `Internal(#[from] anyhow::Error)` can be both:
+/// `#[wire(call, rest)]`. Of the others, those whose fields are all data (serde, both ways) cross as themselves;
+/// the rest cross as their message and its causes, and arrive in `#[wire(rest)]`.
 #[proc_macro_derive(WireError, attributes(wire))]
 pub fn wire_error(item: TokenStream) -> TokenStream {
     expand_wire_error(item.into()).into()

@@ -23,6 +23,9 @@ pub(crate) fn wire_error(error: &WireError) -> TokenStream {
         }
     });
     let call_name = call.ident.unraw().to_string();
+    // A variant with both roles has one arm.
+    let write_call =
+        (call.ident != rest.ident).then(|| quote!(Self::#call_ident { .. } => writer(#call_name).text(),));
     let writers = variants.iter().map(write);
     let readers = variants.iter().map(read);
     // Spanned at the field: a type that holds no text is refused there.
@@ -44,7 +47,7 @@ pub(crate) fn wire_error(error: &WireError) -> TokenStream {
                     match &self {
                         #(#writers)*
                         Self::#rest_ident { #rest_member: rest } => skybox_rt::ErrorImage::Text(#to_text),
-                        Self::#call_ident { .. } => writer(#call_name).text(),
+                        #write_call
                     }
                 }
 

@@ -30,34 +30,39 @@ pub(crate) fn wire_error(item: TokenStream) -> syn::Result<WireError> {
     let root = root(&input.attrs, &mut refusals);
     let (mut call, mut rest, mut variants) = (None, None, Vec::new());
     for variant in &data.variants {
-        let Some((role, span)) = role(&variant.attrs, &mut refusals) else {
+        let roles = roles(&variant.attrs, &mut refusals);
+        if roles.is_empty() {
             variants.push(Variant {
                 ident: variant.ident.clone(),
                 fields: variant.fields.members().zip(&variant.fields).map(field).collect(),
             });
-            continue;
-        };
-        let (place, word) = match role {
-            Role::Call => (&mut call, "call"),
-            Role::Rest => (&mut rest, "rest"),
-        };
-        if place.is_some() {
-            refusals
-                .at_span(span, format!("another variant is marked `#[wire({word})]` already: there is one"));
-            continue;
         }
-        let fields: Vec<(Member, &Field)> = variant.fields.members().zip(&variant.fields).collect();
-        let [(member, field)] = &fields[..] else {
-            let holds = match role {
-                Role::Call => "the failed call: `Call(skybox::CallError)`",
-                Role::Rest => "text: `Other(String)`, `Other(skybox::Error)` or `Other(anyhow::Error)`",
+        for (role, span) in &roles {
+            let (place, word) = match role {
+                Role::Call => (&mut call, "call"),
+                Role::Rest => (&mut rest, "rest"),
             };
-            refusals.at(&variant.ident, format!("this variant has one field, which holds {holds}"));
-            continue;
-        };
-        let is_made = field.attrs.iter().any(|attribute| attribute.path().is_ident("from"));
-        let holder = Holder { ident: variant.ident.clone(), member: member.clone(), ty: field.ty.clone() };
-        *place = Some((holder, is_made));
+            if place.is_some() {
+                let words = format!("another variant is marked `#[wire({word})]` already: there is one");
+                refusals.at_span(*span, words);
+                continue;
+            }
+            let fields: Vec<(Member, &Field)> = variant.fields.members().zip(&variant.fields).collect();
+            let [(member, field)] = &fields[..] else {
+                let holds = match role {
+                    Role::Call => "the failed call: `Call(skybox::CallError)`",
+                    Role::Rest => "text: `Other(String)`, `Other(skybox::Error)` or `Other(anyhow::Error)`",
+                };
+                refusals.at(&variant.ident, format!("this variant has one field, which holds {holds}"));
+                break;
+            };
+            // Of a variant with both roles thiserror's `#[from]` is that of its `anyhow::Error`.
+            let is_made =
+                roles.len() == 1 && field.attrs.iter().any(|attribute| attribute.path().is_ident("from"));
+            let holder =
+                Holder { ident: variant.ident.clone(), member: member.clone(), ty: field.ty.clone() };
+            *place = Some((holder, is_made));
+        }
     }
     // A mark that was refused is not missing as well.
     let sound = refusals.0.is_none();
@@ -90,9 +95,10 @@ fn field((member, field): (Member, &Field)) -> VariantField {
     VariantField { member, ty: field.ty.clone(), borrows: borrows.0 }
 }
 
-/// The role of one variant, and where that is written.
-fn role(attributes: &[Attribute], refusals: &mut Refusals) -> Option<(Role, Span)> {
-    let mut roles = Vec::new();
+/// The roles of one variant, and where each is written. An `anyhow::Error` or `skybox::Error` can have both: it
+/// takes a failed call as it takes any error.
+fn roles(attributes: &[Attribute], refusals: &mut Refusals) -> Vec<(Role, Span)> {
+    let mut roles: Vec<(Role, Span)> = Vec::new();
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("wire")) {
         let parsed = attribute.parse_nested_meta(|meta| {
             let role = match () {
@@ -109,10 +115,7 @@ fn role(attributes: &[Attribute], refusals: &mut Refusals) -> Option<(Role, Span
             refusals.take(parsed);
         }
     }
-    if let [_, (_, span), ..] = roles[..] {
-        refusals.at_span(span, "a variant has one role: failed calls and text need a variant each");
-    }
-    roles.first().copied()
+    roles
 }
 
 /// `#[wire(crate = "path")]` on the enum.

@@ -105,6 +105,12 @@ fn an_error_enum() {
     );
 }
 
+#[test]
+fn an_error_enum_with_one_variant_for_all_that_is_not_its_own() {
+    let item = "enum AppError { NameTaken, #[wire(call, rest)] Internal(#[from] anyhow::Error) }";
+    check("wire_error_internal", formatted(crate::expand_wire_error(tokens(item))));
+}
+
 fn test(attribute: &str, item: &str) -> String {
     formatted(crate::expand_test(tokens(attribute), tokens(item)))
 }

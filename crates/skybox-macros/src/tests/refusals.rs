@@ -392,7 +392,7 @@ fn error_enums() {
     );
     check(
         &format!("enum E {{ #[wire(call, rest)] Call(CallError), {rest} }}"),
-        "a variant has one role: failed calls and text need a variant each",
+        "another variant is marked `#[wire(rest)]` already: there is one",
     );
 }
 
