@@ -1,1 +1,56 @@
-fn main() {}
+//! The `skybox` command: runs a program as several nodes, shows what runs where, calls it and moves it.
+//!
+//! It keeps no state and no connection: `run` is the parent of its nodes, every other command finds a running
+//! program of this user, asks it, and ends. Start reading at [`args`].
+
+mod args;
+mod call;
+mod choose;
+mod graph;
+mod orders;
+mod ps;
+mod run;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match start(args) {
+        Ok(code) => code,
+        // `skybox ps | head` has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("no runtime")?.block_on(async {
+        match args.command {
+            Command::Run(args) => run::run(*args).await,
+            Command::Ps(args) => ps::ps(&args).await,
+            Command::Graph(args) => graph::graph(&args).await,
+            Command::Call(args) => call::call(&args).await,
+            Command::Move(args) => orders::move_module(&args).await,
+            Command::Kill(args) => orders::kill(&args).await,
+            Command::Drain(args) => orders::drain(&args).await,
+            Command::Stop(args) => orders::stop(&args).await,
+        }
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

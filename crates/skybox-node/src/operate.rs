@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use skybox_core::{CallError, CallErrorKind, Callee, Incarnation, NodeName};
+use skybox_core::{CallError, CallErrorKind, Callee, Incarnation, NodeName, Ran};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::ModuleNumber;
 use skybox_wire::handshake::{Hello, Role};
@@ -47,7 +47,7 @@ pub enum Outcome {
     CallError {
         /// What is wrong.
         message: String,
-        /// Whether it ran.
+        /// Whether it ran: `no`, `yes` or `maybe`.
         ran: String,
     },
 }
@@ -124,7 +124,12 @@ async fn call(
     arguments: &serde_json::Value,
 ) -> Outcome {
     let refuse = |kind: CallErrorKind| {
-        let ran = kind.ran().to_string();
+        let ran = match kind.ran() {
+            Ran::No => "no",
+            Ran::Yes => "yes",
+            Ran::Maybe => "maybe",
+        };
+        let ran = ran.to_owned();
         Outcome::CallError { message: kind.to_string(), ran }
     };
     let mismatch = |why: String| refuse(CallErrorKind::Mismatch { why });

@@ -78,9 +78,9 @@ pub(super) fn start(
 fn prefix(node: &NodeName, number: usize) -> String {
     // https://no-color.org: set and not empty.
     if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
-        return format!("{node:<8} │ ");
+        return format!("{:<8} │ ", node.as_str());
     }
-    format!("\x1b[{}m{node:<8}\x1b[0m │ ", COLOURS[number % COLOURS.len()])
+    format!("\x1b[{}m{:<8}\x1b[0m │ ", COLOURS[number % COLOURS.len()], node.as_str())
 }
 
 async fn wait(mut child: Child, node: NodeName, pid: u32, events: mpsc::Sender<Event>) {

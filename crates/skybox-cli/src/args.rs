@@ -1,0 +1,216 @@
+//! What can be written on the command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use skybox_core::NodeName;
+
+/// Runs one program as several processes on this machine, shows what runs where, and moves it.
+#[derive(Debug, Parser)]
+#[command(name = "skybox", version, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the program of this directory and run it as several nodes
+    Run(Box<RunArgs>),
+    /// Show nodes, modules and instances
+    Ps(ReadArgs),
+    /// Show who calls whom: counts, errors, latency, bytes
+    Graph(ReadArgs),
+    /// Call a method or a task
+    Call(CallArgs),
+    /// Move a module to other nodes, while it is called
+    Move(MoveArgs),
+    /// Kill a node's process, as a crash would; it is started again
+    Kill(NodeArgs),
+    /// Have a node hand everything over and end
+    Drain(NodeArgs),
+    /// End the whole program
+    Stop(StopArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "split", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) nodes: u32,
+    /// One node for each module, at most eight: every call between modules crosses
+    #[arg(long)]
+    pub(crate) split: bool,
+    /// Keep a module in one node (node-1 unless said) and print the process to attach a debugger to
+    #[arg(long, value_name = "MODULE[=NODE]", value_parser = inline)]
+    pub(crate) inline: Vec<Placement>,
+    /// Put a module on these nodes from the beginning
+    #[arg(long, value_name = "MODULE=NODE[,NODE]", value_parser = placement)]
+    pub(crate) place: Vec<Placement>,
+    /// Run a node at another priority, as nice(1) counts
+    #[arg(long, value_name = "NODE=N", value_parser = nice, allow_hyphen_values = true)]
+    pub(crate) nice: Vec<(NodeName, i32)>,
+    /// The configuration, instead of skybox.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Build with optimizations
+    #[arg(long, conflicts_with = "program")]
+    pub(crate) release: bool,
+    /// Which program of the package
+    #[arg(long, value_name = "NAME", conflicts_with = "program")]
+    pub(crate) bin: Option<String>,
+    /// Which package of the workspace
+    #[arg(long, short, value_name = "NAME", conflicts_with = "program")]
+    pub(crate) package: Option<String>,
+    /// Run this file and build nothing
+    #[arg(long, value_name = "PATH")]
+    pub(crate) program: Option<PathBuf>,
+    /// The program's own arguments
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+/// A module, and where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placement {
+    pub(crate) module: String,
+    pub(crate) nodes: Vec<NodeName>,
+}
+
+/// Which running program.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// Which running program, if there are several: its name or its process
+    #[arg(long, value_name = "NAME|PID")]
+    pub(crate) program: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CallArgs {
+    /// `module.method`, or a task's name
+    #[arg(value_name = "MODULE.METHOD|TASK")]
+    pub(crate) callee: String,
+    /// The arguments: JSON, by name or in order
+    #[arg(value_name = "JSON", default_value = "{}")]
+    pub(crate) arguments: String,
+    /// Which instance of a keyed module: JSON, or a bare word
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// The node that makes the call
+    #[arg(long, value_name = "NODE", value_parser = node)]
+    pub(crate) from: Option<NodeName>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MoveArgs {
+    /// Which module or task
+    pub(crate) module: String,
+    /// Where it is to run from now on
+    #[arg(value_name = "NODE", value_delimiter = ',', required_unless_present = "anywhere", conflicts_with = "anywhere", value_parser = node)]
+    pub(crate) nodes: Vec<NodeName>,
+    /// Take back what an earlier move said
+    #[arg(long)]
+    pub(crate) anywhere: bool,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeArgs {
+    /// Which node
+    #[arg(value_parser = node)]
+    pub(crate) node: NodeName,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+fn node(text: &str) -> Result<NodeName, String> {
+    if text.is_empty() {
+        Err("a node has a name, such as node-2".to_owned())
+    } else {
+        Ok(NodeName::new(text))
+    }
+}
+
+fn placement(text: &str) -> Result<Placement, String> {
+    let (module, nodes) = text.split_once('=').ok_or("write MODULE=NODE, such as thumbnail=node-2")?;
+    let nodes = nodes.split(',').map(node).collect::<Result<Vec<_>, _>>()?;
+    Ok(Placement { module: module.to_owned(), nodes })
+}
+
+fn inline(text: &str) -> Result<Placement, String> {
+    let (module, node_name) = text.split_once('=').unwrap_or((text, "node-1"));
+    Ok(Placement { module: module.to_owned(), nodes: vec![node(node_name)?] })
+}
+
+fn nice(text: &str) -> Result<(NodeName, i32), String> {
+    let wrong = "write NODE=N, such as node-2=10, with N from -20 to 19";
+    let (name, n) = text.split_once('=').ok_or(wrong)?;
+    let n = n.parse().ok().filter(|n| (-20..=19).contains(n)).ok_or(wrong)?;
+    Ok((node(name)?, n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, String> {
+        let words = std::iter::once("skybox").chain(line.split_whitespace());
+        Args::try_parse_from(words).map(|args| args.command).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn places_and_priorities() {
+        let line =
+            "run --nodes 2 --place a=node-1,node-2 --inline b --inline c=node-2 --nice node-2=-5 -- --x 1";
+        let Command::Run(args) = parse(line).expect("well formed") else { panic!("another command") };
+        let place = |module: &str, nodes: &[&str]| Placement {
+            module: module.to_owned(),
+            nodes: nodes.iter().copied().map(NodeName::new).collect(),
+        };
+        assert_eq!(args.place, [place("a", &["node-1", "node-2"])]);
+        assert_eq!(args.inline, [place("b", &["node-1"]), place("c", &["node-2"])]);
+        assert_eq!(args.nice, [(NodeName::new("node-2"), -5)]);
+        assert_eq!(args.arguments, ["--x", "1"]);
+    }
+
+    #[test]
+    fn mistakes_say_what_to_write() {
+        let wrong = [
+            ("run --nodes 0", "0 is not in 1..=64"),
+            ("run --nodes 2 --split", "cannot be used with"),
+            ("run --nice node-2=20", "from -20 to 19"),
+            ("run --place thumbnail", "thumbnail=node-2"),
+            ("move thumbnail", "NODE"),
+            ("move thumbnail node-1 --anywhere", "cannot be used with"),
+        ];
+        for (line, message) in wrong {
+            let error = parse(line).expect_err(line);
+            assert!(error.contains(message), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `move`, `kill`, `drain` and `stop`: orders for a program's parent.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use skybox_cloud::parent::Order;
+use skybox_cloud::running::{Running, running};
+use skybox_core::NodeName;
+
+use crate::args::{MoveArgs, NodeArgs, StopArgs};
+use crate::choose::choose;
+use crate::ps::joined;
+
+/// A program that ends is killed by its parent after 30 seconds; past that nobody ends it any more.
+const STOP_WAIT: Duration = Duration::from_secs(40);
+/// How often it is looked whether a program has ended.
+const STOP_LOOK: Duration = Duration::from_millis(20);
+
+/// Moves a module; ends when it serves there.
+pub(crate) async fn move_module(args: &MoveArgs) -> anyhow::Result<ExitCode> {
+    let program = choose(&args.which)?;
+    let order = Order::Move { module: args.module.clone(), nodes: args.nodes.clone() };
+    program.order(&order).await?;
+    match args.nodes.as_slice() {
+        [] => say(&format!("{} goes where there is room", args.module)),
+        nodes => say(&format!("{} runs on {}", args.module, joined(nodes.iter().map(NodeName::as_str)))),
+    }
+}
+
+/// Kills a node's process.
+pub(crate) async fn kill(args: &NodeArgs) -> anyhow::Result<ExitCode> {
+    choose(&args.which)?.order(&Order::Kill { node: args.node.clone() }).await?;
+    say(&format!("{} was killed; it is started again", args.node))
+}
+
+/// Drains a node; ends when it has ended.
+pub(crate) async fn drain(args: &NodeArgs) -> anyhow::Result<ExitCode> {
+    choose(&args.which)?.order(&Order::Drain { node: args.node.clone() }).await?;
+    say(&format!("{} has handed everything over and ended", args.node))
+}
+
+/// Ends a program; ends when it has ended.
+pub(crate) async fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
+    let program = choose(&args.which)?;
+    program.order(&Order::Stop).await?;
+    let since = Instant::now();
+    while is_there(&program) {
+        if since.elapsed() > STOP_WAIT {
+            bail!("{} (process {}) has not ended within {STOP_WAIT:?}", program.program, program.pid);
+        }
+        tokio::time::sleep(STOP_LOOK).await;
+    }
+    say(&format!("{} has ended", program.program))
+}
+
+fn is_there(program: &Running) -> bool {
+    running().contains(program)
+}
+
+fn say(text: &str) -> anyhow::Result<ExitCode> {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,329 @@
+//! `skybox ps`: the nodes of a program, its modules, and what runs where.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use skybox_cloud::running::{ALONE, Running, RunningError, Shown};
+use skybox_core::{ModuleKind, ModulePlan, NodeName};
+use skybox_node::{ModuleStatus, NodeStatus};
+
+use crate::args::ReadArgs;
+use crate::call::print_json;
+use crate::choose::choose;
+use crate::table::{self, Cell, Table, Tone, paint};
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Program {
+    program: String,
+    pid: u32,
+    /// Whether it has a parent and nodes, or is a single process.
+    split: bool,
+    /// Where each listener is bound.
+    listeners: BTreeMap<String, String>,
+    nodes: Vec<Node>,
+    modules: Vec<Module>,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    node: String,
+    /// Absent between two lives.
+    pid: Option<u32>,
+    state: State,
+    /// Milliseconds since its start.
+    up_ms: Option<u64>,
+    /// The listeners it serves.
+    serves: Vec<String>,
+    /// Why it did not say what it runs.
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// It takes calls from outside.
+    Ready,
+    /// It is not ready yet, or leaves on its own account.
+    NotReady,
+    /// It hands over what it has.
+    Draining,
+    /// Its process is there and says nothing, or there is none.
+    Silent,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Module {
+    module: String,
+    /// `task`, `replicated` or `keyed`.
+    form: &'static str,
+    /// Where it is written.
+    path: String,
+    methods: Vec<Method>,
+    /// The nodes that should run it.
+    assigned: Vec<String>,
+    /// The nodes that take its calls.
+    serving: Vec<String>,
+    /// Where people have put it.
+    pinned: Vec<String>,
+    /// Why it runs nowhere.
+    failed: Option<String>,
+    instances: Vec<Instance>,
+    /// How earlier instances ended.
+    endings: Vec<Ended>,
+}
+
+#[derive(Debug, Serialize)]
+struct Method {
+    method: String,
+    parameters: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Instance {
+    instance: String,
+    node: String,
+    key: Option<String>,
+    up_ms: u64,
+    /// Calls that hold it, where that is counted.
+    holding: Option<u64>,
+    /// Calls that wait for their turn on it.
+    waiting: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Ended {
+    node: String,
+    instance: String,
+    what: String,
+    /// Where in the source, if it panicked.
+    place: String,
+    lived_ms: u64,
+}
+
+type Statuses = BTreeMap<NodeName, Result<NodeStatus, RunningError>>;
+
+/// Shows a program.
+pub(crate) async fn ps(args: &ReadArgs) -> anyhow::Result<ExitCode> {
+    let running = choose(&args.which)?;
+    let shown = running.shown().await?;
+    let program = gather(&running, shown, running.nodes().await?);
+    if args.json {
+        print_json(&program)?;
+    } else {
+        show(&program, &mut std::io::stdout().lock(), table::colours(&std::io::stdout()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn gather(running: &Running, shown: Option<Shown>, statuses: Statuses) -> Program {
+    let mut modules = BTreeMap::new();
+    for status in statuses.values().flatten() {
+        for module in &status.modules {
+            add(modules.entry(module.module.clone()).or_default(), module, &status.node);
+        }
+    }
+    match &shown {
+        Some(shown) => modules.values_mut().for_each(|module| place(module, shown)),
+        None => modules.values_mut().for_each(|module| {
+            module.assigned = vec![ALONE.to_owned()];
+            module.serving = module.assigned.clone();
+        }),
+    }
+    let mut listeners = BTreeMap::new();
+    for status in statuses.values().flatten() {
+        listeners.extend(status.listeners.iter().map(|(name, address)| (name.clone(), address.to_string())));
+    }
+    if let Some(shown) = &shown {
+        listeners.extend(shown.listeners.iter().map(|(name, address)| (name.clone(), address.to_string())));
+    }
+    Program {
+        program: running.program.clone(),
+        pid: running.pid,
+        split: running.is_split(),
+        listeners,
+        nodes: nodes(shown.as_ref(), statuses),
+        modules: modules.into_values().collect(),
+    }
+}
+
+/// What one node says of a module.
+fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
+    module.module = status.module.clone();
+    module.form = form(status.kind);
+    module.path = status.path.clone();
+    let methods = status.methods.iter();
+    module.methods =
+        methods.map(|(method, names)| Method { method: method.clone(), parameters: names.clone() }).collect();
+    module.failed = module.failed.take().or_else(|| status.failed.clone());
+    module.instances.extend(status.instances.iter().map(|instance| Instance {
+        instance: instance.instance.clone(),
+        node: node.to_string(),
+        key: instance.key.clone(),
+        up_ms: instance.up_ms,
+        holding: instance.holding,
+        waiting: instance.waiting,
+    }));
+    module.endings.extend(status.endings.iter().map(|ending| Ended {
+        node: node.to_string(),
+        instance: ending.instance.clone(),
+        what: ending.what.clone(),
+        place: ending.place.clone(),
+        lived_ms: ending.lived_ms,
+    }));
+}
+
+/// What the plan says of it.
+fn place(module: &mut Module, shown: &Shown) {
+    let texts = |nodes: &[NodeName]| nodes.iter().map(NodeName::to_string).collect::<Vec<_>>();
+    module.pinned = shown.pins.get(&module.module).map(|nodes| texts(nodes)).unwrap_or_default();
+    match shown.plan.modules.get(&module.module) {
+        None => {}
+        Some(ModulePlan::Replicated { assigned, serving, failed }) => {
+            module.assigned = texts(assigned);
+            module.serving = texts(serving);
+            module.failed = failed.clone();
+        }
+        Some(ModulePlan::Keyed(shards)) => {
+            module.assigned = texts(&shards.nodes);
+            module.serving = texts(&shards.nodes);
+        }
+    }
+    module.assigned.sort();
+    module.serving.sort();
+}
+
+fn form(kind: ModuleKind) -> &'static str {
+    match kind {
+        ModuleKind::Task => "task",
+        ModuleKind::Replicated => "replicated",
+        ModuleKind::Keyed => "keyed",
+    }
+}
+
+fn nodes(shown: Option<&Shown>, mut statuses: Statuses) -> Vec<Node> {
+    let mut names: BTreeSet<NodeName> = statuses.keys().cloned().collect();
+    names.extend(shown.into_iter().flat_map(|shown| shown.processes.keys().cloned()));
+    let node = |name: NodeName| {
+        let draining = shown.and_then(|shown| shown.plan.nodes.get(&name)).is_some_and(|node| node.draining);
+        let process = shown.and_then(|shown| shown.processes.get(&name).copied());
+        match statuses.remove(&name) {
+            Some(Ok(status)) => Node {
+                node: name.to_string(),
+                pid: Some(status.pid),
+                state: match status.ready {
+                    _ if draining => State::Draining,
+                    true => State::Ready,
+                    false => State::NotReady,
+                },
+                up_ms: Some(status.up_ms),
+                serves: status.listeners.into_keys().collect(),
+                error: None,
+            },
+            unknown => Node {
+                node: name.to_string(),
+                pid: process,
+                // Its process runs, and has not joined yet.
+                state: if unknown.is_none() { State::NotReady } else { State::Silent },
+                up_ms: None,
+                serves: Vec::new(),
+                error: unknown.and_then(Result::err).map(|error| format!("{:#}", anyhow::Error::from(error))),
+            },
+        }
+    };
+    names.into_iter().map(node).collect()
+}
+
+fn show(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Result<()> {
+    let form = match (program.split, program.nodes.len()) {
+        (false, _) => "a single process".to_owned(),
+        (true, 1) => "1 node".to_owned(),
+        (true, n) => format!("{n} nodes"),
+    };
+    let listeners = program.listeners.iter().map(|(name, address)| format!(", {name} on {address}"));
+    writeln!(
+        out,
+        "{} (process {}): {form}{}\n",
+        program.program,
+        program.pid,
+        listeners.collect::<String>()
+    )?;
+    nodes_table(program).write(out, colours)?;
+    writeln!(out)?;
+    modules_table(program).write(out, colours)?;
+    for module in &program.modules {
+        if let Some(cause) = &module.failed {
+            let text = format!("\n{} does not run: {cause}", module.module);
+            writeln!(out, "{}", paint(&text, Tone::Bad, colours))?;
+        }
+        if let Some(last) = module.endings.last() {
+            let place = if last.place.is_empty() { String::new() } else { format!(" at {}", last.place) };
+            let times = module.endings.len();
+            writeln!(out, "\n{} ended {times}×, last on {}: {}{place}", module.module, last.node, last.what)?;
+        }
+    }
+    for node in program.nodes.iter().filter(|node| node.error.is_some()) {
+        let error = node.error.as_deref().unwrap_or_default();
+        writeln!(out, "\n{}", paint(&format!("{}: {error}", node.node), Tone::Bad, colours))?;
+    }
+    Ok(())
+}
+
+fn nodes_table(program: &Program) -> Table {
+    let mut table = Table::new(&["NODE", "PROCESS", "STATE", "UP", "SERVES", "INSTANCES"]);
+    for node in &program.nodes {
+        let state = match node.state {
+            State::Ready => Cell::new("ready", Tone::Good),
+            State::NotReady => Cell::new("not ready", Tone::Faint),
+            State::Draining => Cell::new("draining", Tone::Faint),
+            State::Silent => Cell::new("silent", Tone::Bad),
+        };
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for module in &program.modules {
+            let here = module.instances.iter().filter(|instance| instance.node == node.node).count();
+            if here > 0 {
+                counts.insert(&module.module, here);
+            }
+        }
+        let one =
+            |(module, n): (&str, usize)| if n == 1 { module.to_owned() } else { format!("{module} ×{n}") };
+        let counts: Vec<_> = counts.into_iter().map(one).collect();
+        table.row(vec![
+            node.node.as_str().into(),
+            node.pid.map_or("–".to_owned(), |pid| pid.to_string()).into(),
+            state,
+            node.up_ms.map_or("–".to_owned(), table::duration).into(),
+            node.serves.join(", ").into(),
+            counts.join(", ").into(),
+        ]);
+    }
+    table
+}
+
+fn modules_table(program: &Program) -> Table {
+    let mut table = Table::new(&["MODULE", "FORM", "SERVING", "PINNED", "INSTANCES", "HOLDING", "WAITING"]);
+    for module in &program.modules {
+        let sum = |of: fn(&Instance) -> Option<u64>| module.instances.iter().filter_map(of).sum::<u64>();
+        let serving = match module.serving.as_slice() {
+            [] => Cell::new("nowhere", Tone::Bad),
+            nodes => joined(nodes.iter().map(String::as_str)).into(),
+        };
+        table.row(vec![
+            module.module.as_str().into(),
+            module.form.into(),
+            serving,
+            module.pinned.join(", ").into(),
+            Cell::count(module.instances.len() as u64),
+            Cell::count(sum(|instance| instance.holding)),
+            Cell::count(sum(|instance| instance.waiting)),
+        ]);
+    }
+    table
+}
+
+/// Names in a row, as people read them.
+pub(crate) fn joined<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
