@@ -1,0 +1,1 @@
+../adopt/build.rs

@@ -1,0 +1,1 @@
+../../adopt/src/notes.rs

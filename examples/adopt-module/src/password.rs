@@ -1,0 +1,1 @@
+../../adopt-task/src/password.rs
