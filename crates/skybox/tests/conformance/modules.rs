@@ -14,7 +14,7 @@ pub use desk::{Desk, Narrow, Overdue, Pooled, Register, work};
 #[cfg(feature = "anyhow")]
 pub use errors::any::Anyhow;
 pub use errors::{Plain, PlainError, ShopError, Shops};
-pub use relay::{Nest, Relay, Step, come_back, traced};
+pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
 pub use starts::{Latecomer, Stillborn, StillbornKey, Unsteady, book, lookup};
 
@@ -22,8 +22,26 @@ use crate::ledger::Ledger;
 
 /// The modules and tasks that live on the callees' node in split mode; [`Relay`] lives on another.
 pub const CALLEES: &[&str] = &[
-    "anyhow", "book", "come_back", "desk", "latecomer", "lookup", "narrow", "nest", "overdue", "plain", "pooled",
-    "probe", "register", "rows", "shops", "stillborn", "stillborn_key", "traced", "unsteady", "work",
+    "anyhow",
+    "book",
+    "come_back",
+    "desk",
+    "latecomer",
+    "lookup",
+    "narrow",
+    "nest",
+    "overdue",
+    "plain",
+    "pooled",
+    "probe",
+    "register",
+    "rows",
+    "shops",
+    "stillborn",
+    "stillborn_key",
+    "traced",
+    "unsteady",
+    "work",
 ];
 
 /// Shows the test what happened on the callees' side.
@@ -52,14 +70,16 @@ impl Probe {
     /// Calls that wait for their turn on a module's instances.
     pub async fn waiting(&self, module: &str) -> Result<u64> {
         let status = App::current()?.status();
-        let instances = status.modules.into_iter().filter(|status| status.module == module).flat_map(|m| m.instances);
+        let instances =
+            status.modules.into_iter().filter(|status| status.module == module).flat_map(|m| m.instances);
         Ok(instances.filter_map(|instance| instance.waiting).sum())
     }
 
     /// Calls that hold a module's instances.
     pub async fn holding(&self, module: &str) -> Result<u64> {
         let status = App::current()?.status();
-        let instances = status.modules.into_iter().filter(|status| status.module == module).flat_map(|m| m.instances);
+        let instances =
+            status.modules.into_iter().filter(|status| status.module == module).flat_map(|m| m.instances);
         Ok(instances.filter_map(|instance| instance.holding).sum())
     }
 

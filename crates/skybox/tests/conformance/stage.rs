@@ -55,12 +55,6 @@ pub fn run(mode: Mode, case: Case) {
     runtime.expect("the operating system gives a test two threads").block_on(play(mode, case));
 }
 
-/// Runs a case whose clock stands still while there is something to do, and jumps when there is not.
-pub fn run_paused(mode: Mode, case: Case) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.expect("a runtime on this thread").block_on(play(mode, case));
-}
-
 async fn play(mode: Mode, case: Case) {
     let (app, nodes) = match mode {
         Mode::Inline | Mode::Strict => {
@@ -68,13 +62,16 @@ async fn play(mode: Mode, case: Case) {
             (builder.start().await.expect("an App that nothing keeps from starting"), None)
         }
         Mode::Split => {
-            let pinned = modules::CALLEES.iter().fold(Nodes::of_this_test(2), |nodes, module| nodes.pin(module, &[CALLEES]));
-            let nodes = pinned.pin("relay", &[RELAYS]).start(|builder| builder.provide(Ledger::default())).await;
+            let pinned = modules::CALLEES
+                .iter()
+                .fold(Nodes::of_this_test(2), |nodes, module| nodes.pin(module, &[CALLEES]));
+            let nodes =
+                pinned.pin("relay", &[RELAYS]).start(|builder| builder.provide(Ledger::default())).await;
             (nodes.app().clone(), Some(Arc::new(nodes)))
         }
     };
     let stage = Stage { mode, probe: app.get(), app: app.clone(), nodes };
-    app.enter(case(stage.clone())).await;
+    stage.patiently("the case ends", app.enter(case(stage.clone()))).await;
     let Stage { nodes, probe, app: same, .. } = stage;
     drop((probe, same));
     match nodes {
@@ -124,7 +121,8 @@ impl Stage {
 
     /// Waits until something has happened so often.
     pub async fn reached(&self, what: &str, count: u64) {
-        self.until(&format!("`{what}` happens {count} times"), async || self.count(what).await >= count).await;
+        self.until(&format!("`{what}` happens {count} times"), async || self.count(what).await >= count)
+            .await;
     }
 
     /// Waits until so many calls wait for their turn on a module.
@@ -148,7 +146,9 @@ impl Stage {
     pub async fn patiently<F: Future>(&self, what: &str, future: F) -> F::Output {
         match tokio::time::timeout(PATIENCE, future).await {
             Ok(output) => output,
-            Err(_) => panic!("waited {PATIENCE:?} until {what}; the callees noted {:#?}", self.probe.all().await),
+            Err(_) => {
+                panic!("waited {PATIENCE:?} until {what}; the callees noted {:#?}", self.probe.all().await)
+            }
         }
     }
 

@@ -61,7 +61,10 @@ impl Shops {
     /// Its own call fails, and it passes that on.
     pub async fn pass_on(&self) -> ShopResult<()> {
         let outcome = current().get::<Shops>().fail().await;
-        assert!(matches!(&outcome, Err(ShopError::Call(error)) if error.callee().method == "fail"), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Err(ShopError::Call(error)) if error.callee().method == "fail"),
+            "{outcome:?}"
+        );
         outcome
     }
 }
@@ -109,7 +112,6 @@ impl Plain {
         assert!(own.is_some_and(|error| error.callee().method == "fail"), "{outcome:?}");
         outcome
     }
-
 }
 
 /// Fails with anyhow's error.

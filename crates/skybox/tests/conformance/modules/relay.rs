@@ -34,7 +34,11 @@ pub enum Step {
 }
 
 /// Does the steps. `done`, or how the first call to fail failed and whether it ran.
-fn walk(app: App, within: Option<Duration>, mut steps: Vec<Step>) -> Pin<Box<dyn Future<Output = Result<String>> + Send>> {
+fn walk(
+    app: App,
+    within: Option<Duration>,
+    mut steps: Vec<Step>,
+) -> Pin<Box<dyn Future<Output = Result<String>> + Send>> {
     Box::pin(async move {
         if steps.is_empty() {
             return Ok("done".to_owned());
@@ -79,7 +83,8 @@ fn trace() -> Option<String> {
 }
 
 fn left_s() -> Option<u64> {
-    skybox::current_deadline().map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()).as_secs())
+    skybox::current_deadline()
+        .map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()).as_secs())
 }
 
 /// Calls itself, in many ways.
@@ -144,7 +149,8 @@ impl Relay {
 
     /// The seconds left here, and in a call with a deadline of its own.
     pub async fn left_s(&self, within_s: Option<u64>) -> Result<(Option<u64>, Option<u64>)> {
-        let options = within_s.map_or(CallOptions::new(), |s| CallOptions::new().deadline(Duration::from_secs(s)));
+        let options =
+            within_s.map_or(CallOptions::new(), |s| CallOptions::new().deadline(Duration::from_secs(s)));
         let theirs = App::current()?.get::<Nest>().with(options).left_s().await?;
         Ok((left_s(), theirs))
     }

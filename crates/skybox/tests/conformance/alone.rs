@@ -1,0 +1,79 @@
+//! Calls outside of every App, and beside several: what no mode has.
+
+use std::process::Command;
+
+use skybox::{App, CallErrorKind, Handle};
+
+use crate::ledger::Ledger;
+use crate::modules::{book, lookup, traced, work};
+
+/// A small module without needs.
+#[derive(Default)]
+struct Counter {
+    count: u32,
+}
+
+#[skybox::module]
+impl Counter {
+    pub async fn add(&mut self, n: u32) -> skybox::Result<u32> {
+        self.count += n;
+        Ok(self.count)
+    }
+
+    pub async fn fail(&self) -> skybox::Result<()> {
+        panic!("boom")
+    }
+}
+
+#[tokio::test]
+async fn a_handle_of_a_value_needs_no_app() {
+    let counter = Handle::of(Counter { count: 1 });
+    assert_eq!(counter.add(2).await.unwrap(), 3);
+    let error = counter.fail().await.unwrap_err();
+    assert!(
+        matches!(error.call_error().map(|error| error.kind()), Some(CallErrorKind::Crashed { .. })),
+        "{error:?}"
+    );
+    assert_eq!(counter.add(1).await.unwrap(), 4, "a panic leaves the value as it is");
+}
+
+#[tokio::test]
+async fn between_two_apps_a_task_asks_for_one() {
+    let start = || App::builder().aside().provide(Ledger::default()).start();
+    let (one, two) = (start().await.unwrap(), start().await.unwrap());
+    let error = work(true).await.unwrap_err();
+    assert!(error.to_string().contains("several Apps") && error.to_string().contains("app.enter"), "{error}");
+    for app in [&one, &two] {
+        assert!(app.enter(work(true)).await.is_err(), "made outside, it belongs to none");
+        assert!(app.enter(async { work(true).await }).await.is_ok());
+    }
+    one.shutdown().await;
+    two.shutdown().await;
+}
+
+/// In a process of its own, where no other test has an App.
+#[test]
+fn without_an_app_a_task_is_a_plain_function() {
+    const ALONE: &str = "SKYBOX_CONFORMANCE_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = std::thread::current().name().filter(|name| *name != "main").map(str::to_owned);
+        let name = name.unwrap_or_else(|| "alone::without_an_app_a_task_is_a_plain_function".to_owned());
+        let test = std::env::current_exe().expect("a test's own binary is known");
+        let output = Command::new(test)
+            .args([name.as_str(), "--exact"])
+            .env(ALONE, "1")
+            .output()
+            .expect("it starts again");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime on this thread");
+    runtime.block_on(async {
+        let names = ["ada".to_owned()];
+        assert_eq!(lookup(&names, 0).await.unwrap(), "ada");
+        assert_eq!(book("four").await.unwrap(), 4);
+        assert_eq!(traced().await.unwrap(), None);
+    });
+    let panicked = std::panic::catch_unwind(|| runtime.block_on(work(false)));
+    assert!(panicked.is_err(), "it panics as any function does");
+}

@@ -1,0 +1,12 @@
+//! The cases, by what the sentences they pin speak of.
+
+pub mod cancellation;
+pub mod context;
+pub mod crashes;
+pub mod deadlines;
+pub mod delivery;
+pub mod errors;
+pub mod failures;
+pub mod handles;
+pub mod reentrancy;
+pub mod values;

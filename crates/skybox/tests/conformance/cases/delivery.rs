@@ -1,0 +1,99 @@
+//! Delivery: at most once; again only what did not run, or may run again.
+
+use std::cell::Cell;
+
+use futures_util::future::join_all;
+use skybox::Ran;
+
+use crate::modules::*;
+use crate::stage::{CALLEES, Mode, RELAYS, Stage, fails};
+
+/// Enough for an event of one in four to happen for certain.
+const CALLS: u64 = 100;
+
+pub async fn a_call_runs_once(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let outcomes = join_all((0..CALLS).map(|_| desk.once())).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(stage.count("once").await, CALLS);
+}
+
+/// In strict mode sometimes twice, so that what is marked idempotent is.
+pub async fn an_idempotent_call_may_run_again(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let outcomes = join_all((0..CALLS).map(|_| desk.again())).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    let ran = stage.count("again").await;
+    match stage.mode {
+        Mode::Strict => assert!(ran > CALLS && ran < 2 * CALLS, "{ran} runs of {CALLS} calls"),
+        Mode::Inline | Mode::Split => assert_eq!(ran, CALLS),
+    }
+}
+
+pub async fn a_lost_call_is_not_sent_again(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let killing = async {
+        stage.reached("gate began", 1).await;
+        stage.nodes().kill(CALLEES).await;
+    };
+    let (looked, ()) = tokio::join!(desk.look("gate"), killing);
+    fails(looked, "lost", Ran::Maybe);
+    assert!(desk.pages().await.is_ok(), "the node is replaced");
+    assert_eq!(stage.count("gate began").await, 0, "and its successor was asked nothing");
+}
+
+pub async fn a_lost_idempotent_call_is_sent_again(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let killing = async {
+        stage.reached("gate began", 1).await;
+        stage.nodes().kill(CALLEES).await;
+        stage.reached("gate began", 1).await;
+        stage.open("gate").await;
+    };
+    let (looked, ()) = tokio::join!(desk.look_again("gate"), killing);
+    assert_ne!(looked.unwrap(), std::process::id());
+    assert_eq!(stage.count("gate began").await, 1, "on the successor, once");
+}
+
+pub async fn calls_wait_while_a_node_is_replaced(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    desk.add(7).await.unwrap();
+    stage.nodes().kill(CALLEES).await;
+    assert_eq!(desk.pages().await.unwrap(), [0; 0], "its state went with it");
+}
+
+pub async fn calls_follow_a_module_that_moves(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let moved = Cell::new(false);
+    let moving = async {
+        for nodes in [&[RELAYS][..], &[CALLEES], &[RELAYS, CALLEES], &[RELAYS]] {
+            stage.nodes().move_to("desk", nodes).await;
+        }
+        moved.set(true);
+    };
+    let calling = async {
+        while !moved.get() {
+            let outcomes = join_all((0..10).map(|_| desk.weigh(b"load"))).await;
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        }
+    };
+    tokio::join!(moving, calling);
+}
+
+pub async fn a_call_to_the_same_node_sends_no_frame(stage: Stage) {
+    let frames = || stage.app().status().frames;
+    let desk = stage.get::<Desk>();
+    desk.pages().await.unwrap();
+    let before = frames();
+    desk.pages().await.unwrap();
+    if stage.mode == Mode::Split {
+        assert_eq!(frames(), before + 2, "a call and its reply");
+        stage.nodes().move_to("desk", &["test"]).await;
+        desk.pages().await.unwrap();
+    }
+    let before = frames();
+    for page in 0..100 {
+        desk.add(page).await.unwrap();
+    }
+    assert_eq!(frames(), before);
+}

@@ -1,0 +1,145 @@
+//! Each kind of failure, and whether the call ran.
+
+use futures_util::future::join_all;
+use skybox::{CallErrorKind, CallOptions, Ran};
+
+use crate::modules::*;
+use crate::stage::{SOON, Stage, fails};
+
+/// Calls that may wait at once, for an instance, a turn or a thread: the default of `queue`.
+const QUEUE: usize = 1024;
+
+pub async fn a_module_that_does_not_start_says_why(stage: Stage) {
+    let stillborn = stage.get::<Stillborn>();
+    let first = stage.patiently("the module is given up", stillborn.hello()).await;
+    let error = fails(first, "not-started", Ran::No);
+    assert_eq!(
+        *error.kind(),
+        CallErrorKind::NotStarted { cause: "the shelf is closed: the key is lost".to_owned() }
+    );
+}
+
+pub async fn a_module_that_was_given_up_is_not_started_again(stage: Stage) {
+    let stillborn = stage.get::<Stillborn>();
+    fails(stillborn.hello().await, "not-started", Ran::No);
+    let starts = stage.count("stillborn start").await;
+    assert_eq!(starts, 2, "once, and once again as `max_restarts` says");
+    // At once: a call that waited for an instance would run into its deadline.
+    fails(
+        stillborn.with(CallOptions::new().deadline(crate::stage::LATER)).hello().await,
+        "not-started",
+        Ran::No,
+    );
+    assert_eq!(stage.count("stillborn start").await, starts);
+}
+
+pub async fn a_panic_in_start_is_the_reason_that_callers_get(stage: Stage) {
+    let error = fails(stage.at::<StillbornKey>(&7).hello().await, "not-started", Ran::No);
+    assert!(error.to_string().contains("there is no 7"), "{error}");
+}
+
+pub async fn a_start_that_fails_is_tried_again_while_calls_wait(stage: Stage) {
+    stage.patiently("the third start succeeds", stage.get::<Unsteady>().hello()).await.unwrap();
+    assert_eq!(stage.count("unsteady start").await, 3);
+}
+
+pub async fn calls_wait_while_nothing_is_live(stage: Stage) {
+    let late = stage.get::<Latecomer>();
+    let waiting = (0..10).map(|_| late.hello());
+    let (outcomes, ()) = tokio::join!(join_all(waiting), stage.open("latecomer"));
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+}
+
+pub async fn waiting_for_a_start_is_bounded(stage: Stage) {
+    let late = stage.get::<Latecomer>();
+    let mut waiting: Vec<_> = (0..QUEUE + 1).map(|_| Box::pin(late.hello())).collect();
+    let refused =
+        stage.patiently("one call is refused", futures_util::future::select_all(&mut waiting)).await.0;
+    let error = fails(refused, "overloaded", Ran::No);
+    assert!(error.to_string().contains("`queue`"), "it names the bound: {error}");
+}
+
+pub async fn waiting_for_a_turn_is_bounded(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let calls = async {
+        let adding = join_all((0..QUEUE).map(|_| desk.add(7)));
+        let refusing = async {
+            stage.waiting::<Desk>(QUEUE as u64).await;
+            let error = fails(desk.add(8).await, "overloaded", Ran::No);
+            assert!(error.to_string().contains("`queue`"), "it names the bound: {error}");
+            stage.open("turn").await;
+        };
+        tokio::join!(adding, refusing).0
+    };
+    let writing = async {
+        stage.reached("turn began", 1).await;
+        calls.await
+    };
+    let (written, added) = tokio::join!(desk.write("turn"), writing);
+    assert!(written.is_ok() && added.iter().all(Result::is_ok));
+    assert_eq!(desk.pages().await.unwrap().len(), QUEUE + 2);
+}
+
+pub async fn waiting_for_a_thread_is_bounded(stage: Stage) {
+    let pooled = stage.get::<Pooled>();
+    let refusing = async {
+        stage.reached("thread began", 1).await;
+        let mut waiting: Vec<_> = (0..QUEUE + 1).map(|_| Box::pin(pooled.grind("thread"))).collect();
+        let (refused, _, rest) =
+            stage.patiently("one call is refused", futures_util::future::select_all(&mut waiting)).await;
+        let error = fails(refused, "overloaded", Ran::No);
+        assert!(error.to_string().contains("`queue`"), "it names the bound: {error}");
+        stage.open("thread").await;
+        join_all(rest).await
+    };
+    let (first, rest) = tokio::join!(pooled.grind("thread"), refusing);
+    assert!(first.is_ok() && rest.iter().all(Result::is_ok));
+    assert_eq!(stage.count("thread ended").await, QUEUE as u64 + 1);
+}
+
+pub async fn concurrency_is_exact(stage: Stage) {
+    let narrow = stage.get::<Narrow>();
+    let watching = async {
+        stage.waiting::<Narrow>(3).await;
+        assert_eq!(stage.count("narrow began").await, 2);
+        stage.open("narrow").await;
+    };
+    let (outcomes, ()) = tokio::join!(join_all((0..5).map(|_| narrow.look("narrow"))), watching);
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(stage.count("narrow ended").await, 5);
+}
+
+pub async fn a_panic_is_crashed_with_its_message_and_place(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    for outcome in [desk.fail("boom").await, desk.fail_now("boom").await] {
+        let error = fails(outcome, "crashed", Ran::Yes);
+        let CallErrorKind::Crashed { message, place } = error.kind() else { panic!("{error:?}") };
+        assert_eq!(message, "boom");
+        assert!(place.contains("conformance/modules/desk.rs:"), "{place}");
+    }
+    let error = fails(desk.fail_wordless().await, "crashed", Ran::Yes);
+    assert!(
+        matches!(error.kind(), CallErrorKind::Crashed { place, .. } if place.contains("desk.rs")),
+        "{error:?}"
+    );
+}
+
+/// The App ends while somebody still holds a handle.
+pub async fn an_instance_of_an_app_that_ended_is_gone(stage: Stage) {
+    let app =
+        skybox::App::builder().aside().strict(stage.crosses()).provide(crate::ledger::Ledger::default());
+    let app = app.start().await.unwrap();
+    let desk = app.get::<Desk>();
+    assert!(desk.pages().await.is_ok());
+    app.shutdown().await;
+    drop(app);
+    let desk = desk.with(CallOptions::new().deadline(SOON * 100));
+    let gone = async || fails_as_gone(desk.pages().await);
+    stage.until("the App has ended", gone).await;
+}
+
+fn fails_as_gone<T: std::fmt::Debug>(outcome: skybox::Result<T>) -> bool {
+    let error = crate::stage::failure(outcome);
+    assert_eq!(error.ran(), Ran::No, "{error:?}");
+    *error.kind() == CallErrorKind::Gone
+}

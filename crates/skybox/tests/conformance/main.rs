@@ -1,0 +1,152 @@
+//! What a call means, sentence by sentence: one suite, in every mode.
+//!
+//! A case plays on a [`Stage`](stage::Stage): an App and a view of what ran on the callees' side. It knows the
+//! callees only through the App, so the same case runs in one process (`inline`), in one process with everything
+//! that a network does (`strict`), and over Unix sockets to two further processes (`split`). Cases assert counts
+//! and outcomes, never times. They are listed once, below; each mode makes a test of each.
+
+#![expect(unreachable_pub, reason = "`pub` is what makes a method part of a module's interface")]
+
+mod alone;
+mod cases;
+mod ledger;
+mod modules;
+mod stage;
+
+/// Makes tests of cases: `area: case case …;` in each of the named modes.
+macro_rules! tests {
+    ($mode:ident by $run:ident: $($area:ident: $($(#[$attribute:meta])* $case:ident)*;)*) => {
+        $($(
+            $(#[$attribute])*
+            #[test]
+            fn $case() {
+                crate::stage::$run(crate::stage::Mode::$mode, |stage| Box::pin(crate::cases::$area::$case(stage)));
+            }
+        )*)*
+    };
+}
+
+/// The cases of every mode.
+macro_rules! in_every_mode {
+    ($mode:ident) => {
+        tests! { $mode by run:
+            values:
+                owned_and_borrowed_arguments_arrive
+                skipped_fields_arrive_unchanged
+                untagged_enums_arrive_unchanged
+                internally_tagged_enums_arrive_unchanged
+                adjacently_tagged_enums_arrive_unchanged
+                flattened_fields_arrive_unchanged
+                json_values_arrive_unchanged
+                options_of_options_arrive_unchanged
+                types_of_other_crates_arrive_unchanged
+                a_result_that_would_change_is_refused_by_type_and_field
+                what_a_type_never_writes_arrives_as_it_fills_it
+                a_result_that_is_skipped_only_later_arrives
+                large_payloads_go_both_ways;
+            errors:
+                an_error_that_is_data_arrives_as_itself
+                a_variant_that_is_data_arrives_as_itself
+                a_variant_that_is_no_data_arrives_as_text_in_rest
+                any_error_arrives_as_its_text_alone
+                #[cfg(feature = "anyhow")] an_anyhow_error_arrives_as_its_text_alone
+                a_call_error_names_the_call
+                an_inner_call_error_becomes_text
+                #[cfg(feature = "anyhow")] an_inner_call_error_becomes_text_in_anyhow;
+            failures:
+                a_module_that_does_not_start_says_why
+                a_module_that_was_given_up_is_not_started_again
+                a_panic_in_start_is_the_reason_that_callers_get
+                a_start_that_fails_is_tried_again_while_calls_wait
+                calls_wait_while_nothing_is_live
+                waiting_for_a_start_is_bounded
+                waiting_for_a_turn_is_bounded
+                waiting_for_a_thread_is_bounded
+                concurrency_is_exact
+                a_panic_is_crashed_with_its_message_and_place;
+            deadlines:
+                a_call_has_no_deadline_by_default
+                a_handles_deadline_bounds_its_calls
+                a_modules_deadline_bounds_its_calls
+                a_deadline_shrinks_through_nested_calls
+                a_nested_call_cannot_extend_a_deadline
+                time_is_up_before_a_call_is_sent
+                time_is_up_while_a_call_waits_for_its_turn
+                time_is_up_while_a_call_waits_for_a_thread
+                time_is_up_while_a_call_runs
+                the_callee_keeps_the_deadline_too;
+            cancellation:
+                dropping_a_call_stops_a_shared_method_at_its_next_await
+                dropping_a_call_stops_the_calls_below_it
+                a_queued_exclusive_call_that_is_dropped_does_not_run
+                a_started_exclusive_call_that_is_dropped_runs_to_its_end
+                a_started_exclusive_call_outlives_its_deadline
+                an_exclusive_call_that_overruns_crashes_its_instance
+                cancel_on_drop_stops_an_exclusive_call
+                to_completion_lets_a_shared_call_run_to_its_end
+                a_started_sync_method_ends
+                a_queued_sync_method_that_is_dropped_does_not_run
+                sync_methods_run_on_the_modules_own_threads;
+            reentrancy:
+                an_exclusive_call_under_an_exclusive_one_is_refused
+                a_shared_call_under_an_exclusive_one_is_refused
+                an_exclusive_call_under_a_shared_one_is_refused
+                a_shared_call_under_a_shared_one_runs
+                the_way_back_through_another_module_is_seen
+                a_nested_shared_call_passes_waiting_writers
+                a_chain_has_64_calls_at_most
+                skybox_spawn_keeps_the_chain
+                a_spawned_task_call_keeps_the_chain
+                a_detached_task_starts_a_new_chain
+                two_chains_that_wait_for_each_other_end_by_deadline
+                the_chain_of_a_call_that_ended_counts_no_more;
+            context:
+                a_callee_sees_the_trace_of_its_caller
+                context_is_right_over_join
+                context_is_right_over_join_inside_a_callee
+                context_is_right_over_select
+                a_task_call_keeps_its_context_when_it_is_spawned
+                skybox_spawn_keeps_context_and_tokio_spawn_starts_anew;
+            crashes:
+                a_keyed_replacement_waits_for_the_last_call_of_the_old_one
+                panics_of_sync_methods_and_own_threads_do_not_pass_either;
+            delivery:
+                a_call_runs_once
+                an_idempotent_call_may_run_again
+                a_call_to_the_same_node_sends_no_frame;
+            handles:
+                a_handle_is_an_argument_and_a_result
+                a_keyed_handle_travels_with_its_key;
+        }
+    };
+}
+
+/// Cases for which all of a call happens in this process: its App can be dropped.
+macro_rules! in_one_process {
+    ($mode:ident) => {
+        tests! { $mode by run:
+            failures: an_instance_of_an_app_that_ended_is_gone;
+        }
+    };
+}
+
+mod inline {
+    in_every_mode! { Inline }
+    in_one_process! { Inline }
+}
+
+mod strict {
+    in_every_mode! { Strict }
+    in_one_process! { Strict }
+}
+
+mod split {
+    in_every_mode! { Split }
+    tests! { Split by run:
+        delivery:
+            a_lost_call_is_not_sent_again
+            a_lost_idempotent_call_is_sent_again
+            calls_wait_while_a_node_is_replaced
+            calls_follow_a_module_that_moves;
+    }
+}
