@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use skybox::cloud::parent::{
-    Config, ConfigError, Launch, NodeName, Parent, ParentConfig, ParentError,
-};
+use skybox::cloud::parent::{Config, ConfigError, Launch, NodeName, Parent, ParentConfig, ParentError};
 use tokio::time::MissedTickBehavior;
 
 use crate::client;
@@ -66,6 +64,25 @@ pub enum DemoError {
     /// The show that was to be played.
     #[error("the show was not played to its end")]
     Headless(#[from] HeadlessError),
+}
+
+/// Keeps this process, and all that it starts, to two processors: three nodes that make thumbnails, on a machine
+/// with a processor for each of them, would show nothing.
+///
+/// Call it before other threads are started.
+///
+/// # Errors
+/// If the system does not let a process choose among the processors it has.
+pub fn keep_to_two_processors() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+        let mine = sched_getaffinity(None)?;
+        let mut two = CpuSet::new();
+        (0..CpuSet::MAX_CPU).filter(|&processor| mine.is_set(processor)).take(2).for_each(|it| two.set(it));
+        sched_setaffinity(None, &two)?;
+    }
+    Ok(())
 }
 
 /// Starts the nodes, says where the page is, and runs until Ctrl-C, or plays the scenario and ends.

@@ -16,6 +16,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The first act begins when thumbnails arrive, and they do unless something is wrong.
 const WARM_UP_MAX: Duration = Duration::from_secs(60);
 
+/// As long as figures of the act before may still arrive: a report, and a call that was under way.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// What is played.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -131,13 +134,18 @@ async fn act(
     let text = post(address, path, body).await?;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut settled = None;
     while began.elapsed() < length {
         looks.tick().await;
+        if settled.is_none() && began.elapsed() >= SETTLE {
+            settled = Some(snapshot(address).await?);
+        }
     }
     let after = snapshot(address).await?;
+    let settled = settled.as_ref().unwrap_or(&before);
     let made = after.totals.thumbnails.saturating_sub(before.totals.thumbnails);
     let makers = after.answered.iter().filter(|now| {
-        let then = before.answered.iter().find(|then| then.process == now.process);
+        let then = settled.answered.iter().find(|then| then.process == now.process);
         now.thumbnails > then.map_or(0, |then| then.thumbnails)
     });
     Ok(Act {

@@ -25,7 +25,7 @@ struct Args {
     /// The port of the page; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Thumbnails asked for per second; if not given, as many as this machine can make beside its page.
+    /// Thumbnails asked for per second, 20 for each processor if not given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=i64::from(LOAD_MAX_PER_S)))]
     load: Option<u32>,
     /// A directory that keeps the pictures once they are drawn; without it they are drawn anew each time.
@@ -55,9 +55,17 @@ struct Args {
 /// Half of what a processor can do when a thumbnail takes it 20 ms.
 const LOAD_PER_PROCESSOR_PER_S: usize = 20;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
+    if args.demo {
+        // Before the runtime starts its threads: what they start inherits it.
+        demo::keep_to_two_processors()?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let load_per_s = args.load.unwrap_or_else(load_for_this_machine);

@@ -105,8 +105,9 @@ fn find(number: u32) -> Result<Bytes, AppError> {
         return Ok(jpeg.into());
     }
     let jpeg = draw(number)?;
-    keep(directory, &path, &jpeg).map_err(|error| {
-        AppError::Picture { picture: number, message: format!("{}: {error}", path.display()) }
+    keep(directory, &path, &jpeg).map_err(|error| AppError::Picture {
+        picture: number,
+        message: format!("{}: {error}", path.display()),
     })?;
     Ok(jpeg)
 }

@@ -95,7 +95,9 @@ struct Recorder(Mutex<Vec<Place>>);
 impl Stage for Recorder {
     fn place(&self, place: Place) -> Staging<'_> {
         self.0.lock().expect("no test panics while it holds this").push(place);
-        Box::pin(async move { Ok(Staged { text: format!("moved to {place:?}"), place: Some(place), killed: None }) })
+        Box::pin(async move {
+            Ok(Staged { text: format!("moved to {place:?}"), place: Some(place), killed: None })
+        })
     }
 
     fn kill_worker(&self) -> Staging<'_> {
