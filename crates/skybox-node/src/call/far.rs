@@ -12,15 +12,15 @@ use skybox_core::{CallErrorKind, NodeName, Phase};
 use skybox_wire::codec::{self, Form};
 use tokio::sync::oneshot;
 
-use super::target::refuse;
+use super::target::{Tries, refuse};
 use super::{Arriving, Crossing, ReplyTo};
 use crate::app::AppId;
-use crate::conn::{Conn, Request};
+use crate::conn::{Conn, PendingCall, Request};
 use crate::host::{AnyHost, Host, HostCore};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
-use crate::thread::Inherited;
+use crate::thread::{CallerIndex, Inherited};
 
 /// How long a caller that reached no node waits before it tries again, unless the plan changes before.
 pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(25);
@@ -87,6 +87,71 @@ pub(crate) async fn connect(core: &HostCore, peers: &[Arc<Peer>]) -> Result<Link
     Err(why)
 }
 
+/// A call that was sent, with what is needed to take its answer.
+pub(crate) struct SentCall {
+    pending: PendingCall,
+    began: Instant,
+    caller: CallerIndex,
+}
+
+/// Sends a call over a connection. `None` if it could not be encoded or handed over: the long way says why.
+pub(crate) fn send<A, O, R>(
+    core: &HostCore,
+    conn: Arc<Conn>,
+    method: &'static Method<O, R>,
+    inherited: &Inherited,
+    key: Option<&Bytes>,
+    arguments: &A,
+) -> Option<SentCall>
+where
+    A: Serialize,
+    O: Serialize + DeserializeOwned,
+{
+    let (began, caller) = (Instant::now(), inherited.caller);
+    let edge = core.edges.edge(caller, method.index());
+    let sent = encode_arguments(method, arguments, |form, payload| {
+        edge.count_remote(payload.len());
+        conn.send(&request(core, method.index(), inherited, key), form, payload)
+    });
+    Some(SentCall { pending: sent.ok()?.ok()?, began, caller })
+}
+
+impl SentCall {
+    /// Waits for the answer. A failure is the first of the tries.
+    #[inline]
+    pub(crate) async fn answer<O, R, W: Crossing<R>>(
+        self,
+        core: &HostCore,
+        method: &'static Method<O, R>,
+        wire: W,
+    ) -> Result<R, Tries> {
+        let SentCall { mut pending, began, caller } = self;
+        match (&mut pending).await {
+            Ok(reply) => Ok(take_reply(core, method, wire, core.edges.edge(caller, method.index()), began, &reply)),
+            Err(kind) => {
+                let mut tries = Tries::default();
+                tries.failed(Some(pending.node().clone()), core.placement.load().version, kind);
+                Err(tries)
+            }
+        }
+    }
+}
+
+fn take_reply<O, R, W: Crossing<R>>(
+    core: &HostCore,
+    method: &'static Method<O, R>,
+    wire: W,
+    edge: &Edge,
+    began: Instant,
+    reply: &Reply,
+) -> R {
+    edge.answered(reply.payload.len(), began.elapsed());
+    if reply.own_error {
+        edge.own_error();
+    }
+    decode_reply(core, method, wire, edge, reply)
+}
+
 /// Sends a call once and waits for its answer.
 #[expect(clippy::too_many_arguments, reason = "one call's parts, each of another owner")]
 pub(crate) async fn call<T: Module, A, O, R, W>(
@@ -133,13 +198,7 @@ where
     };
     match sent {
         Err(kind) => Sent::Failed(kind),
-        Ok(reply) => {
-            edge.answered(reply.payload.len(), began.elapsed());
-            if reply.own_error {
-                edge.own_error();
-            }
-            Sent::Answered(decode_reply(core, method, wire, edge, &reply))
-        }
+        Ok(reply) => Sent::Answered(take_reply(core, method, wire, edge, began, &reply)),
     }
 }
 

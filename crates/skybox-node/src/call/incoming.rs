@@ -101,16 +101,13 @@ impl<T: Module> Incoming<T> {
         Fut: Future<Output = R> + Send + 'static,
     {
         Serving::new(false, async move {
-            let (host, reply, inherited, arrived) = self.arrive(method).await;
-            let outcome = match arrived {
+            let (host, reply, arrival) = self.arrive(method);
+            let outcome = match arrival.shared(&host).await {
                 Err(kind) => Err(kind),
-                Ok((hold, arguments)) => match turn_shared(&host.core, hold, &inherited).await {
-                    Err(kind) => Err(kind),
-                    Ok(shared) => {
-                        let frame = here::frame(&host.core, shared.instance(), Mode::Shared, inherited);
-                        here::run(&*host.core, frame, run(shared, arguments)).await
-                    }
-                },
+                Ok((shared, arguments, inherited)) => {
+                    let frame = here::frame(&host.core, shared.instance(), Mode::Shared, inherited);
+                    here::run(&*host.core, frame, run(shared, arguments)).await
+                }
             };
             answer(reply, method, wire, outcome);
         })
@@ -127,13 +124,12 @@ impl<T: Module> Incoming<T> {
         Fut: Future<Output = R> + Send + 'static,
     {
         Serving::new(true, async move {
-            let (host, reply, inherited, arrived) = self.arrive(method).await;
-            let outcome = match arrived {
+            let (host, reply, arrival) = self.arrive(method);
+            let outcome = match arrival.shared(&host).await {
                 Err(kind) => Err(kind),
-                Ok((hold, arguments)) => match turn_shared(&host.core, hold, &inherited).await {
-                    Err(kind) => Err(kind),
-                    Ok(shared) => run_detached(&host.core, method, inherited, shared, arguments, run).await,
-                },
+                Ok((shared, arguments, inherited)) => {
+                    run_detached(&host.core, method, inherited, shared, arguments, run).await
+                }
             };
             answer(reply, method, wire, outcome);
         })
@@ -149,13 +145,12 @@ impl<T: Module> Incoming<T> {
         Fut: Future<Output = R> + Send + 'static,
     {
         Serving::new(method.descriptor().compute, async move {
-            let (host, reply, inherited, arrived) = self.arrive(method).await;
-            let outcome = match arrived {
+            let (host, reply, arrival) = self.arrive(method);
+            let outcome = match arrival.exclusive(&host).await {
                 Err(kind) => Err(kind),
-                Ok((hold, arguments)) => match turn_exclusive(&host.core, hold, &inherited).await {
-                    Err(kind) => Err(kind),
-                    Ok(exclusive) => run_exclusive(&host.core, method, inherited, exclusive, arguments, run).await,
-                },
+                Ok((exclusive, arguments, inherited)) => {
+                    run_exclusive(&host.core, method, inherited, exclusive, arguments, run).await
+                }
             };
             answer(reply, method, wire, outcome);
         })
@@ -168,29 +163,66 @@ impl<T: Module> Incoming<T> {
         Serving::new(false, async move { reply.fail(CallErrorKind::Mismatch { why }) })
     }
 
-    /// Decodes the arguments and finds the instance.
-    async fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> Arrived<T, O> {
+    /// Decodes the arguments.
+    fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> (Arc<Host<T>>, Answer, Arrival<O>) {
         let Incoming { host, arriving: Arriving { form, payload, key, inherited, reply, .. } } = self;
         host.core.served.fetch_add(1, Ordering::Relaxed);
         let reply = Answer { to: Some(reply), json: form == Form::Json };
-        let deadline = inherited.deadline();
-        if deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now().into_std()) {
-            return (host, reply, inherited, Err(CallErrorKind::Deadline { phase: Phase::Queued }));
-        }
-        let arguments = match in_app(host.core.app_id, || decode_arguments::<O>(method.descriptor().parameters, form, &payload)) {
-            Ok(arguments) => arguments,
-            Err(why) => return (host, reply, inherited, Err(CallErrorKind::Mismatch { why })),
+        let late = |deadline| deadline <= tokio::time::Instant::now().into_std();
+        let arguments = if inherited.deadline().is_some_and(late) {
+            Err(CallErrorKind::Deadline { phase: Phase::Queued })
+        } else {
+            let decode = || decode_arguments::<O>(method.descriptor().parameters, form, &payload);
+            in_app(host.core.app_id, decode).map_err(|why| CallErrorKind::Mismatch { why })
         };
-        drop(payload);
-        let hold = match crate::host::route_here(&host, key.as_ref()) {
-            Some(hold) => Ok(hold),
-            None => host.find_here(key.as_ref(), deadline).await,
-        };
-        (host, reply, inherited, hold.map(|hold| (hold, arguments)))
+        (host, reply, Arrival { arguments, key, inherited })
     }
 }
 
-type Arrived<T, O> = (Arc<Host<T>>, Answer, Inherited, Result<(Hold<T>, O), CallErrorKind>);
+/// A decoded call on its way to its instance.
+struct Arrival<O> {
+    arguments: Result<O, CallErrorKind>,
+    key: Option<Bytes>,
+    inherited: Inherited,
+}
+
+impl<O> Arrival<O> {
+    /// Takes the instance for a `&self` call; at once, if nothing has to be waited for.
+    async fn shared<T: Module>(self, host: &Arc<Host<T>>) -> Result<(Shared<T>, O, Inherited), CallErrorKind> {
+        let Arrival { arguments, key, inherited } = self;
+        let arguments = arguments?;
+        let shared = match crate::host::route_here(host, key.as_ref()) {
+            Some(hold) if hold.turn.is_none() => Shared::new(hold, false),
+            found => Box::pin(wait_shared(host, found, key, &inherited)).await?,
+        };
+        Ok((shared, arguments, inherited))
+    }
+
+    /// Takes the instance for a `&mut self` call.
+    async fn exclusive<T: Module>(self, host: &Arc<Host<T>>) -> Result<(Exclusive<T>, O, Inherited), CallErrorKind> {
+        let Arrival { arguments, key, inherited } = self;
+        let arguments = arguments?;
+        let hold = match crate::host::route_here(host, key.as_ref()) {
+            Some(hold) => hold,
+            None => Box::pin(host.find_here(key.as_ref(), inherited.deadline())).await?,
+        };
+        let exclusive = turn_exclusive(&host.core, hold, &inherited).await?;
+        Ok((exclusive, arguments, inherited))
+    }
+}
+
+async fn wait_shared<T: Module>(
+    host: &Arc<Host<T>>,
+    found: Option<Hold<T>>,
+    key: Option<Bytes>,
+    inherited: &Inherited,
+) -> Result<Shared<T>, CallErrorKind> {
+    let hold = match found {
+        Some(hold) => hold,
+        None => host.find_here(key.as_ref(), inherited.deadline()).await?,
+    };
+    turn_shared(&host.core, hold, inherited).await
+}
 
 fn decode_arguments<O: DeserializeOwned>(parameters: &[&str], form: Form, payload: &[u8]) -> Result<O, String> {
     let array;

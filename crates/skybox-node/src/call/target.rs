@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skybox_core::{CallError, CallErrorKind, KeyHash, Mode, NodeName, Phase};
 
-use super::far::{self, Link, Sent};
+use super::far::{self, Link, Sent, SentCall};
 use super::{CallOptions, Crossing, RESENDS_MAX, Reply, here};
 use crate::host::{Exclusive, Hold, Host, HostCore, Instance, Shared, route_here};
 use crate::conn::Conn;
@@ -124,7 +124,7 @@ enum Place<T> {
 
 /// What has been tried for one call so far.
 #[derive(Default)]
-struct Tries {
+pub(crate) struct Tries {
     resends: u32,
     /// Nodes that said no, and the plan's version under which they did.
     refused: Vec<(NodeName, u64)>,
@@ -176,10 +176,19 @@ impl<T: Module> Target<T> {
         async move {
             let (shared, inherited) = match self.take_shared(method, inherited, &arguments) {
                 Taken::Here(shared, inherited) => (shared, inherited),
-                Taken::Not(inherited) => match Box::pin(self.find_shared(method, wire, inherited, &arguments)).await {
-                    Found::Here(shared, inherited) => (shared, inherited),
-                    Found::Answered(result) => return result,
-                },
+                Taken::Not(inherited) => {
+                    let tries = match self.send_now(method, &inherited, &arguments) {
+                        None => Tries::default(),
+                        Some(sent) => match sent.answer(&self.host.core, method, wire).await {
+                            Ok(result) => return result,
+                            Err(tries) => tries,
+                        },
+                    };
+                    match Box::pin(self.find_shared(method, wire, inherited, &arguments, tries)).await {
+                        Found::Here(shared, inherited) => (shared, inherited),
+                        Found::Answered(result) => return result,
+                    }
+                }
             };
             let core = &*self.host.core;
             let edge = core.edges.edge(inherited.caller, method.index());
@@ -234,10 +243,19 @@ impl<T: Module> Target<T> {
         async move {
             let (shared, inherited) = match self.take_shared(method, inherited, &arguments) {
                 Taken::Here(shared, inherited) => (shared, inherited),
-                Taken::Not(inherited) => match Box::pin(self.find_shared(method, wire, inherited, &arguments)).await {
-                    Found::Here(shared, inherited) => (shared, inherited),
-                    Found::Answered(result) => return result,
-                },
+                Taken::Not(inherited) => {
+                    let tries = match self.send_now(method, &inherited, &arguments) {
+                        None => Tries::default(),
+                        Some(sent) => match sent.answer(&self.host.core, method, wire).await {
+                            Ok(result) => return result,
+                            Err(tries) => tries,
+                        },
+                    };
+                    match Box::pin(self.find_shared(method, wire, inherited, &arguments, tries)).await {
+                        Found::Here(shared, inherited) => (shared, inherited),
+                        Found::Answered(result) => return result,
+                    }
+                }
             };
             let core = &self.host.core;
             let edge = core.edges.edge(inherited.caller, method.index());
@@ -269,10 +287,19 @@ impl<T: Module> Target<T> {
         async move {
             let (exclusive, inherited) = match self.take_exclusive(method, inherited, &arguments) {
                 Taken::Here(exclusive, inherited) => (exclusive, inherited),
-                Taken::Not(inherited) => match Box::pin(self.find_exclusive(method, wire, inherited, &arguments)).await {
-                    Found::Here(exclusive, inherited) => (exclusive, inherited),
-                    Found::Answered(result) => return result,
-                },
+                Taken::Not(inherited) => {
+                    let tries = match self.send_now(method, &inherited, &arguments) {
+                        None => Tries::default(),
+                        Some(sent) => match sent.answer(&self.host.core, method, wire).await {
+                            Ok(result) => return result,
+                            Err(tries) => tries,
+                        },
+                    };
+                    match Box::pin(self.find_exclusive(method, wire, inherited, &arguments, tries)).await {
+                        Found::Here(exclusive, inherited) => (exclusive, inherited),
+                        Found::Answered(result) => return result,
+                    }
+                }
             };
             let core = &self.host.core;
             let edge = core.edges.edge(inherited.caller, method.index());
@@ -350,6 +377,7 @@ impl<T: Module> Target<T> {
         wire: W,
         inherited: Inherited,
         arguments: &A,
+        tries: Tries,
     ) -> Found<Shared<T>, R>
     where
         A: Serialize + Sync,
@@ -357,7 +385,7 @@ impl<T: Module> Target<T> {
         R: 'static,
         W: Crossing<R>,
     {
-        match self.find(method, wire, inherited, arguments).await {
+        match self.find(method, wire, inherited, arguments, tries).await {
             Found::Answered(result) => Found::Answered(result),
             Found::Here(hold, inherited) => match turn_shared(&self.host.core, hold, &inherited).await {
                 Ok(shared) => Found::Here(shared, inherited),
@@ -373,6 +401,7 @@ impl<T: Module> Target<T> {
         wire: W,
         inherited: Inherited,
         arguments: &A,
+        tries: Tries,
     ) -> Found<Exclusive<T>, R>
     where
         A: Serialize + Sync,
@@ -380,7 +409,7 @@ impl<T: Module> Target<T> {
         R: 'static,
         W: Crossing<R>,
     {
-        match self.find(method, wire, inherited, arguments).await {
+        match self.find(method, wire, inherited, arguments, tries).await {
             Found::Answered(result) => Found::Answered(result),
             Found::Here(hold, inherited) => match turn_exclusive(&self.host.core, hold, &inherited).await {
                 Ok(exclusive) => Found::Here(exclusive, inherited),
@@ -400,6 +429,7 @@ impl<T: Module> Target<T> {
         wire: W,
         mut inherited: Inherited,
         arguments: &A,
+        tries: Tries,
     ) -> Found<Hold<T>, R>
     where
         A: Serialize + Sync,
@@ -411,17 +441,18 @@ impl<T: Module> Target<T> {
         if let Some(limit) = self.options.deadline.into_iter().chain(settings.deadline).min() {
             inherited.context_mut().shrink(Some(tokio::time::Instant::now().into_std() + limit));
         }
-        if !inherited.chain_full
-            && let Some(hold) = self.route()
+        let found = match self.route().filter(|_| !inherited.chain_full) {
+            Some(hold) => Found::Here(hold, inherited),
+            None => Box::pin(self.go(method, wire, inherited, arguments)).await,
+        };
+        if cfg!(debug_assertions)
+            && let Found::Here(_, inherited) = &found
+            && let Err(kind) = far::prove_arguments(method, arguments)
         {
-            if cfg!(debug_assertions)
-                && let Err(kind) = far::prove_arguments(method, arguments)
-            {
-                return Found::Answered(refuse(method, wire, self.edge(method, &inherited), kind));
-            }
-            return Found::Here(hold, inherited);
+            let edge = self.host.core.edges.edge(inherited.caller, method.index());
+            return Found::Answered(refuse(method, wire, edge, kind));
         }
-        self.go(method, wire, inherited, arguments).await
+        found
     }
 
     /// The long way: waits while nothing is live, sends, and sends again what did not run.
@@ -431,6 +462,7 @@ impl<T: Module> Target<T> {
         wire: W,
         inherited: Inherited,
         arguments: &A,
+        mut tries: Tries,
     ) -> Found<Hold<T>, R>
     where
         A: Serialize + Sync,
@@ -443,7 +475,9 @@ impl<T: Module> Target<T> {
             let chain = format!("{} calls are waiting above it", skybox_core::CHAIN_LEN_MAX);
             return Found::Answered(refuse(method, wire, edge, CallErrorKind::Reentrant { chain }));
         }
-        let mut tries = Tries::default();
+        if let Some(kind) = tries.given_up(method) {
+            return Found::Answered(refuse(method, wire, edge, kind));
+        }
         loop {
             let link = match self.place(&inherited, &mut tries).await {
                 Ok(Place::Here(hold)) => return Found::Here(hold, inherited),
@@ -454,17 +488,34 @@ impl<T: Module> Target<T> {
             match far::call(&self.host, &link, method, wire, &inherited, self.key.as_ref(), arguments, edge).await {
                 Sent::Answered(result) => return Found::Answered(result),
                 Sent::Failed(kind) => {
-                    let again = far::may_resend(&kind, method.descriptor().idempotent);
-                    if !again || tries.resends >= RESENDS_MAX {
+                    tries.failed(node, self.host.core.placement.load().version, kind);
+                    if let Some(kind) = tries.given_up(method) {
                         return Found::Answered(refuse(method, wire, edge, kind));
                     }
-                    tries.resends += 1;
-                    let version = self.host.core.placement.load().version;
-                    tries.refused.extend(node.map(|node| (node, version)));
-                    tries.last = Some(kind);
                 }
             }
         }
+    }
+
+    /// Sends the call, if the way is open: there is a connection, and nothing has to be waited for or shrunk.
+    #[inline]
+    fn send_now<A, O, R>(
+        &self,
+        method: &'static Method<O, R>,
+        inherited: &Inherited,
+        arguments: &A,
+    ) -> Option<SentCall>
+    where
+        A: Serialize,
+        O: Serialize + DeserializeOwned,
+    {
+        let core = &self.host.core;
+        let plain = !core.strict && !inherited.chain_full && inherited.deadline().is_none();
+        if !plain || self.options.deadline.is_some() || core.settings.deadline.is_some() {
+            return None;
+        }
+        let Look::Conn(conn) = self.look(&Tries::default()) else { return None };
+        far::send(core, conn, method, inherited, self.key.as_ref(), arguments)
     }
 
     /// A call with arguments and result as JSON, from the command line.
@@ -582,6 +633,21 @@ impl<T: Module> Target<T> {
 }
 
 impl Tries {
+    /// A call failed once.
+    pub(crate) fn failed(&mut self, node: Option<NodeName>, version: u64, kind: CallErrorKind) {
+        self.resends += 1;
+        self.refused.extend(node.map(|node| (node, version)));
+        self.last = Some(kind);
+    }
+
+    /// The last failure, if that is the answer.
+    fn given_up<O, R>(&mut self, method: &Method<O, R>) -> Option<CallErrorKind> {
+        let idempotent = method.descriptor().idempotent;
+        let (resends, over) = (self.resends, |kind: &CallErrorKind| !far::may_resend(kind, idempotent));
+        self.last.take_if(|kind| resends > RESENDS_MAX || over(kind))
+    }
+
+
     fn refused_by(&self, peer: &Peer, version: u64) -> bool {
         self.refused.iter().any(|(no, at)| *no == peer.node && *at == version)
     }

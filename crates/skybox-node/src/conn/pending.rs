@@ -136,6 +136,11 @@ impl PendingCall {
     pub(super) fn new(conn: Arc<Conn>, call: CallId) -> PendingCall {
         PendingCall { conn, call }
     }
+
+    /// Where it was sent.
+    pub(crate) fn node(&self) -> &skybox_core::NodeName {
+        &self.conn.peer().node
+    }
 }
 
 impl Future for PendingCall {

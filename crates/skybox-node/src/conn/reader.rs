@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId, Context};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{
-    Beat, CallFrame, Decoder, Frame, FrameError, Limits, PayloadOf, Progress, Reassembly, ReplyBody, ReplyFrame,
+    Beat, CallFrame, Decoder, FRAME_BYTES_MAX, Frame, FrameError, Limits, PayloadOf, Progress, Reassembly, ReplyBody, ReplyFrame,
     Outcome, encode_pong,
 };
 use skybox_wire::handshake::Role;
@@ -25,8 +25,11 @@ use crate::clock;
 use crate::host::lock;
 use crate::thread::{CallerIndex, Inherited};
 
-/// Room made for each read.
-const READ_BYTES: usize = 64 * 1024;
+/// Room made when there is not enough left. Payloads share the buffer, so a fresh one is needed each time it is
+/// used up: it is large, and holds thousands of small frames.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Room that is enough for a read.
+const ROOM_BYTES: usize = 16 * 1024;
 
 thread_local! {
     /// The connection whose frames this thread is working on.
@@ -65,7 +68,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
                 break format!("{} sent a bad frame: {error}", conn.peer.node);
             }
         }
-        buffer.reserve(READ_BYTES);
+        make_room(&mut buffer);
         let read = tokio::select! {
             biased;
             read = socket.read_buf(&mut buffer) => read,
@@ -78,6 +81,16 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
         }
     };
     conn.close(&why);
+}
+
+/// Makes room for the next read: all of a frame that has begun, or a good deal of what may come.
+fn make_room(buffer: &mut BytesMut) {
+    let begun = buffer.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
+    // The decoder has refused a longer one before it came here.
+    let missing = begun.min(FRAME_BYTES_MAX).saturating_sub(buffer.len());
+    if buffer.capacity() - buffer.len() < missing.max(ROOM_BYTES) {
+        buffer.reserve(BUFFER_BYTES);
+    }
 }
 
 async fn take_frames(
