@@ -443,14 +443,13 @@ impl<T: Module> Target<T> {
         }
         let found = match self.route().filter(|_| !inherited.chain_full) {
             Some(hold) => Found::Here(hold, inherited),
-            None => Box::pin(self.go(method, wire, inherited, arguments)).await,
+            None => self.go(method, wire, inherited, arguments, tries).await,
         };
         if cfg!(debug_assertions)
             && let Found::Here(_, inherited) = &found
             && let Err(kind) = far::prove_arguments(method, arguments)
         {
-            let edge = self.host.core.edges.edge(inherited.caller, method.index());
-            return Found::Answered(refuse(method, wire, edge, kind));
+            return Found::Answered(refuse(method, wire, self.edge(method, inherited), kind));
         }
         found
     }

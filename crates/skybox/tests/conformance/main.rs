@@ -40,6 +40,7 @@ macro_rules! in_every_mode {
                 json_values_arrive_unchanged
                 options_of_options_arrive_unchanged
                 types_of_other_crates_arrive_unchanged
+                an_argument_that_would_change_is_refused_by_type_and_field
                 a_result_that_would_change_is_refused_by_type_and_field
                 what_a_type_never_writes_arrives_as_it_fills_it
                 a_result_that_is_skipped_only_later_arrives

@@ -111,6 +111,16 @@ pub async fn types_of_other_crates_arrive_unchanged(stage: Stage) {
     unchanged(vec![value], async |value| rows.foreign(value).await).await;
 }
 
+pub async fn an_argument_that_would_change_is_refused_by_type_and_field(stage: Stage) {
+    let rows = stage.get::<Rows>();
+    for _ in 0..3 {
+        let error = fails(rows.withheld(Withheld { a: 1, secret: 2 }).await, "mismatch", Ran::No);
+        let text = error.to_string();
+        assert!(text.contains("Withheld") && text.contains("`secret`"), "{text}");
+    }
+    assert_eq!(stage.count("withheld ran").await, 0);
+}
+
 pub async fn a_result_that_would_change_is_refused_by_type_and_field(stage: Stage) {
     let rows = stage.get::<Rows>();
     for n in 1..=3 {
