@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use skybox_core::NodeName;
 use skybox_core::Plan;
 pub use skybox_node::config::{Config, ConfigError};
-use skybox_node::control::{Leave, PARENT_ENV};
+use skybox_node::control::PARENT_ENV;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -222,10 +222,11 @@ impl Parent {
         done.await.unwrap_or_else(|_| Done::Refused("the program has ended".to_owned()))
     }
 
-    /// Ends the program: every node drains. A second call kills.
+    /// Ends the program: all nodes but one drain, which hands what they have to that one, and then that one ends. So
+    /// every request that has begun finds what it calls. A second call kills.
     pub async fn stop(&self) {
         // An error says that it has ended already.
-        drop(self.events.send(Event::Stop(Leave::End)).await);
+        drop(self.events.send(Event::Stop).await);
     }
 
     /// Resolves when every node has ended for good, with the exit code for this process.

@@ -3,6 +3,8 @@
 //! A replicated module moves in three steps: start there, switch, drain here. It is assigned to its new nodes; when
 //! all of them report that it has started, they alone serve it; the old ones then drain theirs.
 //! A shard moves in three as well: nobody owns it, its old owner reports that it is released, its new one owns it.
+//! The program ends in two: all nodes but one hand over what they have to that one and end; then it ends as well. A
+//! request that one node has begun may need an instance of another: if all ended at once, it would fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -48,7 +50,7 @@ pub(super) enum Event {
     Listener { node: NodeName, name: String, address: String, reply: oneshot::Sender<Answer> },
     Bound { name: String, outcome: Result<std::net::TcpListener, String> },
     Order { order: Order, reply: oneshot::Sender<Done> },
-    Stop(Leave),
+    Stop,
     StartFailed,
     OrderDue,
     EndWaitOver,
@@ -157,6 +159,8 @@ pub(super) struct State {
     /// It does not start: nothing is started again.
     start_failed: bool,
     stopping: bool,
+    /// The node that goes on until the others have ended, while the program ends.
+    last: Option<NodeName>,
     exit_code: i32,
 }
 
@@ -191,6 +195,7 @@ impl State {
             was_ready: false,
             start_failed: false,
             stopping: false,
+            last: None,
             exit_code: 0,
         }
     }
@@ -247,8 +252,8 @@ impl State {
                 self.news.listeners.send_replace(self.listeners.addresses());
             }
             Event::Order { order, reply } => self.order(order, reply),
-            Event::Stop(leave) => self.stop(leave),
-            Event::StartFailed if !self.stopping => self.stop(Leave::End),
+            Event::Stop => self.stop(),
+            Event::StartFailed if !self.stopping => self.stop(),
             Event::StartFailed => {}
             Event::EndWaitOver => self.kill_all(),
             Event::FirstPlanDue => self.planned = true,
@@ -367,6 +372,7 @@ impl State {
             tracing::info!(node = %name, "ended ({text})");
             node.over = true;
             self.end_if_nobody_is_left();
+            self.end_last();
             return;
         }
         // What a program says of itself at its start, it would say again: only what was killed is tried again.
@@ -453,7 +459,7 @@ impl State {
                 listeners: self.listeners.addresses(),
             },
             Order::Stop => {
-                self.stop(Leave::End);
+                self.stop();
                 Done::Ok
             }
         };
@@ -512,15 +518,22 @@ impl State {
         }
     }
 
-    fn stop(&mut self, leave: Leave) {
+    fn stop(&mut self) {
         if self.stopping {
             self.kill_all();
             self.exit_code = KILLED_CODE;
             return;
         }
         self.stopping = true;
-        for node in self.nodes.values_mut() {
+        let ready = self.nodes.iter().filter(|(_, node)| !node.guest && !node.leaving && node.was_ready);
+        // The first one serves every listener.
+        self.last = ready.min_by_key(|(_, node)| node.number).map(|(name, _)| name.clone());
+        for (name, node) in &mut self.nodes {
+            if self.last.as_ref() == Some(name) {
+                continue;
+            }
             node.leaving = true;
+            let leave = if node.guest { Leave::End } else { Leave::HandOver };
             if let Some(life) = &node.life {
                 drop(life.to_node.try_send(FromParent::Leave(leave)));
             }
@@ -531,7 +544,23 @@ impl State {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
         }
+        self.end_last();
         self.later(END_WAIT, Event::EndWaitOver);
+    }
+
+    /// Ends the last node when it is the only one left of a program that ends.
+    fn end_last(&mut self) {
+        let last = self.last.as_ref();
+        if self.nodes.iter().any(|(name, node)| Some(name) != last && !node.guest && node.pid.is_some()) {
+            return;
+        }
+        let node = self.last.take().and_then(|name| self.nodes.get_mut(&name));
+        if let Some(node) = node {
+            node.leaving = true;
+            if let Some(life) = &node.life {
+                drop(life.to_node.try_send(FromParent::Leave(Leave::End)));
+            }
+        }
     }
 
     fn kill_all(&mut self) {
@@ -543,7 +572,7 @@ impl State {
 
     /// Decides anew and tells everybody what changed.
     fn replan(&mut self) {
-        if !self.planned || self.stopping {
+        if !self.planned || (self.stopping && self.last.is_none()) {
             return self.settle_waiters();
         }
         let next = self.next_plan();
