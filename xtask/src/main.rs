@@ -1,1 +1,52 @@
-fn main() {}
+//! What this repository can do by itself: `cargo xtask demo`, `test`, `bench` and `tidy`.
+//!
+//! It needs none of the crates it builds, so that `tidy` answers within seconds on a tree that does not compile.
+
+mod demo;
+mod run;
+mod test;
+mod tidy;
+mod tools;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Demo, tests, benchmarks and house rules of Skybox.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Builds a picture gallery and runs it as four nodes; its page opens in the browser.
+    Demo(demo::Demo),
+    /// Everything that is checked before a change is taken: one command, here and in CI.
+    Test,
+    /// Measures Skybox beside its peers.
+    Bench {
+        /// What is measured, such as `call`, and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Checks the house rules; each finding says how to mend it.
+    Tidy,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a directory of the workspace");
+    match Args::parse().command {
+        Command::Demo(demo) => demo.play(root),
+        Command::Test => test::all(root),
+        Command::Bench { arguments } => {
+            let cargo = run::cargo(root).args(["run", "--release", "--package", "skybox-bench", "--"]);
+            Err(cargo.args(arguments).instead_of_this_process())
+        }
+        Command::Tidy => tidy::report(root),
+    }
+}

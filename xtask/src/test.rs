@@ -1,0 +1,39 @@
+//! The one test command.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::demo::Demo;
+use crate::run::{Run, cargo};
+use crate::{tidy, tools};
+
+/// Runs every check, cheapest first, and stops at the first that fails.
+pub(crate) fn all(root: &Path) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let cargo = || cargo(root);
+    let step = |name: &str, run: Run| {
+        println!("\n=== {name} ({:.0} s)", began.elapsed().as_secs_f64());
+        run.finish()
+    };
+    tools::provide(root)?;
+    step("format", cargo().args(["fmt", "--all", "--check"]))?;
+    println!("\n=== house rules");
+    if tidy::report(root)? != ExitCode::SUCCESS {
+        return Ok(ExitCode::FAILURE);
+    }
+    let everything = ["--workspace", "--all-targets"];
+    step("lints", cargo().arg("clippy").args(everything).args(["--", "-D", "warnings"]))?;
+    let docs = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    step("docs", cargo().args(docs).env("RUSTDOCFLAGS", "-D warnings"))?;
+    if cargo().args(["nextest", "--version"]).succeeds() {
+        step("tests", cargo().args(["nextest", "run", "--workspace"]))?;
+    } else {
+        step("tests", cargo().args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]))?;
+    }
+    step("doctests", cargo().args(["test", "--workspace", "--doc"]))?;
+    step("demo", Demo::headless().command(root))?;
+    step("browser", cargo().args(["test", "--package", "gallery", "--test", "browser"]))?;
+    println!("\nall good after {:.0} s", began.elapsed().as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
