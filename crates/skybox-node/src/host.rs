@@ -175,8 +175,9 @@ impl<T: Module> Host<T> {
             // Handles are made from values in tests and examples: inside a runtime, as every call is.
             runtime: Runtime::current(),
         });
-        let instance = Instance::new(value, core.next_instance_id(), core.turn());
-        Arc::new(Host { core: Arc::new(core), local: ArcSwapOption::new(Some(instance)), keyed: Default::default() })
+        let core = Arc::new(core);
+        let instance = Instance::new(value, core.next_instance_id(), core.turn(), &Arc::downgrade(&core));
+        Arc::new(Host { core, local: ArcSwapOption::new(Some(instance)), keyed: Default::default() })
     }
 }
 
@@ -466,7 +467,7 @@ pub(crate) fn route_here<T: Module>(host: &Host<T>, key: Option<&Bytes>) -> Opti
     match key {
         None => {
             let guard = host.local.load();
-            guard.is_some().then_some(Hold::Route(guard))
+            Hold::of_route(guard)
         }
         Some(key) => keyed::peek(host, key),
     }

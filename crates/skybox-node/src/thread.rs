@@ -40,19 +40,33 @@ pub(crate) struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct CallerIndex(pub(crate) u16);
 
-/// What a call inherits at the moment it is made. Small, since every call moves it: a call that is made outside
-/// of all others has no context at all, and those made by one call share theirs.
+/// What a call inherits at the moment it is made.
+///
+/// Two words, which stay in registers: copying a struct of small fields right after it was written makes the
+/// processor wait for its own stores. A call that is made outside of all others has no context at all, and those
+/// made by one call share theirs.
 #[derive(Clone, Debug)]
 pub(crate) struct Inherited {
-    pub(crate) context: Option<Arc<Context>>,
-    pub(crate) app: AppId,
-    pub(crate) caller: CallerIndex,
-    /// The chain is as long as it may be: the call must be refused.
-    pub(crate) chain_full: bool,
+    context: Option<Arc<Context>>,
+    origin: Origin,
+}
+
+/// In which App and by which module a call is made, in one word: the App's id, the caller's index, and whether the
+/// chain is as long as it may be.
+#[derive(Clone, Copy, Debug)]
+struct Origin(u64);
+
+const CHAIN_FULL: u64 = 1 << 63;
+
+impl Origin {
+    #[inline]
+    const fn new(app: AppId, caller: CallerIndex) -> Origin {
+        Origin((app.0 as u64) | (caller.0 as u64) << 32)
+    }
 }
 
 impl CallFrame {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(inherited: Inherited, held: Option<Held>) -> CallFrame {
         CallFrame { inherited, held, exported: OnceLock::new() }
     }
@@ -68,24 +82,29 @@ impl CallFrame {
         Some(Arc::new(Context { deadline: context.deadline, trace: context.trace, chain }))
     }
 
+    #[cold]
+    fn end(&self, exported: &Context) {
+        let holders = self.held.as_ref().and_then(|held| held.holders.as_ref());
+        if let (Some(link), Some(holders)) = (exported.chain.links().next(), holders) {
+            holders.leave(link.call);
+        }
+        exported.chain.end();
+    }
+
     fn inherit(&self) -> Inherited {
-        let Inherited { app, caller, .. } = self.inherited;
         let Some(held) = &self.held else { return self.inherited.clone() };
         let exported = self.exported.get_or_init(|| self.export(held));
-        Inherited { context: exported.clone(), app, caller, chain_full: exported.is_none() }
+        let full = if exported.is_none() { CHAIN_FULL } else { 0 };
+        Inherited { context: exported.clone(), origin: Origin(self.inherited.origin.0 | full) }
     }
 }
 
 impl Drop for CallFrame {
     /// The call holds its instance no more: chains that tasks still carry stop counting.
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(Some(exported)) = self.exported.get() {
-            let holders = self.held.as_ref().and_then(|held| held.holders.as_ref());
-            if let (Some(link), Some(holders)) = (exported.chain.links().next(), holders) {
-                holders.leave(link.call);
-            }
-            exported.chain.end();
+            self.end(exported);
         }
     }
 }
@@ -95,12 +114,36 @@ static NO_CONTEXT: Context = Context::none();
 impl Inherited {
     /// Nothing above: the code runs outside every call and scope.
     pub(crate) const fn nothing() -> Inherited {
-        Inherited { context: None, app: AppId::NONE, caller: CallerIndex(0), chain_full: false }
+        Inherited { context: None, origin: Origin::new(AppId::NONE, CallerIndex(0)) }
+    }
+
+    /// The same, as code of a module in an App.
+    #[inline]
+    pub(crate) fn within(self, app: AppId, caller: CallerIndex) -> Inherited {
+        Inherited { context: self.context, origin: Origin::new(app, caller) }
+    }
+
+    /// The App whose code makes the call.
+    #[inline]
+    pub(crate) fn app(&self) -> AppId {
+        AppId(self.origin.0 as u32)
+    }
+
+    /// The module whose code makes the call.
+    #[inline]
+    pub(crate) fn caller(&self) -> CallerIndex {
+        CallerIndex((self.origin.0 >> 32) as u16)
+    }
+
+    /// The chain is as long as it may be: the call must be refused.
+    #[inline]
+    pub(crate) fn chain_full(&self) -> bool {
+        self.origin.0 & CHAIN_FULL != 0
     }
 
     /// What came with a call from another process.
     pub(crate) fn arrived(context: Context, app: AppId, caller: CallerIndex) -> Inherited {
-        Inherited { context: Some(Arc::new(context)), app, caller, chain_full: false }
+        Inherited { context: Some(Arc::new(context)), origin: Origin::new(app, caller) }
     }
 
     #[inline]
@@ -124,7 +167,7 @@ impl Inherited {
     }
 
     /// What the code running on this thread hands to the calls it makes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn here() -> Inherited {
         current(|frame| frame.map_or(Inherited::nothing(), CallFrame::inherit))
     }

@@ -11,7 +11,7 @@ use crate::thread;
 
 /// An App within its process; zero is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct AppId(u32);
+pub(crate) struct AppId(pub(crate) u32);
 
 /// No App that code could belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +59,7 @@ impl App {
     /// [`NoApp`].
     pub fn current() -> Result<App, NoApp> {
         let decoding = far::decoding_in();
-        let id = if decoding == AppId::NONE { thread::current(|frame| frame.map_or(AppId::NONE, |frame| frame.inherited.app)) } else { decoding };
+        let id = if decoding == AppId::NONE { thread::current(|frame| frame.map_or(AppId::NONE, |frame| frame.inherited.app())) } else { decoding };
         let apps = apps().load();
         if id != AppId::NONE {
             let app = apps.iter().find(|(living, _)| *living == id).and_then(|(_, app)| app.upgrade());

@@ -21,7 +21,9 @@ pub struct Scoped<F> {
 
 impl<F: Future> Scoped<F> {
     pub(crate) fn in_app(app: &App, future: F) -> Scoped<F> {
-        let inherited = Inherited { app: app.inner().id, ..Inherited::here() };
+        let here = Inherited::here();
+        let caller = here.caller();
+        let inherited = here.within(app.inner().id, caller);
         Scoped { frame: CallFrame::new(inherited, None), future: Box::pin(future) }
     }
 

@@ -107,7 +107,7 @@ where
     A: Serialize,
     O: Serialize + DeserializeOwned,
 {
-    let (began, caller) = (Instant::now(), inherited.caller);
+    let (began, caller) = (Instant::now(), inherited.caller());
     let edge = core.edges.edge(caller, method.index());
     let sent = encode_arguments(method, arguments, |form, payload| {
         edge.count_remote(payload.len());
@@ -203,7 +203,7 @@ where
 }
 
 fn request<'r>(core: &'r HostCore, method: u16, inherited: &'r Inherited, key: Option<&'r Bytes>) -> Request<'r> {
-    Request { module: core.index, method, key: key.map(|key| &**key), context: inherited.context(), caller: inherited.caller }
+    Request { module: core.index, method, key: key.map(|key| &**key), context: inherited.context(), caller: inherited.caller() }
 }
 
 /// The caller's own clock bounds the wait too: the callee may be gone.
@@ -355,7 +355,7 @@ async fn strict<T: Module>(
             form,
             payload: payload.clone(),
             key: key.cloned(),
-            inherited: Inherited::arrived(inherited.context().clone(), host.core.app_id, inherited.caller),
+            inherited: Inherited::arrived(inherited.context().clone(), host.core.app_id, inherited.caller()),
             reply: ReplyTo::Channel(reply),
         };
         let serving = host.clone().serve(arriving);
@@ -394,7 +394,7 @@ pub(crate) async fn relay_here<T: Module>(
     payload: Bytes,
 ) -> Result<Reply, Failed> {
     let (reply, answer) = oneshot::channel();
-    let inherited = Inherited { app: host.core.app_id, ..Inherited::nothing() };
+    let inherited = Inherited::nothing().within(host.core.app_id, CallerIndex(0));
     let arriving = Arriving { method, form: Form::Json, payload, key, inherited, reply: ReplyTo::Channel(reply) };
     let task = AbortOnDrop(host.core.runtime.spawn(host.clone().serve(arriving).run()));
     let outcome = answer.await.unwrap_or(Err(CallErrorKind::Cancelled));

@@ -2,8 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::ops::Deref;
+use std::future::Future;
 use std::panic::{self, AssertUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, Once};
@@ -17,23 +16,54 @@ use crate::host::{HostCore, Instance};
 use crate::thread::{self, CallFrame, Held, Inherited};
 
 /// Makes the frame in which a call of `instance` runs.
-#[inline]
-pub(crate) fn frame<T>(core: &HostCore, instance: &Instance<T>, mode: Mode, mut inherited: Inherited) -> CallFrame {
+#[inline(always)]
+pub(crate) fn frame<T>(core: &HostCore, instance: &Instance<T>, mode: Mode, inherited: Inherited) -> CallFrame {
     // Only where calls wait for one another can a call wait for itself.
     let holders = core.traced.then(|| instance.holders.clone());
     let held = Held { instance: instance.id, mode, holders };
-    inherited.app = core.app_id;
-    inherited.caller = core.as_caller();
-    CallFrame::new(inherited, Some(held))
+    CallFrame::new(inherited.within(core.app_id, core.as_caller()), Some(held))
 }
+
+/// Where a running call finds its host when its code panics.
+pub(crate) trait Blame {
+    fn blame(&self, held: &Held, message: &str, place: &str);
+}
+
+/// The caller holds the host.
+impl Blame for &HostCore {
+    fn blame(&self, held: &Held, message: &str, place: &str) {
+        HostCore::crash(self, held.instance, message, place);
+    }
+}
+
+/// The call may outlive its caller.
+impl Blame for Arc<HostCore> {
+    fn blame(&self, held: &Held, message: &str, place: &str) {
+        HostCore::crash(self, held.instance, message, place);
+    }
+}
+
+/// The frame holds the instance's holders, which know the host: one reference count less to touch.
+pub(crate) struct ByHolders;
+
+impl Blame for ByHolders {
+    fn blame(&self, held: &Held, message: &str, place: &str) {
+        if let Some(core) = held.holders.as_ref().and_then(|holders| holders.core()) {
+            core.crash(held.instance, message, place);
+        }
+    }
+}
+
+/// Why a call's code did not end: boxed, so that the usual result stays small.
+pub(crate) type Stopped = Box<CallErrorKind>;
 
 pin_project_lite::pin_project! {
     /// A call's code, polled in its frame until it ends or panics; with `bounded`, until its time is up.
     ///
     /// Nothing is armed and no clock is read unless there is a deadline and the first poll was not the last.
     #[must_use = "futures do nothing unless polled"]
-    pub(crate) struct Running<C, F> {
-        core: C,
+    pub(crate) struct Running<B, F> {
+        blame: B,
         frame: CallFrame,
         bounded: bool,
         timer: Option<Pin<Box<Sleep>>>,
@@ -43,52 +73,56 @@ pin_project_lite::pin_project! {
 }
 
 /// Polls a call's code in its frame until it ends, panics, or its time is up; then it is dropped.
-#[inline]
-pub(crate) fn run<C: Deref<Target = HostCore>, F: Future>(core: C, frame: CallFrame, code: F) -> Running<C, F> {
-    Running { core, frame, bounded: true, timer: None, code }
+#[inline(always)]
+pub(crate) fn run<B: Blame, F: Future>(blame: B, frame: CallFrame, code: F) -> Running<B, F> {
+    Running { blame, frame, bounded: true, timer: None, code }
 }
 
 /// As [`run`], but the deadline is only handed down, not acted on.
-#[inline]
-pub(crate) fn run_unbounded<C: Deref<Target = HostCore>, F: Future>(core: C, frame: CallFrame, code: F) -> Running<C, F> {
-    Running { core, frame, bounded: false, timer: None, code }
+#[inline(always)]
+pub(crate) fn run_unbounded<B: Blame, F: Future>(blame: B, frame: CallFrame, code: F) -> Running<B, F> {
+    Running { blame, frame, bounded: false, timer: None, code }
 }
 
-impl<C: Deref<Target = HostCore>, F: Future> Future for Running<C, F> {
-    type Output = Result<F::Output, CallErrorKind>;
+impl<B: Blame, F: Future> Future for Running<B, F> {
+    type Output = Result<F::Output, Stopped>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let code = this.code;
         match catch(AssertUnwindSafe(|| thread::enter(this.frame, || code.poll(cx)))) {
             Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
             Ok(Poll::Pending) => {}
-            Err(panicked) => return Poll::Ready(Err(crashed(this.core, this.frame, panicked))),
+            Err(panicked) => return Poll::Ready(Err(crashed(this.blame, this.frame, panicked))),
         }
         match this.frame.inherited.deadline().filter(|_| *this.bounded) {
-            Some(deadline) if expired(this.timer, deadline, cx) => {
-                Poll::Ready(Err(CallErrorKind::Deadline { phase: Phase::Running }))
-            }
+            Some(deadline) if expired(this.timer, deadline, cx) => Poll::Ready(Err(time_is_up())),
             _ => Poll::Pending,
         }
     }
 }
 
+#[cold]
+fn time_is_up() -> Stopped {
+    Box::new(CallErrorKind::Deadline { phase: Phase::Running })
+}
+
+#[cold]
 fn expired(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, cx: &mut Context<'_>) -> bool {
     let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
     timer.as_mut().poll(cx).is_ready()
 }
 
 #[cold]
-fn crashed(core: &HostCore, frame: &CallFrame, Panicked { message, place }: Panicked) -> CallErrorKind {
+fn crashed(blame: &impl Blame, frame: &CallFrame, Panicked { message, place }: Panicked) -> Stopped {
     if let Some(held) = &frame.held {
         if let Some(holders) = &held.holders {
             holders.crash();
         }
-        core.crash(held.instance, &message, &place);
+        blame.blame(held, &message, &place);
     }
-    CallErrorKind::Crashed { message, place }
+    Box::new(CallErrorKind::Crashed { message, place })
 }
 
 /// Runs a call that may outlive its caller: a `&mut self` method, which is never left half done, or one marked
@@ -98,49 +132,50 @@ fn crashed(core: &HostCore, frame: &CallFrame, Panicked { message, place }: Pani
 /// Dropped, or past its deadline, the call goes on by itself to its end (unless it is `#[cancel_on_drop]`); past
 /// the deadline and the module's `overrun` it is stopped and its instance counts as crashed.
 #[inline]
-pub(crate) async fn run_on<F>(
-    core: &Arc<HostCore>,
-    method: &MethodDescriptor,
-    frame: CallFrame,
-    code: F,
-) -> Result<F::Output, CallErrorKind>
+pub(crate) fn run_on<'c, B, F>(core: &'c Arc<HostCore>, method: &MethodDescriptor, blame: B, frame: CallFrame, code: F) -> Rest<'c, B, F>
 where
+    B: Blame + Send + 'static,
     F: Future<Output: Send> + Send + 'static,
 {
     let deadline = frame.inherited.deadline();
-    let running = Some(Box::pin(run_unbounded(core.clone(), frame, code)));
-    let mut rest = Rest { running, deadline, abandon: method.cancel_on_drop };
-    let mut timer = None;
-    poll_fn(|cx| {
+    let running = Some(Box::pin(run_unbounded(blame, frame, code)));
+    Rest { running, core, deadline, timer: None, abandon: method.cancel_on_drop }
+}
+
+type Boxed<B, F> = Pin<Box<Running<B, F>>>;
+
+/// A started call: when its caller lets go of it, it goes on by itself.
+pub(crate) struct Rest<'c, B: Blame + Send + 'static, F: Future<Output: Send> + Send + 'static> {
+    running: Option<Boxed<B, F>>,
+    core: &'c Arc<HostCore>,
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    abandon: bool,
+}
+
+impl<B: Blame + Send + 'static, F: Future<Output: Send> + Send + 'static> Future for Rest<'_, B, F> {
+    type Output = Result<F::Output, Stopped>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let rest = &mut *self;
         let running = rest.running.as_mut().expect("polled only until it ends");
         if let Poll::Ready(result) = running.as_mut().poll(cx) {
             rest.running = None;
             return Poll::Ready(result);
         }
-        match deadline {
-            Some(deadline) if expired(&mut timer, deadline, cx) => {
-                Poll::Ready(Err(CallErrorKind::Deadline { phase: Phase::Running }))
-            }
+        match rest.deadline {
+            Some(deadline) if expired(&mut rest.timer, deadline, cx) => Poll::Ready(Err(time_is_up())),
             _ => Poll::Pending,
         }
-    })
-    .await
+    }
 }
 
-type Boxed<F> = Pin<Box<Running<Arc<HostCore>, F>>>;
-
-/// A started call: when its caller lets go of it, it goes on by itself.
-struct Rest<F: Future<Output: Send> + Send + 'static> {
-    running: Option<Boxed<F>>,
-    deadline: Option<Instant>,
-    abandon: bool,
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Drop for Rest<F> {
+impl<B: Blame + Send + 'static, F: Future<Output: Send> + Send + 'static> Drop for Rest<'_, B, F> {
     #[inline]
     fn drop(&mut self) {
         if let Some(running) = self.running.take().filter(|_| !self.abandon) {
-            go_on(running, self.deadline);
+            go_on(self.core.clone(), running, self.deadline);
         }
     }
 }
@@ -148,8 +183,11 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Rest<F> {
 /// Lets a call run to its end without its caller; past its deadline and the module's `overrun` it is stopped, and
 /// its instance counts as crashed.
 #[cold]
-fn go_on<F: Future<Output: Send> + Send + 'static>(running: Boxed<F>, deadline: Option<Instant>) {
-    let core = running.core.clone();
+fn go_on<B, F>(core: Arc<HostCore>, running: Boxed<B, F>, deadline: Option<Instant>)
+where
+    B: Blame + Send + 'static,
+    F: Future<Output: Send> + Send + 'static,
+{
     let held = running.frame.held.as_ref().map(|held| (held.instance, held.holders.clone()));
     let limit = deadline.map(|deadline| deadline + core.settings.overrun);
     core.runtime.clone().spawn(async move {

@@ -106,7 +106,7 @@ impl<T: Module> Incoming<T> {
                 Err(kind) => Err(kind),
                 Ok((shared, arguments, inherited)) => {
                     let frame = here::frame(&host.core, shared.instance(), Mode::Shared, inherited);
-                    here::run(&*host.core, frame, run(shared, arguments)).await
+                    here::run(&*host.core, frame, run(shared, arguments)).await.map_err(|stopped| *stopped)
                 }
             };
             answer(reply, method, wire, outcome);
@@ -128,7 +128,8 @@ impl<T: Module> Incoming<T> {
             let outcome = match arrival.shared(&host).await {
                 Err(kind) => Err(kind),
                 Ok((shared, arguments, inherited)) => {
-                    run_detached(&host.core, method, inherited, shared, arguments, run).await
+                    let outcome = run_detached(&host.core, method, inherited, shared, arguments, run).await;
+                    outcome.map_err(|stopped| *stopped)
                 }
             };
             answer(reply, method, wire, outcome);
@@ -149,7 +150,8 @@ impl<T: Module> Incoming<T> {
             let outcome = match arrival.exclusive(&host).await {
                 Err(kind) => Err(kind),
                 Ok((exclusive, arguments, inherited)) => {
-                    run_exclusive(&host.core, method, inherited, exclusive, arguments, run).await
+                    let outcome = run_exclusive(&host.core, method, inherited, exclusive, arguments, run).await;
+                    outcome.map_err(|stopped| *stopped)
                 }
             };
             answer(reply, method, wire, outcome);
@@ -192,7 +194,7 @@ impl<O> Arrival<O> {
         let Arrival { arguments, key, inherited } = self;
         let arguments = arguments?;
         let shared = match crate::host::route_here(host, key.as_ref()) {
-            Some(hold) if hold.turn.is_none() => Shared::new(hold, false),
+            Some(hold) if hold.turn.is_none() => Shared::new(hold),
             found => Box::pin(wait_shared(host, found, key, &inherited)).await?,
         };
         Ok((shared, arguments, inherited))

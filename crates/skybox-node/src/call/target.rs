@@ -174,9 +174,9 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'c,
     {
         async move {
-            let (shared, inherited) = match self.take_shared(method, inherited, &arguments) {
-                Taken::Here(shared, inherited) => (shared, inherited),
-                Taken::Not(inherited) => {
+            let (shared, inherited) = match self.take_shared(method, &inherited, &arguments) {
+                Some(shared) => (shared, inherited),
+                None => {
                     let tries = match self.send_now(method, &inherited, &arguments) {
                         None => Tries::default(),
                         Some(sent) => match sent.answer(&self.host.core, method, wire).await {
@@ -191,7 +191,7 @@ impl<T: Module> Target<T> {
                 }
             };
             let core = &*self.host.core;
-            let edge = core.edges.edge(inherited.caller, method.index());
+            let edge = core.edges.edge(inherited.caller(), method.index());
             let sampled = edge.count_local().then(Instant::now);
             let frame = here::frame(core, shared.instance(), Mode::Shared, inherited);
             let outcome = here::run(core, frame, run(shared, arguments)).await;
@@ -241,9 +241,9 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'static,
     {
         async move {
-            let (shared, inherited) = match self.take_shared(method, inherited, &arguments) {
-                Taken::Here(shared, inherited) => (shared, inherited),
-                Taken::Not(inherited) => {
+            let (shared, inherited) = match self.take_shared(method, &inherited, &arguments) {
+                Some(shared) => (shared, inherited),
+                None => {
                     let tries = match self.send_now(method, &inherited, &arguments) {
                         None => Tries::default(),
                         Some(sent) => match sent.answer(&self.host.core, method, wire).await {
@@ -258,7 +258,7 @@ impl<T: Module> Target<T> {
                 }
             };
             let core = &self.host.core;
-            let edge = core.edges.edge(inherited.caller, method.index());
+            let edge = core.edges.edge(inherited.caller(), method.index());
             let sampled = edge.count_local().then(Instant::now);
             let outcome = run_detached(core, method, inherited, shared, own(arguments), run).await;
             finish(method, wire, edge, sampled, outcome)
@@ -285,9 +285,9 @@ impl<T: Module> Target<T> {
     {
         let inherited = Inherited::here();
         async move {
-            let (exclusive, inherited) = match self.take_exclusive(method, inherited, &arguments) {
-                Taken::Here(exclusive, inherited) => (exclusive, inherited),
-                Taken::Not(inherited) => {
+            let (exclusive, inherited) = match self.take_exclusive(method, &inherited, &arguments) {
+                Some(exclusive) => (exclusive, inherited),
+                None => {
                     let tries = match self.send_now(method, &inherited, &arguments) {
                         None => Tries::default(),
                         Some(sent) => match sent.answer(&self.host.core, method, wire).await {
@@ -302,7 +302,7 @@ impl<T: Module> Target<T> {
                 }
             };
             let core = &self.host.core;
-            let edge = core.edges.edge(inherited.caller, method.index());
+            let edge = core.edges.edge(inherited.caller(), method.index());
             let sampled = edge.count_local().then(Instant::now);
             let outcome = run_exclusive(core, method, inherited, exclusive, own(arguments), run).await;
             finish(method, wire, edge, sampled, outcome)
@@ -311,40 +311,33 @@ impl<T: Module> Target<T> {
 
     /// The way of most calls: the instance is here, it is nobody else's turn, and nothing has to be waited for,
     /// allocated or shrunk. Whatever is not so goes the long way.
-    #[inline]
+    #[inline(always)]
     fn take_shared<A: Serialize, O: Serialize + DeserializeOwned, R>(
         &self,
         method: &'static Method<O, R>,
-        inherited: Inherited,
+        inherited: &Inherited,
         arguments: &A,
-    ) -> Taken<Shared<T>> {
-        if let Some(hold) = self.quick(method, &inherited, arguments) {
-            let turned = hold.turn.is_some();
-            if !turned || (!inherited.is_nested() && hold.turns().try_take(Mode::Shared, false)) {
-                return Taken::Here(Shared::new(hold, turned), inherited);
-            }
-        }
-        Taken::Not(inherited)
+    ) -> Option<Shared<T>> {
+        let hold = self.quick(method, inherited, arguments)?;
+        let turn = hold.turn.as_ref();
+        let free = turn.is_none_or(|turn| !inherited.is_nested() && turn.try_take(Mode::Shared, false));
+        free.then(|| Shared::new(hold))
     }
 
     /// As [`take_shared`](Target::take_shared), for `&mut self`.
-    #[inline]
+    #[inline(always)]
     fn take_exclusive<A: Serialize, O: Serialize + DeserializeOwned, R>(
         &self,
         method: &'static Method<O, R>,
-        inherited: Inherited,
+        inherited: &Inherited,
         arguments: &A,
-    ) -> Taken<Exclusive<T>> {
-        if let Some(hold) = self.quick(method, &inherited, arguments)
-            && !inherited.is_nested()
-            && hold.turns().try_take(Mode::Exclusive, false)
-        {
-            return Taken::Here(Exclusive::new(hold), inherited);
-        }
-        Taken::Not(inherited)
+    ) -> Option<Exclusive<T>> {
+        let hold = self.quick(method, inherited, arguments)?;
+        let free = !inherited.is_nested() && hold.turns().try_take(Mode::Exclusive, false);
+        free.then(|| Exclusive::new(hold))
     }
 
-    #[inline]
+    #[inline(always)]
     fn quick<A: Serialize, O: Serialize + DeserializeOwned, R>(
         &self,
         method: &'static Method<O, R>,
@@ -352,7 +345,7 @@ impl<T: Module> Target<T> {
         arguments: &A,
     ) -> Option<Hold<T>> {
         let core = &*self.host.core;
-        if inherited.chain_full || self.options.deadline.is_some() || core.settings.deadline.is_some() {
+        if inherited.chain_full() || self.options.deadline.is_some() || core.settings.deadline.is_some() {
             return None;
         }
         if cfg!(debug_assertions) && far::prove_arguments(method, arguments).is_err() {
@@ -362,7 +355,7 @@ impl<T: Module> Target<T> {
     }
 
     /// The fast way to a replicated instance that lives here.
-    #[inline]
+    #[inline(always)]
     fn route(&self) -> Option<Hold<T>> {
         if self.host.core.strict {
             return None;
@@ -419,7 +412,7 @@ impl<T: Module> Target<T> {
     }
 
     fn edge<O, R>(&self, method: &Method<O, R>, inherited: &Inherited) -> &Edge {
-        self.host.core.edges.edge(inherited.caller, method.index())
+        self.host.core.edges.edge(inherited.caller(), method.index())
     }
 
     /// Finds the instance, or has the call answered elsewhere.
@@ -441,7 +434,7 @@ impl<T: Module> Target<T> {
         if let Some(limit) = self.options.deadline.into_iter().chain(settings.deadline).min() {
             inherited.context_mut().shrink(Some(tokio::time::Instant::now().into_std() + limit));
         }
-        let found = match self.route().filter(|_| !inherited.chain_full) {
+        let found = match self.route().filter(|_| !inherited.chain_full()) {
             Some(hold) => Found::Here(hold, inherited),
             None => self.go(method, wire, inherited, arguments, tries).await,
         };
@@ -469,8 +462,8 @@ impl<T: Module> Target<T> {
         R: 'static,
         W: Crossing<R>,
     {
-        let edge = self.host.core.edges.edge(inherited.caller, method.index());
-        if inherited.chain_full {
+        let edge = self.host.core.edges.edge(inherited.caller(), method.index());
+        if inherited.chain_full() {
             let chain = format!("{} calls are waiting above it", skybox_core::CHAIN_LEN_MAX);
             return Found::Answered(refuse(method, wire, edge, CallErrorKind::Reentrant { chain }));
         }
@@ -509,7 +502,7 @@ impl<T: Module> Target<T> {
         O: Serialize + DeserializeOwned,
     {
         let core = &self.host.core;
-        let plain = !core.strict && !inherited.chain_full && inherited.deadline().is_none();
+        let plain = !core.strict && !inherited.chain_full() && inherited.deadline().is_none();
         if !plain || self.options.deadline.is_some() || core.settings.deadline.is_some() {
             return None;
         }
@@ -685,12 +678,6 @@ enum Found<G, R> {
     Answered(R),
 }
 
-/// The outcome of the short way.
-enum Taken<G> {
-    Here(G, Inherited),
-    Not(Inherited),
-}
-
 /// Takes the turn for a `&self` call, if this module has turns.
 #[inline]
 pub(crate) async fn turn_shared<T>(
@@ -699,10 +686,10 @@ pub(crate) async fn turn_shared<T>(
     inherited: &Inherited,
 ) -> Result<Shared<T>, CallErrorKind> {
     if hold.turn.is_none() {
-        return Ok(Shared::new(hold, false));
+        return Ok(Shared::new(hold));
     }
     take_turn(core, &hold, Mode::Shared, inherited).await?;
-    Ok(Shared::new(hold, true))
+    Ok(Shared::new(hold))
 }
 
 /// Takes the turn for a `&mut self` call.
@@ -767,7 +754,7 @@ pub(crate) async fn run_detached<T, O, R, F, Fut>(
     shared: Shared<T>,
     arguments: O,
     run: F,
-) -> Result<R, CallErrorKind>
+) -> Result<R, here::Stopped>
 where
     T: Module + Sync,
     O: Send + 'static,
@@ -782,12 +769,12 @@ where
         && let Some(pool) = core.pool()
     {
         let theirs = core.clone();
-        return pool.run(deadline, here::run(theirs, frame, run(shared, arguments))).await?;
+        return pool.run(deadline, here::run(theirs, frame, run(shared, arguments))).await.map_err(Box::new)?;
     }
     if descriptor.compute {
         return here::run(&**core, frame, run(shared, arguments)).await;
     }
-    here::run_on(core, descriptor, frame, run(shared, arguments)).await
+    here::run_on(core, descriptor, core.clone(), frame, run(shared, arguments)).await
 }
 
 /// Runs a `&mut self` call, which may outlive its caller.
@@ -798,7 +785,7 @@ pub(crate) async fn run_exclusive<T, O, R, F, Fut>(
     exclusive: Exclusive<T>,
     arguments: O,
     run: F,
-) -> Result<R, CallErrorKind>
+) -> Result<R, here::Stopped>
 where
     T: Module,
     O: Send + 'static,
@@ -813,18 +800,18 @@ where
         && let Some(pool) = core.pool()
     {
         let theirs = core.clone();
-        return pool.run(deadline, here::run_unbounded(theirs, frame, run(exclusive, arguments))).await?;
+        return pool.run(deadline, here::run_unbounded(theirs, frame, run(exclusive, arguments))).await.map_err(Box::new)?;
     }
-    here::run_on(core, descriptor, frame, run(exclusive, arguments)).await
+    here::run_on(core, descriptor, here::ByHolders, frame, run(exclusive, arguments)).await
 }
 
-#[inline]
+#[inline(always)]
 fn finish<O, R, W: Crossing<R>>(
     method: &Method<O, R>,
     wire: W,
     edge: &Edge,
     sampled: Option<Instant>,
-    outcome: Result<R, CallErrorKind>,
+    outcome: Result<R, here::Stopped>,
 ) -> R {
     if let Some(began) = sampled {
         edge.took(began.elapsed());
@@ -837,7 +824,7 @@ fn finish<O, R, W: Crossing<R>>(
             }
             far::prove_result(method, wire, result).unwrap_or_else(|kind| refuse(method, wire, edge, kind))
         }
-        Err(kind) => refuse(method, wire, edge, kind),
+        Err(stopped) => refuse(method, wire, edge, *stopped),
     }
 }
 

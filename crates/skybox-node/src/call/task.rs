@@ -96,7 +96,7 @@ impl<T: Module + Default + Sync> TaskCall<T> {
 
 fn plain<T: Module + Default + Sync>() -> Shared<T> {
     let id = skybox_core::InstanceId { node: skybox_core::Incarnation(0), count: 0 };
-    Shared::new(Hold::Counted(crate::host::Instance::new(T::default(), id, None)), false)
+    Shared::new(Hold::counted(crate::host::Instance::new(T::default(), id, None, &std::sync::Weak::new())))
 }
 
 fn unclear<O, R, W: Crossing<R>>(method: &Method<O, R>, wire: W, why: String) -> R {

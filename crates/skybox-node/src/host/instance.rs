@@ -4,12 +4,13 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use skybox_core::{CallId, InstanceId, Link, Mode};
 use tokio::sync::watch;
 
+use super::HostCore;
 use super::turn::Turn;
 
 /// One live value of a module.
@@ -38,8 +39,9 @@ impl<T> fmt::Debug for Instance<T> {
 }
 
 impl<T> Instance<T> {
-    pub(crate) fn new(value: T, id: InstanceId, turn: Option<Turn>) -> Arc<Instance<T>> {
-        let holders = Arc::new(Holders { instance: id, calls: Mutex::default(), crashed: AtomicBool::new(false) });
+    pub(crate) fn new(value: T, id: InstanceId, turn: Option<Turn>, core: &Weak<HostCore>) -> Arc<Instance<T>> {
+        let (calls, crashed) = (Mutex::default(), AtomicBool::new(false));
+        let holders = Arc::new(Holders { instance: id, core: core.clone(), calls, crashed });
         let ended = EndedGuard(watch::Sender::new(false));
         Arc::new(Instance { value: UnsafeCell::new(value), id, turn, holders, started: Instant::now(), ended })
     }
@@ -81,6 +83,7 @@ impl Drop for EndedGuard {
 #[derive(Debug)]
 pub(crate) struct Holders {
     instance: InstanceId,
+    core: Weak<HostCore>,
     calls: Mutex<Vec<CallId>>,
     /// A call's code panicked.
     crashed: AtomicBool,
@@ -89,6 +92,11 @@ pub(crate) struct Holders {
 impl Holders {
     pub(crate) fn crash(&self) {
         self.crashed.store(true, Ordering::Release);
+    }
+
+    /// The host, while it lives.
+    pub(crate) fn core(&self) -> Option<Arc<HostCore>> {
+        self.core.upgrade()
     }
 
     pub(crate) fn crashed(&self) -> bool {
@@ -118,10 +126,19 @@ impl Holders {
 }
 
 /// How a call keeps its instance alive: by arc-swap's debt where the route was read, which costs no shared
-/// counter, else by a reference count.
-pub(crate) enum Hold<T> {
-    Route(arc_swap::Guard<Option<Arc<Instance<T>>>>),
-    Counted(Arc<Instance<T>>),
+/// counter, else by a reference count. Never empty.
+pub(crate) struct Hold<T>(arc_swap::Guard<Option<Arc<Instance<T>>>>);
+
+impl<T> Hold<T> {
+    /// What the route held, if it held anything.
+    #[inline]
+    pub(crate) fn of_route(guard: arc_swap::Guard<Option<Arc<Instance<T>>>>) -> Option<Hold<T>> {
+        guard.is_some().then_some(Hold(guard))
+    }
+
+    pub(crate) fn counted(instance: Arc<Instance<T>>) -> Hold<T> {
+        Hold(arc_swap::Guard::from_inner(Some(instance)))
+    }
 }
 
 impl<T> Deref for Hold<T> {
@@ -129,28 +146,23 @@ impl<T> Deref for Hold<T> {
 
     #[inline]
     fn deref(&self) -> &Instance<T> {
-        match self {
-            Hold::Route(guard) => guard.as_deref().expect("a route guard is kept only when it holds an instance"),
-            Hold::Counted(instance) => instance,
-        }
+        self.0.as_deref().expect("made only from a guard that holds an instance")
     }
 }
 
 /// A call's hold on its instance, as `&T`.
-pub struct Shared<T> {
-    hold: Hold<T>,
-    /// Whether a turn is to be given back.
-    turned: bool,
-}
+pub struct Shared<T>(Hold<T>);
 
 impl<T> Shared<T> {
-    /// `turned`: the caller has taken the instance's turn for [`Mode::Shared`].
-    pub(crate) fn new(hold: Hold<T>, turned: bool) -> Shared<T> {
-        Shared { hold, turned }
+    /// If the instance has turns, the caller has taken one for [`Mode::Shared`].
+    #[inline]
+    pub(crate) fn new(hold: Hold<T>) -> Shared<T> {
+        Shared(hold)
     }
 
+    #[inline]
     pub(crate) fn instance(&self) -> &Instance<T> {
-        &self.hold
+        &self.0
     }
 }
 
@@ -159,16 +171,16 @@ impl<T: Sync> Deref for Shared<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: a module with `&mut self` methods has a turn, and then `turned` says that this call holds it
-        // shared, so no `&mut T` exists; a module without has no way to make one.
-        unsafe { &*self.hold.value.get() }
+        // SAFETY: a module with `&mut self` methods has turns, and this guard holds one of them for `&self`, so no
+        // `&mut T` exists; a module without has no way to make one.
+        unsafe { &*self.0.value.get() }
     }
 }
 
 impl<T> Drop for Shared<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.turned && let Some(turn) = &self.hold.turn {
+        if let Some(turn) = &self.0.turn {
             turn.give_back(Mode::Shared);
         }
     }
@@ -176,7 +188,7 @@ impl<T> Drop for Shared<T> {
 
 impl<T> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Shared").field(&self.hold.id).finish()
+        f.debug_tuple("Shared").field(&self.0.id).finish()
     }
 }
 

@@ -99,7 +99,7 @@ pub(super) async fn find<T: Module>(
                 Now::Live(instance) if !instance.holders.crashed() => {
                     let instance = instance.clone();
                     state.last_call = Instant::now();
-                    return Ok(Hold::Counted(instance));
+                    return Ok(Hold::counted(instance));
                 }
                 Now::Failed { cause, again } if Instant::now() < *again => {
                     return Err(CallErrorKind::NotStarted { cause: cause.clone() });
@@ -131,7 +131,7 @@ pub(crate) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Hold<T>> {
         Now::Live(instance) if !instance.holders.crashed() => {
             let instance = instance.clone();
             state.last_call = Instant::now();
-            Some(Hold::Counted(instance))
+            Some(Hold::counted(instance))
         }
         _ => None,
     }

@@ -33,7 +33,7 @@ pub(super) async fn find<T: Module>(
     loop {
         changes.borrow_and_update();
         if let Some(instance) = host.local.load_full() {
-            return Ok(Hold::Counted(instance));
+            return Ok(Hold::counted(instance));
         }
         if !*host.core.wanted.borrow() {
             return Err(CallErrorKind::Moved);
@@ -172,7 +172,7 @@ pub(super) async fn start<T: Module>(
     app: App,
     key: <T::Key as ToOwned>::Owned,
 ) -> Result<Arc<Instance<T>>, String> {
-    let inherited = Inherited { app: core.app_id, caller: core.as_caller(), ..Inherited::nothing() };
+    let inherited = Inherited::nothing().within(core.app_id, core.as_caller());
     let frame = CallFrame::new(inherited, None);
     let mut starting = std::pin::pin!(T::start(app, key));
     let outcome = std::future::poll_fn(|cx| {
@@ -182,7 +182,7 @@ pub(super) async fn start<T: Module>(
         }
     })
     .await;
-    outcome.map(|value| Instance::new(value, core.next_instance_id(), core.turn()))
+    outcome.map(|value| Instance::new(value, core.next_instance_id(), core.turn(), &Arc::downgrade(core)))
 }
 
 impl HostCore {
