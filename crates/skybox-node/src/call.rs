@@ -15,17 +15,20 @@ mod key;
 mod options;
 mod target;
 mod task;
+mod uncrossable;
 
 pub use crossing::*;
 pub(crate) use far::{Failed, Reply};
 pub(crate) use here::{Panicked, catch, install_panic_hook};
 pub use incoming::Incoming;
-pub(crate) use incoming::{Arriving, ReplyTo};
 pub use incoming::Serving;
+pub(crate) use incoming::{Arriving, ReplyTo};
 pub(crate) use key::{decode_key, encode_key, json_key, key_text};
 pub use options::CallOptions;
 pub use target::{Handle, Target};
 pub use task::TaskCall;
+pub(crate) use uncrossable::{ErrorCrosses, IsResult, ValueCrosses};
+pub use uncrossable::{PickBadError, PickBadValue, PickNotAResult, Uncrossable};
 
 use std::fmt;
 

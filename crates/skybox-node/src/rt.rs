@@ -12,15 +12,17 @@ pub use skybox_core::{
 
 pub use crate::app::{App, Builder};
 pub use crate::call::{
-    ByImage, ByNothing, BySerde, Crosses, Crossing, Handle, Incoming, PickImage, PickNothing, PickSerde, Returned,
-    Returns, Serving, StartError, Target, TaskCall,
+    ByImage, BySerde, Crosses, Crossing, Handle, Incoming, PickBadError, PickBadValue, PickImage,
+    PickNotAResult, PickSerde, Returned, Returns, Serving, StartError, Target, TaskCall, Uncrossable,
 };
+pub use crate::data;
 pub use crate::host::{Exclusive, Shared};
 pub use crate::module::{Key, Method, Module, Registration};
-pub use crate::data;
 pub use crate::test_run::{TestMode, block_on_test, run_test};
 
 use std::error::Error as StdError;
+
+use crate::call::{ErrorCrosses, IsResult, ValueCrosses};
 
 /// An owned copy of a borrowed argument.
 #[inline]
@@ -28,10 +30,10 @@ pub fn own<T: ToOwned + ?Sized>(borrowed: &T) -> T::Owned {
     borrowed.to_owned()
 }
 
-/// What can cross as an argument or a result: chosen by [`data!`], and explained where it is not.
+/// What can cross as an argument: chosen by [`data!`], and explained where it is not.
 #[diagnostic::on_unimplemented(
     message = "`{T}` cannot cross a call: it is not data",
-    label = "this cannot be an argument or a result",
+    label = "this cannot be an argument",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it, or pass what it is made from",
     note = "a pool, a client or a file is given to every node with `App::builder().provide(…)` and taken with `app.value()`"
 )]
@@ -43,7 +45,7 @@ impl<T> CanCross<T> for AsData<T> {}
 pub fn check_argument<T, C: CanCross<T>>(_: C) {}
 
 /// Checks at its span that a type can be what a method returns.
-pub fn check_return<R: Returned, C: CanCross<R::Ok>, W: Crossing<R>>(_: C, _: W) {}
+pub fn check_return<R, W: IsResult<R> + ValueCrosses<R> + ErrorCrosses<R>>(_: W) {}
 
 /// Checks at its span that a type is a module.
 pub const fn check_module<M: Module>() {}
@@ -72,8 +74,10 @@ pub use crate::__started as started;
 macro_rules! __wire {
     ($result:ty) => {{
         #[allow(unused_imports)]
-        use $crate::rt::{PickImage as _, PickNothing as _, PickSerde as _};
-        (&&&$crate::rt::Returns::<$result>::NEW).wire()
+        use $crate::rt::{
+            PickBadError as _, PickBadValue as _, PickImage as _, PickNotAResult as _, PickSerde as _,
+        };
+        (&&&&&$crate::rt::Returns::<$result>::NEW).wire()
     }};
 }
 pub use crate::__wire as wire;

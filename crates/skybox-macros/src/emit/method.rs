@@ -202,10 +202,8 @@ pub(super) fn checks<'a>(methods: impl IntoIterator<Item = &'a Method>) -> Token
         }
         let ty = &method.output;
         if seen.insert((false, ty.to_token_stream().to_string())) {
-            let at = seen_at(ty);
-            let value = quote_spanned!(at=> skybox_rt::data!(<#ty as skybox_rt::Returned>::Ok));
             checks.extend(
-                quote_spanned!(at=> skybox_rt::check_return::<#ty, _, _>(#value, skybox_rt::wire!(#ty));),
+                quote_spanned!(seen_at(ty)=> skybox_rt::check_return::<#ty, _>(skybox_rt::wire!(#ty));),
             );
         }
     }

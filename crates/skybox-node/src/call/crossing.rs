@@ -46,13 +46,7 @@ pub trait Crosses: Serialize + DeserializeOwned + Send {}
 
 impl<T: Serialize + DeserializeOwned + Send> Crosses for T {}
 
-/// The way in which results of type `R` cross. Chosen by [`wire!`](crate::wire).
-#[diagnostic::on_unimplemented(
-    message = "the error of `{R}` does not know how to cross a call",
-    note = "use `skybox::Error` or `anyhow::Error` (feature `anyhow`), which take any error by `?`",
-    note = "or `#[derive(skybox::WireError)]` on your error enum, with a variant `#[wire(call)]` and one `#[wire(rest)]`",
-    note = "or derive serde's traits for it and write `impl From<skybox::CallError>`"
-)]
+/// The way in which results of type `R` cross. Chosen by [`wire!`](crate::rt::wire).
 pub trait Crossing<R>: Copy + Send + Sync + 'static {
     /// The value when all went well.
     type Ok: Serialize + DeserializeOwned + Send;
@@ -82,9 +76,6 @@ impl<R> Returns<R> {
 pub struct ByImage<R>(PhantomData<fn() -> R>);
 /// The error is data.
 pub struct BySerde<R>(PhantomData<fn() -> R>);
-/// The error is neither, which [`Crossing`] explains.
-#[derive(Clone, Copy, Debug)]
-pub struct ByNothing;
 
 /// First choice.
 pub trait PickImage<R> {
@@ -96,27 +87,16 @@ pub trait PickSerde<R> {
     /// Picks.
     fn wire(&self) -> BySerde<R>;
 }
-/// No choice.
-pub trait PickNothing {
-    /// Picks.
-    fn wire(&self) -> ByNothing;
-}
 
-impl<R: Returned<Ok: Crosses, Err: WireError>> PickImage<R> for &&Returns<R> {
+impl<R: Returned<Ok: Crosses, Err: WireError>> PickImage<R> for &&&&Returns<R> {
     fn wire(&self) -> ByImage<R> {
         ByImage(PhantomData)
     }
 }
 
-impl<R: Returned<Ok: Crosses, Err: Crosses + From<CallError>>> PickSerde<R> for &Returns<R> {
+impl<R: Returned<Ok: Crosses, Err: Crosses + From<CallError>>> PickSerde<R> for &&&Returns<R> {
     fn wire(&self) -> BySerde<R> {
         BySerde(PhantomData)
-    }
-}
-
-impl<R> PickNothing for Returns<R> {
-    fn wire(&self) -> ByNothing {
-        ByNothing
     }
 }
 
