@@ -13,8 +13,7 @@ const HASHES_AT_ONCE_MAX: usize = 4;
 static HASHES: Semaphore = Semaphore::const_new(HASHES_AT_ONCE_MAX);
 
 /// What one hash costs; the defaults are those that OWASP recommends.
-#[derive(Clone, Copy, Debug, clap::Args)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, clap::Args, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Cost {
     /// Memory of one password hash, in KiB.
     #[arg(long = "hash-memory-kib", env = "ADOPT_HASH_MEMORY_KIB", default_value_t = Params::DEFAULT_M_COST)]
