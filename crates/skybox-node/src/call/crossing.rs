@@ -1,11 +1,14 @@
 //! How a method's result crosses: which error types can, and how each is made.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::{CallError, WireError};
+use skybox_core::{CallError, CallErrorKind, Callee, WireError};
+
+use super::far::data_code;
 
 /// A `Result`, by whatever alias.
 #[diagnostic::on_unimplemented(
@@ -59,8 +62,8 @@ pub trait Crossing<R>: Copy + Send + Sync + 'static {
     /// The result from data.
     fn join(self, data: Result<Self::Ok, Self::Image>) -> R;
     /// The result as it would arrive elsewhere: an error that is not data loses what a remote caller would not
-    /// see. `own_error` is called if it is an error.
-    fn cross(self, result: R, own_error: impl FnOnce()) -> R;
+    /// see. `own_error` is called if it is an error, and says whose.
+    fn cross(self, result: R, own_error: impl FnOnce() -> Callee) -> R;
 }
 
 /// Picks the [`Crossing`] of a result type by what its error can do. The order is that of method lookup: the
@@ -117,10 +120,13 @@ impl<R: Returned<Ok: Crosses, Err: WireError> + 'static> Crossing<R> for ByImage
     }
 
     #[inline]
-    fn cross(self, result: R, own_error: impl FnOnce()) -> R {
+    fn cross(self, result: R, own_error: impl FnOnce() -> Callee) -> R {
         R::from_result(result.into_result().map_err(|error| {
-            own_error();
-            WireError::from_image(error.into_image())
+            let callee = own_error();
+            match data_code(|| Ok::<_, Infallible>(error.into_image())) {
+                Ok(image) => WireError::from_image(image),
+                Err(why) => CallError::new(callee, CallErrorKind::BadReply { why }).into(),
+            }
         }))
     }
 }
@@ -142,8 +148,10 @@ impl<R: Returned<Ok: Crosses, Err: Crosses + From<CallError>> + 'static> Crossin
     }
 
     #[inline]
-    fn cross(self, result: R, own_error: impl FnOnce()) -> R {
-        R::from_result(result.into_result().inspect_err(|_| own_error()))
+    fn cross(self, result: R, own_error: impl FnOnce() -> Callee) -> R {
+        R::from_result(result.into_result().inspect_err(|_| {
+            own_error();
+        }))
     }
 }
 

@@ -1,6 +1,9 @@
 //! A call that leaves its caller: to another node, or in strict mode through the codec onto another task.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,7 +16,7 @@ use skybox_wire::codec::{self, Form};
 use tokio::sync::oneshot;
 
 use super::target::{Tries, refuse};
-use super::{Arriving, Crossing, ReplyTo};
+use super::{Arriving, Crossing, ReplyTo, catch};
 use crate::app::AppId;
 use crate::conn::{Conn, PendingCall, Request};
 use crate::host::{AnyHost, Host, HostCore};
@@ -249,23 +252,32 @@ where
     O: Serialize + DeserializeOwned,
 {
     with_scratch(|buffer| {
-        let form = codec::encode::<A, O>(arguments, &method.arguments, buffer)
-            .map_err(|error| CallErrorKind::Mismatch { why: format!("an argument cannot cross: {error}") })?;
+        let encoded = data_code(|| codec::encode::<A, O>(arguments, &method.arguments, buffer));
+        let form = encoded.map_err(|why| CallErrorKind::Mismatch { why: format!("an argument cannot cross: {why}") })?;
         Ok(f(form, buffer))
     })
 }
 
 fn decode_reply<O, R, W: Crossing<R>>(core: &HostCore, method: &Method<O, R>, wire: W, edge: &Edge, reply: &Reply) -> R {
-    let decoded = in_app(core.app_id, || {
+    let decode = || {
         if reply.own_error {
             codec::decode::<W::Image>(reply.form, &reply.payload).map(Err)
         } else {
             codec::decode::<W::Ok>(reply.form, &reply.payload).map(Ok)
         }
-    });
-    match decoded {
+    };
+    match in_app(core.app_id, || data_code(decode)) {
         Ok(data) => wire.join(data),
-        Err(error) => refuse(method, wire, edge, CallErrorKind::BadReply { why: error.to_string() }),
+        Err(why) => refuse(method, wire, edge, CallErrorKind::BadReply { why }),
+    }
+}
+
+/// Runs what a type's author wrote to write or read it. A panic there is one more reason why the value cannot
+/// cross; it passes no call, and takes no connection down with all the calls on it.
+pub(crate) fn data_code<V, E: fmt::Display>(code: impl FnOnce() -> Result<V, E>) -> Result<V, String> {
+    match catch(AssertUnwindSafe(code)) {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(panicked) => Err(format!("its code panicked: {}", panicked.message)),
     }
 }
 
@@ -308,14 +320,16 @@ pub(crate) fn prove_result<O, R, W: Crossing<R>>(method: &Method<O, R>, wire: W,
     if method.tried[1].swap(true, Ordering::Relaxed) {
         return Ok(result);
     }
-    let data = wire.split(result);
-    match with_scratch(|buffer| encode_result(method, &data, buffer)) {
-        Ok(_) => Ok(wire.join(data)),
-        Err(kind) => {
-            method.tried[1].store(false, Ordering::Relaxed);
-            Err(kind)
-        }
-    }
+    let proven = split(wire, result).and_then(|data| {
+        with_scratch(|buffer| encode_result(method, &data, buffer))?;
+        Ok(wire.join(data))
+    });
+    proven.inspect_err(|_| method.tried[1].store(false, Ordering::Relaxed))
+}
+
+/// A result as data.
+pub(crate) fn split<R, W: Crossing<R>>(wire: W, result: R) -> Result<Result<W::Ok, W::Image>, CallErrorKind> {
+    data_code(|| Ok::<_, Infallible>(wire.split(result))).map_err(|why| CallErrorKind::BadReply { why })
 }
 
 /// Encodes a method's result.
@@ -328,11 +342,11 @@ where
     V: Serialize + DeserializeOwned,
     I: Serialize + DeserializeOwned,
 {
-    let encoded = match data {
+    let encoded = data_code(|| match data {
         Ok(value) => codec::encode::<V, V>(value, &method.result, buffer),
         Err(image) => codec::encode::<I, I>(image, &method.error, buffer),
-    };
-    encoded.map_err(|error| CallErrorKind::BadReply { why: error.to_string() })
+    });
+    encoded.map_err(|why| CallErrorKind::BadReply { why })
 }
 
 /// Strict mode: the call runs on another task, after a moment, from bytes; an idempotent one sometimes twice.

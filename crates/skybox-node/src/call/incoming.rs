@@ -13,7 +13,7 @@ use skybox_core::{CallErrorKind, CallId, Mode, Phase};
 use skybox_wire::codec::{self, Form};
 use tokio::sync::oneshot;
 
-use super::far::{encode_result, in_app, with_scratch};
+use super::far::{data_code, encode_result, in_app, split, with_scratch};
 use super::target::{run_detached, run_exclusive, turn_exclusive, turn_shared};
 use super::{Crossing, Failed, Reply, here};
 use crate::conn::Conn;
@@ -235,7 +235,7 @@ fn decode_arguments<O: DeserializeOwned>(parameters: &[&str], form: Form, payloa
         }
         _ => payload,
     };
-    codec::decode(form, payload).map_err(|error| format!("the arguments cannot be decoded: {error}"))
+    data_code(|| codec::decode(form, payload)).map_err(|why| format!("the arguments cannot be decoded: {why}"))
 }
 
 /// The duty to answer. Dropped without an answer, the caller hears that the call was cancelled.
@@ -255,8 +255,8 @@ impl Drop for Answer {
 
 fn answer<O, R, W: Crossing<R>>(mut reply: Answer, method: &Method<O, R>, wire: W, outcome: Result<R, CallErrorKind>) {
     let Some(to) = reply.to.take() else { return };
-    let data = match outcome {
-        Ok(result) => wire.split(result),
+    let data = match outcome.and_then(|result| split(wire, result)) {
+        Ok(data) => data,
         Err(kind) => return to.fail(kind),
     };
     with_scratch(|buffer| {
@@ -269,11 +269,11 @@ fn answer<O, R, W: Crossing<R>>(mut reply: Answer, method: &Method<O, R>, wire: 
 }
 
 fn encode_json<V: Serialize, I: Serialize>(data: &Result<V, I>, buffer: &mut BytesMut) -> Result<Form, CallErrorKind> {
-    let text = match data {
+    let text = data_code(|| match data {
         Ok(value) => serde_json::to_vec(value),
         Err(image) => serde_json::to_vec(image),
-    };
-    let text = text.map_err(|error| CallErrorKind::BadReply { why: format!("it has no JSON form: {error}") })?;
+    });
+    let text = text.map_err(|why| CallErrorKind::BadReply { why: format!("it has no JSON form: {why}") })?;
     buffer.extend_from_slice(&text);
     Ok(Form::Json)
 }

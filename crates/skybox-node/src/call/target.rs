@@ -818,11 +818,17 @@ fn finish<O, R, W: Crossing<R>>(
     }
     match outcome {
         Ok(result) => {
-            let result = wire.cross(result, || edge.own_error());
+            let own_error = || {
+                edge.own_error();
+                method.callee()
+            };
             if !cfg!(debug_assertions) {
-                return result;
+                return wire.cross(result, own_error);
             }
-            far::prove_result(method, wire, result).unwrap_or_else(|kind| refuse(method, wire, edge, kind))
+            match far::prove_result(method, wire, result) {
+                Ok(result) => wire.cross(result, own_error),
+                Err(kind) => refuse(method, wire, edge, kind),
+            }
         }
         Err(stopped) => refuse(method, wire, edge, *stopped),
     }

@@ -44,6 +44,8 @@ macro_rules! in_every_mode {
                 a_result_that_would_change_is_refused_by_type_and_field
                 what_a_type_never_writes_arrives_as_it_fills_it
                 a_result_that_is_skipped_only_later_arrives
+                a_panic_in_the_code_of_a_value_does_not_pass_the_call
+                a_panic_in_the_text_of_an_error_is_a_bad_reply
                 large_payloads_go_both_ways;
             errors:
                 an_error_that_is_data_arrives_as_itself

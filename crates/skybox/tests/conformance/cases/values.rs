@@ -150,6 +150,26 @@ pub async fn a_result_that_is_skipped_only_later_arrives(stage: Stage) {
     }
 }
 
+pub async fn a_panic_in_the_code_of_a_value_does_not_pass_the_call(stage: Stage) {
+    let rows = stage.get::<Rows>();
+    let error = fails(rows.give_explosive().await, "bad-reply", Ran::Yes);
+    assert!(error.to_string().contains("it must not be touched"), "{error}");
+    assert_eq!(stage.count("give_explosive ran").await, 1);
+    let error = fails(rows.take_explosive(Explosive).await, "mismatch", Ran::No);
+    assert!(error.to_string().contains("it must not be touched"), "{error}");
+    let error = fails(rows.take_unreadable(Unreadable).await, "mismatch", Ran::No);
+    assert!(error.to_string().contains("it must not be read"), "{error}");
+    assert_eq!(stage.count("take_explosive ran").await + stage.count("take_unreadable ran").await, 0);
+    assert!(rows.nested(None).await.is_ok(), "the way to the callee is as it was");
+}
+
+pub async fn a_panic_in_the_text_of_an_error_is_a_bad_reply(stage: Stage) {
+    let rows = stage.get::<Rows>();
+    let error = fails(rows.give_speechless().await, "bad-reply", Ran::Yes);
+    assert!(error.to_string().contains("there are no words for it"), "{error}");
+    assert!(rows.nested(None).await.is_ok(), "the way to the callee is as it was");
+}
+
 pub async fn large_payloads_go_both_ways(stage: Stage) {
     const BYTES: usize = 3 << 20;
     let desk = stage.get::<Desk>();

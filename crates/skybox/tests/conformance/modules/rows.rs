@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skybox::{App, Result};
@@ -83,6 +83,28 @@ impl<'de> Deserialize<'de> for Explosive {
         <()>::deserialize(deserializer).map(|()| Explosive)
     }
 }
+
+/// Panics when it is read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unreadable;
+
+impl<'de> Deserialize<'de> for Unreadable {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> std::result::Result<Unreadable, D::Error> {
+        panic!("it must not be read")
+    }
+}
+
+/// An error whose text cannot be had.
+#[derive(Debug)]
+struct Speechless;
+
+impl fmt::Display for Speechless {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("there are no words for it")
+    }
+}
+
+impl std::error::Error for Speechless {}
 
 /// Types of other crates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,6 +192,20 @@ impl Rows {
     pub async fn give_explosive(&self) -> Result<Explosive> {
         self.ledger.note("give_explosive ran");
         Ok(Explosive)
+    }
+
+    pub async fn take_explosive(&self, _value: Explosive) -> Result<()> {
+        self.ledger.note("take_explosive ran");
+        Ok(())
+    }
+
+    pub async fn take_unreadable(&self, _value: Unreadable) -> Result<()> {
+        self.ledger.note("take_unreadable ran");
+        Ok(())
+    }
+
+    pub async fn give_speechless(&self) -> Result<()> {
+        Err(Speechless.into())
     }
 
     /// A result that is wrong only the second time.
