@@ -103,8 +103,8 @@ pub(crate) struct Conn {
     tasks_len: AtomicU32,
     /// Calls in progress at the peer, as it last said.
     peer_load: AtomicU32,
-    /// Frames of calls and replies sent and received, for tests that count them.
-    frames: AtomicU64,
+    /// Frames of calls and replies received. Those sent are counted with what they wait in.
+    frames_in: AtomicU64,
 }
 
 impl Conn {
@@ -133,7 +133,7 @@ impl Conn {
             tasks: Mutex::default(),
             tasks_len: AtomicU32::new(0),
             peer_load: AtomicU32::new(0),
-            frames: AtomicU64::new(0),
+            frames_in: AtomicU64::new(0),
         }
     }
 
@@ -177,7 +177,7 @@ impl Conn {
 
     /// Call and reply frames that went either way.
     pub(crate) fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
+        self.frames_in.load(Ordering::Relaxed) + lock(&self.out).frames
     }
 
     /// Resolves when the connection is over.
@@ -256,7 +256,7 @@ impl Conn {
         chunks(&mut out, PayloadOf::Call, call, &payload[first..]);
         pending.sent(call, out.position());
         drop(pending);
-        self.frames.fetch_add(1, Ordering::Relaxed);
+        out.frames += 1;
         self.ring(out);
         Ok(PendingCall::new(self.clone(), call))
     }
@@ -280,7 +280,7 @@ impl Conn {
         let mut out = lock(&self.out);
         let first = encode_reply(out.filling(), &ReplyHead { call, load, outcome, form: form as u8 }, payload);
         chunks(&mut out, PayloadOf::Reply, call, &payload[first..]);
-        self.frames.fetch_add(1, Ordering::Relaxed);
+        out.frames += 1;
         self.ring_unless_reading(out);
     }
 
@@ -289,7 +289,7 @@ impl Conn {
         let load = self.served(call);
         let mut out = lock(&self.out);
         encode_failure(out.filling(), call, load, kind);
-        self.frames.fetch_add(1, Ordering::Relaxed);
+        out.frames += 1;
         self.ring_unless_reading(out);
     }
 

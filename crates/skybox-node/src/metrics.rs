@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use skybox_core::CallErrorKind;
 
@@ -16,6 +16,8 @@ pub const LATENCY_BUCKETS: usize = 28;
 
 /// One local call in this many is timed: two clock reads are dearer than the call itself.
 const LOCAL_SAMPLE: u64 = 64;
+/// One remote call in this many is timed.
+const REMOTE_SAMPLE: u64 = 16;
 
 /// The edges that lead to one module.
 #[derive(Debug)]
@@ -27,18 +29,32 @@ pub(crate) struct Edges {
 /// One edge.
 #[derive(Debug)]
 pub(crate) struct Edge {
-    local: [Stripe; STRIPES],
-    remote_calls: AtomicU64,
-    bytes_out: AtomicU64,
-    bytes_in: AtomicU64,
+    stripes: [Stripe; STRIPES],
     own_errors: AtomicU64,
     call_errors: [AtomicU64; CallErrorKind::NAMES.len()],
     latency: [AtomicU64; LATENCY_BUCKETS],
 }
 
+/// One thread's counters.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Stripe(AtomicU64);
+struct Stripe {
+    local: AtomicU64,
+    remote: AtomicU64,
+    bytes_out: AtomicU64,
+    bytes_in: AtomicU64,
+}
+
+/// Adds to a counter of the thread's stripe; says what it was. Only the shared stripe has several writers.
+#[inline]
+fn add(counter: &AtomicU64, stripe: usize, more: u64) -> u64 {
+    if stripe == SHARED_STRIPE {
+        return counter.fetch_add(more, Ordering::Relaxed);
+    }
+    let count = counter.load(Ordering::Relaxed);
+    counter.store(count + more, Ordering::Relaxed);
+    count
+}
 
 /// What an edge has counted so far.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -61,7 +77,7 @@ pub struct EdgeCounts {
     pub bytes_out: u64,
     /// Payload bytes received.
     pub bytes_in: u64,
-    /// Latencies (every remote call, one local call in 64) by bucket: the n-th counts those below 2^n µs.
+    /// Latencies (one remote call in 16, one local call in 64) by bucket: the n-th counts those below 2^n µs.
     pub latency: Vec<u64>,
 }
 
@@ -92,10 +108,7 @@ impl Edges {
 impl Default for Edge {
     fn default() -> Edge {
         Edge {
-            local: Default::default(),
-            remote_calls: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
-            bytes_in: AtomicU64::new(0),
+            stripes: Default::default(),
             own_errors: AtomicU64::new(0),
             call_errors: Default::default(),
             latency: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -108,23 +121,23 @@ impl Edge {
     #[inline]
     pub(crate) fn count_local(&self) -> bool {
         let stripe = thread::stripe();
-        let counter = &self.local[stripe].0;
-        if stripe == SHARED_STRIPE {
-            return counter.fetch_add(1, Ordering::Relaxed) % LOCAL_SAMPLE == 0;
+        add(&self.stripes[stripe].local, stripe, 1).is_multiple_of(LOCAL_SAMPLE)
+    }
+
+    /// Counts a call that is sent; says whether this one is to be timed.
+    pub(crate) fn count_remote(&self, bytes_out: usize) -> bool {
+        let stripe = thread::stripe();
+        let counters = &self.stripes[stripe];
+        add(&counters.bytes_out, stripe, bytes_out as u64);
+        add(&counters.remote, stripe, 1).is_multiple_of(REMOTE_SAMPLE)
+    }
+
+    pub(crate) fn answered(&self, bytes_in: usize, began: Option<Instant>) {
+        let stripe = thread::stripe();
+        add(&self.stripes[stripe].bytes_in, stripe, bytes_in as u64);
+        if let Some(began) = began {
+            self.took(began.elapsed());
         }
-        let count = counter.load(Ordering::Relaxed);
-        counter.store(count + 1, Ordering::Relaxed);
-        count % LOCAL_SAMPLE == 0
-    }
-
-    pub(crate) fn count_remote(&self, bytes_out: usize) {
-        self.remote_calls.fetch_add(1, Ordering::Relaxed);
-        self.bytes_out.fetch_add(bytes_out as u64, Ordering::Relaxed);
-    }
-
-    pub(crate) fn answered(&self, bytes_in: usize, after: Duration) {
-        self.bytes_in.fetch_add(bytes_in as u64, Ordering::Relaxed);
-        self.took(after);
     }
 
     #[cold]
@@ -144,7 +157,11 @@ impl Edge {
     }
 
     fn local_calls(&self) -> u64 {
-        self.local.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
+        self.sum(|stripe| &stripe.local)
+    }
+
+    fn sum(&self, counter: impl Fn(&Stripe) -> &AtomicU64) -> u64 {
+        self.stripes.iter().map(|stripe| counter(stripe).load(Ordering::Relaxed)).sum()
     }
 
     pub(crate) fn counts(&self, caller: &str, module: &str, method: &str) -> EdgeCounts {
@@ -155,11 +172,11 @@ impl Edge {
             module: module.to_owned(),
             method: method.to_owned(),
             local: self.local_calls(),
-            remote: read(&self.remote_calls),
+            remote: self.sum(|stripe| &stripe.remote),
             own_errors: read(&self.own_errors),
             call_errors: errors.filter(|(n, _)| read(n) > 0).map(|(n, name)| (name.to_owned(), read(n))).collect(),
-            bytes_out: read(&self.bytes_out),
-            bytes_in: read(&self.bytes_in),
+            bytes_out: self.sum(|stripe| &stripe.bytes_out),
+            bytes_in: self.sum(|stripe| &stripe.bytes_in),
             latency: self.latency.iter().map(read).collect(),
         }
     }

@@ -143,7 +143,9 @@ impl Inherited {
 
     /// What came with a call from another process.
     pub(crate) fn arrived(context: Context, app: AppId, caller: CallerIndex) -> Inherited {
-        Inherited { context: Some(Arc::new(context)), origin: Origin::new(app, caller) }
+        let bare = context.deadline.is_none() && context.trace.is_none() && context.chain.is_empty();
+        let context = if bare { None } else { Some(Arc::new(context)) };
+        Inherited { context, origin: Origin::new(app, caller) }
     }
 
     #[inline]

@@ -93,7 +93,8 @@ pub(crate) async fn connect(core: &HostCore, peers: &[Arc<Peer>]) -> Result<Link
 /// A call that was sent, with what is needed to take its answer.
 pub(crate) struct SentCall {
     pending: PendingCall,
-    began: Instant,
+    /// When, if this call is timed.
+    began: Option<Instant>,
     caller: CallerIndex,
 }
 
@@ -110,10 +111,11 @@ where
     A: Serialize,
     O: Serialize + DeserializeOwned,
 {
-    let (began, caller) = (Instant::now(), inherited.caller());
+    let caller = inherited.caller();
     let edge = core.edges.edge(caller, method.index());
+    let mut began = None;
     let sent = encode_arguments(method, arguments, |form, payload| {
-        edge.count_remote(payload.len());
+        began = edge.count_remote(payload.len()).then(Instant::now);
         conn.send(&request(core, method.index(), inherited, key), form, payload)
     });
     Some(SentCall { pending: sent.ok()?.ok()?, began, caller })
@@ -145,10 +147,10 @@ fn take_reply<O, R, W: Crossing<R>>(
     method: &'static Method<O, R>,
     wire: W,
     edge: &Edge,
-    began: Instant,
+    began: Option<Instant>,
     reply: &Reply,
 ) -> R {
-    edge.answered(reply.payload.len(), began.elapsed());
+    edge.answered(reply.payload.len(), began);
     if reply.own_error {
         edge.own_error();
     }
@@ -173,12 +175,12 @@ where
     R: 'static,
     W: Crossing<R>,
 {
-    let began = Instant::now();
+    let mut began = None;
     let core = &host.core;
     let sent = match link {
         Link::Peer(conn) => {
             let sending = encode_arguments(method, arguments, |form, payload| {
-                edge.count_remote(payload.len());
+                began = edge.count_remote(payload.len()).then(Instant::now);
                 conn.send(&request(core, method.index(), inherited, key), form, payload)
             });
             match sending {
@@ -192,7 +194,7 @@ where
             match encoded {
                 Err(kind) => return Sent::Answered(refuse(method, wire, edge, kind)),
                 Ok((form, payload)) => {
-                    edge.count_remote(payload.len());
+                    began = edge.count_remote(payload.len()).then(Instant::now);
                     let answer = strict(host, method.index(), inherited, key, form, payload, method.descriptor().idempotent);
                     answer_in_time(answer, inherited.deadline()).await
                 }

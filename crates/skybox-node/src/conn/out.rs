@@ -25,6 +25,8 @@ pub(super) struct Out {
     taken: u64,
     /// The writer has been told.
     scheduled: bool,
+    /// Calls and replies that were ever appended.
+    pub(super) frames: u64,
 }
 
 impl Out {

@@ -130,11 +130,13 @@ fn index(call: CallId) -> u16 {
 pub(crate) struct PendingCall {
     conn: Arc<Conn>,
     call: CallId,
+    /// The slot has been given back.
+    done: bool,
 }
 
 impl PendingCall {
     pub(super) fn new(conn: Arc<Conn>, call: CallId) -> PendingCall {
-        PendingCall { conn, call }
+        PendingCall { conn, call, done: false }
     }
 
     /// Where it was sent.
@@ -146,9 +148,10 @@ impl PendingCall {
 impl Future for PendingCall {
     type Output = Result<Reply, Failed>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut pending = lock(&self.conn.pending);
-        let slot = pending.slot(self.call).expect("a slot is given back only by its own call");
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut pending = lock(&this.conn.pending);
+        let slot = pending.slot(this.call).expect("a slot is given back only by its own call");
         match &mut slot.state {
             State::Waiting(waker) => {
                 match waker {
@@ -157,18 +160,22 @@ impl Future for PendingCall {
                 }
                 Poll::Pending
             }
-            state => match std::mem::replace(state, State::Done(Err(CallErrorKind::Cancelled))) {
-                State::Done(result) => Poll::Ready(result),
-                _ => Poll::Ready(Err(CallErrorKind::Cancelled)),
-            },
+            state => {
+                let done = std::mem::replace(state, State::Done(Err(CallErrorKind::Cancelled)));
+                pending.release(this.call);
+                this.done = true;
+                match done {
+                    State::Done(result) => Poll::Ready(result),
+                    _ => Poll::Ready(Err(CallErrorKind::Cancelled)),
+                }
+            }
         }
     }
 }
 
 impl Drop for PendingCall {
     fn drop(&mut self) {
-        let waited = lock(&self.conn.pending).release(self.call);
-        if waited {
+        if !self.done && lock(&self.conn.pending).release(self.call) {
             self.conn.cancel(self.call);
         }
     }

@@ -83,6 +83,13 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
     conn.close(&why);
 }
 
+impl Conn {
+    /// Counts a call or reply that came in. Only the reader does.
+    fn count_frame(&self) {
+        self.frames_in.store(self.frames_in.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
 /// Makes room for the next read: all of a frame that has begun, or a good deal of what may come.
 fn make_room(buffer: &mut BytesMut) {
     let begun = buffer.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
@@ -99,22 +106,23 @@ async fn take_frames(
     partial: &mut Partial,
     buffer: &mut BytesMut,
 ) -> Result<(), FrameError> {
+    let app = conn.app.upgrade();
     while let Some(frame) = decoder.next(buffer)? {
         match frame {
             Frame::Call(call) => {
-                conn.frames.fetch_add(1, Ordering::Relaxed);
+                conn.count_frame();
                 let (id, payload) = (call.call, call.payload.clone());
                 let progress = partial.calls.begin(id, call, payload)?;
-                call_progress(conn, progress).await;
+                call_progress(conn, app.as_ref(), progress).await;
             }
             Frame::Reply(reply) => {
-                conn.frames.fetch_add(1, Ordering::Relaxed);
+                conn.count_frame();
                 take_reply(conn, partial, reply)?;
             }
             Frame::Chunk(chunk) => match chunk.of {
                 PayloadOf::Call => {
                     let progress = partial.calls.push(chunk.call, &chunk.bytes)?;
-                    call_progress(conn, progress).await;
+                    call_progress(conn, app.as_ref(), progress).await;
                 }
                 PayloadOf::Reply => reply_progress(conn, partial.replies.push(chunk.call, &chunk.bytes)?),
             },
@@ -148,9 +156,9 @@ async fn take_frames(
     Ok(())
 }
 
-async fn call_progress(conn: &Arc<Conn>, progress: Progress<CallFrame>) {
+async fn call_progress(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, progress: Progress<CallFrame>) {
     match progress {
-        Progress::Whole(call, payload) => serve(conn, call, payload).await,
+        Progress::Whole(call, payload) => serve(conn, app, call, payload).await,
         Progress::Waiting => {}
         Progress::Refused(call, why) => {
             conn.serving.fetch_add(1, Ordering::Relaxed);
@@ -161,10 +169,10 @@ async fn call_progress(conn: &Arc<Conn>, progress: Progress<CallFrame>) {
 
 /// Polls a call once where it was read; it gets a task only if it has to wait. A task for each call would cost a
 /// fifth to a third of the throughput.
-async fn serve(conn: &Arc<Conn>, call: CallFrame, payload: Bytes) {
+async fn serve(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, call: CallFrame, payload: Bytes) {
     let id = call.call;
     conn.serving.fetch_add(1, Ordering::Relaxed);
-    let Some(app) = conn.app.upgrade() else {
+    let Some(app) = app else {
         return conn.reply_failed(id, &CallErrorKind::Gone);
     };
     if conn.refusing.load(Ordering::Acquire) {
@@ -176,7 +184,7 @@ async fn serve(conn: &Arc<Conn>, call: CallFrame, payload: Bytes) {
         drop(app.runtime.spawn(crate::operate::answer(app.clone(), payload, reply)));
         return;
     }
-    let serving = match arrive(conn, &app, call, payload) {
+    let serving = match arrive(conn, app, call, payload) {
         Ok(serving) => serving,
         Err(kind) => return conn.reply_failed(id, &kind),
     };
