@@ -6,7 +6,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use skybox_core::CallError;
+use skybox_core::{CallError, Callee};
 
 use super::crossing::{ByImage, BySerde, Crosses, Crossing, Returned, Returns};
 
@@ -114,7 +114,7 @@ impl<R: 'static, Why: 'static> Crossing<R> for Uncrossable<R, Why> {
         unreachable!("{REFUSED}")
     }
 
-    fn cross(self, _: R, _: impl FnOnce()) -> R {
+    fn cross(self, _: R, _: impl FnOnce() -> Callee) -> R {
         unreachable!("{REFUSED}")
     }
 }
