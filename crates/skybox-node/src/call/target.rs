@@ -126,10 +126,19 @@ enum Place<T> {
 #[derive(Default)]
 pub(crate) struct Tries {
     resends: u32,
-    /// Nodes that said no, and the plan's version under which they did.
-    refused: Vec<(NodeName, u64)>,
+    /// Nodes that said no.
+    refused: Vec<Refusal>,
     /// A refusal that is the answer if nobody else can be asked.
     last: Option<CallErrorKind>,
+}
+
+/// A node that said no. It is asked again under another plan, and also after a while: the plan that has just reached
+/// this node may not have reached that one.
+struct Refusal {
+    node: NodeName,
+    /// The plan's version, here.
+    version: u64,
+    until: Instant,
 }
 
 impl<T: Module> Target<T> {
@@ -543,10 +552,11 @@ impl<T: Module> Target<T> {
             }
             let why = match self.look(tries) {
                 Look::Here(hold) => return Ok(Place::Here(hold)),
-                Look::Wake => {
-                    let key = self.key.as_ref();
-                    return self.host.find_here(key, deadline).await.map(Place::Here);
-                }
+                Look::Wake => match self.host.find_here(self.key.as_ref(), deadline).await {
+                    // Between the look and here.
+                    Err(CallErrorKind::Moved) => format!("{} had handed its key over and nobody had taken it", core.node),
+                    found => return found.map(Place::Here),
+                },
                 Look::Conn(conn) => return Ok(Place::Far(Link::Peer(conn))),
                 Look::Dial(peers) => match far::connect(core, &peers).await {
                     Ok(link) => return Ok(Place::Far(link)),
@@ -570,7 +580,7 @@ impl<T: Module> Target<T> {
             let retry = until.min(now + far::RECONNECT_PAUSE);
             HostCore::changed_before(&mut changes, retry).await;
             let version = core.placement.load().version;
-            tries.refused.retain(|(_, at)| *at == version);
+            tries.refused.retain(|refusal| refusal.version == version);
         }
     }
 
@@ -628,7 +638,9 @@ impl Tries {
     /// A call failed once.
     pub(crate) fn failed(&mut self, node: Option<NodeName>, version: u64, kind: CallErrorKind) {
         self.resends += 1;
-        self.refused.extend(node.map(|node| (node, version)));
+        // Twice as long each time: all tries together take as long as a call may wait for an instance.
+        let until = tokio::time::Instant::now().into_std() + far::RECONNECT_PAUSE * (1 << (self.resends - 1).min(RESENDS_MAX));
+        self.refused.extend(node.map(|node| Refusal { node, version, until }));
         self.last = Some(kind);
     }
 
@@ -641,7 +653,8 @@ impl Tries {
 
 
     fn refused_by(&self, peer: &Peer, version: u64) -> bool {
-        self.refused.iter().any(|(no, at)| *no == peer.node && *at == version)
+        let now = || tokio::time::Instant::now().into_std();
+        self.refused.iter().any(|no| no.node == peer.node && no.version == version && now() < no.until)
     }
 }
 
