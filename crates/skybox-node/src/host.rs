@@ -23,6 +23,7 @@ use tokio::sync::watch;
 pub use instance::{Exclusive, Shared};
 pub(crate) use instance::{Hold, Holders, Instance};
 pub(crate) use pool::Pool;
+pub(crate) use turn::NoTurn;
 use turn::Turn;
 
 use crate::app::{AppId, AppInner};
@@ -148,6 +149,8 @@ pub(crate) trait AnyHost: Send + Sync {
     fn key(&self, text: &str) -> Result<Bytes, String>;
     /// What lives here.
     fn status(&self) -> Vec<InstanceStatus>;
+    /// New calls no longer find this replicated instance.
+    fn unroute(&self, instance: InstanceId);
 }
 
 impl<T: Module> Host<T> {
@@ -262,6 +265,15 @@ impl<T: Module> AnyHost for Host<T> {
         }
         status
     }
+
+    fn unroute(&self, instance: InstanceId) {
+        let local = self.local.load();
+        if local.as_ref().is_some_and(|local| local.id == instance) {
+            // Only if it is still there: a successor may have been published in the meantime.
+            self.local.compare_and_swap(&local, None);
+            self.core.notify();
+        }
+    }
 }
 
 impl<T: Module> Host<T> {
@@ -369,6 +381,7 @@ impl HostCore {
     #[cold]
     pub(crate) fn crash(&self, instance: InstanceId, message: &str, place: &str) {
         tracing::error!(module = self.descriptor.name, %instance, place, "crashed: {message}");
+        self.unroute(instance);
         // A call that an already replaced instance still runs must not take its successor down.
         if self.live.load(Ordering::Acquire) == instance.count {
             self.crashed.send_replace(Some(instance));
@@ -379,6 +392,13 @@ impl HostCore {
             place: place.to_owned(),
             lived_ms: 0,
         });
+    }
+
+    /// New calls no longer find a replicated instance, from this moment on.
+    pub(crate) fn unroute(&self, instance: InstanceId) {
+        if let Some(app) = self.app.upgrade() {
+            app.hosts[usize::from(self.index)].unroute(instance);
+        }
     }
 
     fn note_ending(&self, ending: Ending) {

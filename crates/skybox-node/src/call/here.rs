@@ -188,21 +188,22 @@ where
     B: Blame + Send + 'static,
     F: Future<Output: Send> + Send + 'static,
 {
-    let held = running.frame.held.as_ref().map(|held| (held.instance, held.holders.clone()));
     let limit = deadline.map(|deadline| deadline + core.settings.overrun);
     core.runtime.clone().spawn(async move {
+        let mut running = running;
         let Some(limit) = limit else {
             drop(running.await);
             return;
         };
-        if tokio::time::timeout_at(limit.into(), running).await.is_err()
-            && let Some((instance, holders)) = held
-        {
-            if let Some(holders) = holders {
+        let ended = tokio::time::timeout_at(limit.into(), running.as_mut()).await;
+        if let (Err(_), Some(held)) = (ended, &running.frame.held) {
+            // Before the call is dropped and gives its turn back: nobody is to see what it leaves half done.
+            if let Some(holders) = &held.holders {
                 holders.crash();
             }
             let overrun = core.settings.overrun;
-            core.crash(instance, &format!("a call ran {overrun:?} (`overrun`) past its deadline and was stopped"), "");
+            let what = format!("a call ran {overrun:?} (`overrun`) past its deadline and was stopped");
+            core.crash(held.instance, &what, "");
         }
     });
 }

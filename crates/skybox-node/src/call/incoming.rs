@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::far::{data_code, encode_result, in_app, split, with_scratch};
 use super::target::{run_detached, run_exclusive, turn_exclusive, turn_shared};
-use super::{Crossing, Failed, Reply, here};
+use super::{Crossing, Failed, RESENDS_MAX, Reply, here};
 use crate::conn::Conn;
 use crate::host::{Exclusive, Hold, Host, Shared};
 use crate::module::{Method, Module};
@@ -204,26 +204,35 @@ impl<O> Arrival<O> {
     async fn exclusive<T: Module>(self, host: &Arc<Host<T>>) -> Result<(Exclusive<T>, O, Inherited), CallErrorKind> {
         let Arrival { arguments, key, inherited } = self;
         let arguments = arguments?;
-        let hold = match crate::host::route_here(host, key.as_ref()) {
-            Some(hold) => hold,
-            None => Box::pin(host.find_here(key.as_ref(), inherited.deadline())).await?,
-        };
-        let exclusive = turn_exclusive(&host.core, hold, &inherited).await?;
-        Ok((exclusive, arguments, inherited))
+        for _ in 0..=RESENDS_MAX {
+            let hold = match crate::host::route_here(host, key.as_ref()) {
+                Some(hold) => hold,
+                None => Box::pin(host.find_here(key.as_ref(), inherited.deadline())).await?,
+            };
+            if let Some(exclusive) = turn_exclusive(&host.core, hold, &inherited).await? {
+                return Ok((exclusive, arguments, inherited));
+            }
+        }
+        Err(CallErrorKind::Gone)
     }
 }
 
 async fn wait_shared<T: Module>(
     host: &Arc<Host<T>>,
-    found: Option<Hold<T>>,
+    mut found: Option<Hold<T>>,
     key: Option<Bytes>,
     inherited: &Inherited,
 ) -> Result<Shared<T>, CallErrorKind> {
-    let hold = match found {
-        Some(hold) => hold,
-        None => host.find_here(key.as_ref(), inherited.deadline()).await?,
-    };
-    turn_shared(&host.core, hold, inherited).await
+    for _ in 0..=RESENDS_MAX {
+        let hold = match found.take() {
+            Some(hold) => hold,
+            None => host.find_here(key.as_ref(), inherited.deadline()).await?,
+        };
+        if let Some(shared) = turn_shared(&host.core, hold, inherited).await? {
+            return Ok(shared);
+        }
+    }
+    Err(CallErrorKind::Gone)
 }
 
 fn decode_arguments<O: DeserializeOwned>(parameters: &[&str], form: Form, payload: &[u8]) -> Result<O, String> {

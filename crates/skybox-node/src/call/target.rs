@@ -13,7 +13,7 @@ use skybox_core::{CallError, CallErrorKind, KeyHash, Mode, NodeName, Phase};
 
 use super::far::{self, Link, Sent, SentCall};
 use super::{CallOptions, Crossing, RESENDS_MAX, Reply, here};
-use crate::host::{Exclusive, Hold, Host, HostCore, Instance, Shared, route_here};
+use crate::host::{Exclusive, Hold, Host, HostCore, Instance, NoTurn, Shared, route_here};
 use crate::conn::Conn;
 use crate::host::Placement;
 use crate::links::Peer;
@@ -126,6 +126,8 @@ enum Place<T> {
 #[derive(Default)]
 pub(crate) struct Tries {
     resends: u32,
+    /// Instances that crashed while the call waited for its turn on them.
+    replaced: u32,
     /// Nodes that said no.
     refused: Vec<Refusal>,
     /// A refusal that is the answer if nobody else can be asked.
@@ -377,9 +379,9 @@ impl<T: Module> Target<T> {
         &self,
         method: &'static Method<O, R>,
         wire: W,
-        inherited: Inherited,
+        mut inherited: Inherited,
         arguments: &A,
-        tries: Tries,
+        mut tries: Tries,
     ) -> Found<Shared<T>, R>
     where
         A: Serialize + Sync,
@@ -387,12 +389,23 @@ impl<T: Module> Target<T> {
         R: 'static,
         W: Crossing<R>,
     {
-        match self.find(method, wire, inherited, arguments, tries).await {
-            Found::Answered(result) => Found::Answered(result),
-            Found::Here(hold, inherited) => match turn_shared(&self.host.core, hold, &inherited).await {
-                Ok(shared) => Found::Here(shared, inherited),
-                Err(kind) => Found::Answered(refuse(method, wire, self.edge(method, &inherited), kind)),
-            },
+        loop {
+            let replaced = tries.replaced;
+            let (hold, same) = match self.find(method, wire, inherited, arguments, tries).await {
+                Found::Here(hold, inherited) => (hold, inherited),
+                Found::Answered(result) => return Found::Answered(result),
+            };
+            inherited = same;
+            let kind = match turn_shared(&self.host.core, hold, &inherited).await {
+                Ok(Some(shared)) => return Found::Here(shared, inherited),
+                Ok(None) if replaced < RESENDS_MAX => {
+                    tries = Tries { replaced: replaced + 1, ..Tries::default() };
+                    continue;
+                }
+                Ok(None) => CallErrorKind::Gone,
+                Err(kind) => kind,
+            };
+            return Found::Answered(refuse(method, wire, self.edge(method, &inherited), kind));
         }
     }
 
@@ -401,9 +414,9 @@ impl<T: Module> Target<T> {
         &self,
         method: &'static Method<O, R>,
         wire: W,
-        inherited: Inherited,
+        mut inherited: Inherited,
         arguments: &A,
-        tries: Tries,
+        mut tries: Tries,
     ) -> Found<Exclusive<T>, R>
     where
         A: Serialize + Sync,
@@ -411,12 +424,23 @@ impl<T: Module> Target<T> {
         R: 'static,
         W: Crossing<R>,
     {
-        match self.find(method, wire, inherited, arguments, tries).await {
-            Found::Answered(result) => Found::Answered(result),
-            Found::Here(hold, inherited) => match turn_exclusive(&self.host.core, hold, &inherited).await {
-                Ok(exclusive) => Found::Here(exclusive, inherited),
-                Err(kind) => Found::Answered(refuse(method, wire, self.edge(method, &inherited), kind)),
-            },
+        loop {
+            let replaced = tries.replaced;
+            let (hold, same) = match self.find(method, wire, inherited, arguments, tries).await {
+                Found::Here(hold, inherited) => (hold, inherited),
+                Found::Answered(result) => return Found::Answered(result),
+            };
+            inherited = same;
+            let kind = match turn_exclusive(&self.host.core, hold, &inherited).await {
+                Ok(Some(exclusive)) => return Found::Here(exclusive, inherited),
+                Ok(None) if replaced < RESENDS_MAX => {
+                    tries = Tries { replaced: replaced + 1, ..Tries::default() };
+                    continue;
+                }
+                Ok(None) => CallErrorKind::Gone,
+                Err(kind) => kind,
+            };
+            return Found::Answered(refuse(method, wire, self.edge(method, &inherited), kind));
         }
     }
 
@@ -691,39 +715,37 @@ enum Found<G, R> {
     Answered(R),
 }
 
-/// Takes the turn for a `&self` call, if this module has turns.
+/// Takes the turn for a `&self` call, if this module has turns. `None`: the instance has crashed; look again.
 #[inline]
 pub(crate) async fn turn_shared<T>(
     core: &HostCore,
     hold: Hold<T>,
     inherited: &Inherited,
-) -> Result<Shared<T>, CallErrorKind> {
-    if hold.turn.is_none() {
-        return Ok(Shared::new(hold));
-    }
-    take_turn(core, &hold, Mode::Shared, inherited).await?;
-    Ok(Shared::new(hold))
+) -> Result<Option<Shared<T>>, CallErrorKind> {
+    let taken = hold.turn.is_none() || take_turn(core, &hold, Mode::Shared, inherited).await?;
+    Ok(taken.then(|| Shared::new(hold)))
 }
 
-/// Takes the turn for a `&mut self` call.
+/// Takes the turn for a `&mut self` call. `None`: the instance has crashed; look again.
 #[inline]
 pub(crate) async fn turn_exclusive<T>(
     core: &HostCore,
     hold: Hold<T>,
     inherited: &Inherited,
-) -> Result<Exclusive<T>, CallErrorKind> {
-    take_turn(core, &hold, Mode::Exclusive, inherited).await?;
-    Ok(Exclusive::new(hold))
+) -> Result<Option<Exclusive<T>>, CallErrorKind> {
+    let taken = take_turn(core, &hold, Mode::Exclusive, inherited).await?;
+    Ok(taken.then(|| Exclusive::new(hold)))
 }
 
+/// Says whether the turn was taken: it cannot be once the instance has crashed.
 #[inline]
 async fn take_turn<T>(
     core: &HostCore,
     instance: &Instance<T>,
     mode: Mode,
     inherited: &Inherited,
-) -> Result<(), CallErrorKind> {
-    let turn = instance.turn.as_ref().expect("asked only where there is one");
+) -> Result<bool, CallErrorKind> {
+    let turn = instance.turns();
     let chain = &inherited.context().chain;
     let held = if chain.is_empty() { None } else { instance.holders.held_by(chain.links()) };
     match (held, mode) {
@@ -733,19 +755,29 @@ async fn take_turn<T>(
         _ => {}
     }
     if turn.try_take(mode, held.is_some()) {
-        return Ok(());
+        return Ok(true);
     }
-    let Ok(wait) = turn.wait(mode) else {
-        let what = format!("{} calls wait for their turn already (`queue`)", core.settings.queue);
-        return Err(CallErrorKind::Overloaded { what });
+    let wait = match turn.wait(mode) {
+        Ok(wait) => wait,
+        Err(NoTurn::Closed) => return Ok(false),
+        Err(NoTurn::Full) => {
+            let what = format!("{} calls wait for their turn already (`queue`)", core.settings.queue);
+            return Err(CallErrorKind::Overloaded { what });
+        }
     };
-    match inherited.deadline() {
+    let waited = match inherited.deadline() {
         None => wait.await,
         Some(deadline) => tokio::time::timeout_at(deadline.into(), wait)
             .await
             .map_err(|_| CallErrorKind::Deadline { phase: Phase::Queued })?,
+    };
+    if waited.is_ok() && instance.holders.crashed() {
+        // The call before this one was stopped half done.
+        turn.close();
+        turn.give_back(mode);
+        return Ok(false);
     }
-    Ok(())
+    Ok(waited.is_ok())
 }
 
 #[cold]

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::HostCore;
 use super::turn::Turn;
+use crate::thread;
 
 /// One live value of a module.
 ///
@@ -52,6 +53,26 @@ impl<T> Instance<T> {
         self.turn.as_ref().expect("asked only where there is one: a module with `&mut self` methods has turns")
     }
 
+    /// Takes the instance out of the way of new calls if the call that ends here ends by a panic. Its turn is
+    /// still held, so no call that waits gets to see what was left half done.
+    #[inline]
+    fn ends(&self) {
+        if std::thread::panicking() {
+            self.ends_by_panic();
+        }
+    }
+
+    #[cold]
+    fn ends_by_panic(&self) {
+        // A call that is merely dropped by another's panic has done no harm to its instance.
+        let own = thread::current(|frame| {
+            frame.and_then(|frame| frame.held.as_ref()).is_some_and(|held| held.instance == self.id)
+        });
+        if own && self.holders.crash() && let Some(turn) = &self.turn {
+            turn.close();
+        }
+    }
+
     /// Resolves when the value has been dropped.
     pub(crate) fn ended(&self) -> Ended {
         Ended(self.ended.0.subscribe())
@@ -90,8 +111,13 @@ pub(crate) struct Holders {
 }
 
 impl Holders {
-    pub(crate) fn crash(&self) {
+    /// The instance has crashed: new calls go to its successor. Not so for a value that belongs to no App
+    /// ([`Handle::of`](crate::Handle::of)), which has none.
+    pub(crate) fn crash(&self) -> bool {
+        let Some(core) = self.core().filter(|core| core.app.strong_count() > 0) else { return false };
         self.crashed.store(true, Ordering::Release);
+        core.unroute(self.instance);
+        true
     }
 
     /// The host, while it lives.
@@ -181,6 +207,7 @@ impl<T> Drop for Shared<T> {
     #[inline]
     fn drop(&mut self) {
         if let Some(turn) = &self.0.turn {
+            self.0.ends();
             turn.give_back(Mode::Shared);
         }
     }
@@ -228,6 +255,7 @@ impl<T> DerefMut for Exclusive<T> {
 impl<T> Drop for Exclusive<T> {
     fn drop(&mut self) {
         if let Some(turn) = &self.hold.turn {
+            self.hold.ends();
             turn.give_back(Mode::Exclusive);
         }
     }

@@ -17,6 +17,8 @@ use skybox_core::Mode;
 const WRITER: u64 = 1 << 63;
 /// Set while anybody waits: newcomers queue up behind them. Changed only under the queue's lock.
 const WAITERS: u64 = 1 << 62;
+/// Set once the instance has crashed: nobody gets a turn any more.
+const CLOSED: u64 = 1 << 61;
 /// The low half counts the `&self` calls that hold it.
 const READERS: u64 = u32::MAX as u64;
 
@@ -44,9 +46,14 @@ struct Waiter {
     waker: Option<Waker>,
 }
 
-/// So many calls wait already that one more is refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct QueueFull;
+/// Why a call cannot wait for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoTurn {
+    /// So many calls wait already that one more is refused.
+    Full,
+    /// The instance has crashed: its successor is the one to ask.
+    Closed,
+}
 
 impl Turn {
     pub(crate) fn new(concurrency: Option<u32>, queue_len_max: usize) -> Turn {
@@ -78,6 +85,7 @@ impl Turn {
     fn taken(&self, state: u64, mode: Mode, nested: bool) -> Option<u64> {
         let readers = state & READERS;
         match mode {
+            _ if state & CLOSED != 0 => None,
             Mode::Shared if state & WRITER == 0 && (nested || readers < self.concurrency) => Some(state + 1),
             Mode::Exclusive if state & WRITER == 0 && readers == 0 => Some(state | WRITER),
             _ => None,
@@ -96,17 +104,32 @@ impl Turn {
         }
     }
 
-    /// Waits for the turn.
+    /// Ends all waiting: the instance has crashed. Called while its call still holds its turn, so that nobody
+    /// gets in between.
+    #[cold]
+    pub(crate) fn close(&self) {
+        let mut queue = self.lock();
+        self.state.fetch_or(CLOSED, Ordering::Relaxed);
+        queue.order.clear();
+        for waker in queue.waiting.values_mut().filter_map(|waiter| waiter.waker.take()) {
+            waker.wake();
+        }
+    }
+
+    /// Waits for the turn; the future resolves to an error if the instance crashes before.
     ///
     /// # Errors
-    /// [`QueueFull`] at once when the bound of waiting calls is reached.
+    /// [`NoTurn`] at once when the bound of waiting calls is reached, or the instance has crashed.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue; a turn that was granted in the meantime goes to the next.
-    pub(crate) fn wait(&self, mode: Mode) -> Result<Wait<'_>, QueueFull> {
+    pub(crate) fn wait(&self, mode: Mode) -> Result<Wait<'_>, NoTurn> {
         let mut queue = self.lock();
+        if self.is_closed() {
+            return Err(NoTurn::Closed);
+        }
         if queue.order.len() >= self.queue_len_max {
-            return Err(QueueFull);
+            return Err(NoTurn::Full);
         }
         let id = queue.next;
         queue.next += 1;
@@ -153,6 +176,10 @@ impl Turn {
         self.state.fetch_and(!WAITERS, Ordering::Relaxed);
     }
 
+    fn is_closed(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -168,19 +195,21 @@ pub(crate) struct Wait<'t> {
 }
 
 impl Future for Wait<'_> {
-    type Output = ();
+    type Output = Result<(), NoTurn>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), NoTurn>> {
         let mut queue = self.turn.lock();
+        let closed = self.turn.is_closed();
         let waiter = queue.waiting.get_mut(&self.id).expect("a place is left only by its own future");
-        if !waiter.granted {
+        if !waiter.granted && !closed {
             waiter.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        let granted = waiter.granted;
         queue.waiting.remove(&self.id);
         drop(queue);
         self.done = true;
-        Poll::Ready(())
+        Poll::Ready(if granted { Ok(()) } else { Err(NoTurn::Closed) })
     }
 }
 
@@ -258,9 +287,24 @@ mod tests {
         assert!(turn.try_take(Mode::Shared, false) && turn.try_take(Mode::Shared, false));
         assert!(!turn.try_take(Mode::Shared, false));
         let waiting = turn.wait(Mode::Shared).unwrap();
-        assert_eq!(turn.wait(Mode::Shared).map(|_| ()), Err(QueueFull));
+        assert_eq!(turn.wait(Mode::Shared).map(|_| ()), Err(NoTurn::Full));
         assert_eq!((turn.holding(), turn.waiting()), (2, 1));
         drop(waiting);
         assert_eq!(turn.waiting(), 0);
+    }
+
+    #[test]
+    fn a_closed_turn_is_nobodys_any_more() {
+        let turn = Turn::new(None, 8);
+        assert!(turn.try_take(Mode::Exclusive, false));
+        let mut waiting = turn.wait(Mode::Exclusive).unwrap();
+        assert!(!poll(&mut waiting));
+        turn.close();
+        turn.give_back(Mode::Exclusive);
+        let outcome = Pin::new(&mut waiting).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(outcome, Poll::Ready(Err(NoTurn::Closed)));
+        assert_eq!(turn.wait(Mode::Shared).map(|_| ()), Err(NoTurn::Closed));
+        assert!(!turn.try_take(Mode::Shared, false) && !turn.try_take(Mode::Shared, true));
+        assert_eq!((turn.holding(), turn.waiting()), (0, 0));
     }
 }

@@ -85,6 +85,7 @@ macro_rules! in_every_mode {
                 a_started_exclusive_call_that_is_dropped_runs_to_its_end
                 a_started_exclusive_call_outlives_its_deadline
                 an_exclusive_call_that_overruns_crashes_its_instance
+                calls_that_wait_behind_an_overrun_find_the_new_instance
                 cancel_on_drop_stops_an_exclusive_call
                 to_completion_lets_a_shared_call_run_to_its_end
                 a_started_sync_method_ends
@@ -111,6 +112,10 @@ macro_rules! in_every_mode {
                 a_task_call_keeps_its_context_when_it_is_spawned
                 skybox_spawn_keeps_context_and_tokio_spawn_starts_anew;
             crashes:
+                a_panic_is_crashed_and_the_instance_is_replaced
+                a_panic_in_an_exclusive_call_leaves_nothing_half_changed
+                calls_that_wait_for_a_crashed_instance_get_the_new_one
+                other_shared_calls_finish_on_the_old_instance
                 a_keyed_replacement_waits_for_the_last_call_of_the_old_one
                 panics_of_sync_methods_and_own_threads_do_not_pass_either;
             delivery:
@@ -119,7 +124,8 @@ macro_rules! in_every_mode {
                 a_call_to_the_same_node_sends_no_frame;
             handles:
                 a_handle_is_an_argument_and_a_result
-                a_keyed_handle_travels_with_its_key;
+                a_keyed_handle_travels_with_its_key
+                a_handle_outlives_the_instances_it_reaches;
         }
     };
 }

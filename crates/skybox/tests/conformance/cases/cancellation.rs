@@ -81,6 +81,17 @@ pub async fn an_exclusive_call_that_overruns_crashes_its_instance(stage: Stage) 
     assert_eq!(overdue.pages().await.unwrap(), 0, "nothing half changed is left");
 }
 
+pub async fn calls_that_wait_behind_an_overrun_find_the_new_instance(stage: Stage) {
+    let overdue = stage.get::<Overdue>().with(CallOptions::new());
+    let waiting = async {
+        stage.reached("never began", 1).await;
+        // Its own deadline may come first; it never sees the old instance.
+        overdue.pages().await.map_or(0, |pages| pages)
+    };
+    let (_, pages) = tokio::join!(overdue.write("never"), waiting);
+    assert_eq!(pages, 0);
+}
+
 pub async fn cancel_on_drop_stops_an_exclusive_call(stage: Stage) {
     let desk = stage.get::<Desk>();
     let theirs = desk.clone();

@@ -5,6 +5,53 @@ use skybox::Ran;
 use crate::modules::*;
 use crate::stage::{Stage, fails};
 
+pub async fn a_panic_is_crashed_and_the_instance_is_replaced(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    for lives in 1..=3 {
+        desk.add(7).await.unwrap();
+        fails(desk.fail("boom").await, "crashed", Ran::Yes);
+        assert_eq!(desk.pages().await.unwrap(), [0; 0], "no call after it sees the old instance");
+        assert_eq!(stage.count("desk started").await, lives + 1);
+    }
+}
+
+pub async fn a_panic_in_an_exclusive_call_leaves_nothing_half_changed(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    stage.open("gate").await;
+    fails(desk.fail_writing("gate").await, "crashed", Ran::Yes);
+    assert_eq!(desk.pages().await.unwrap(), [0; 0]);
+}
+
+pub async fn calls_that_wait_for_a_crashed_instance_get_the_new_one(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let waiting = async {
+        stage.reached("gate began", 1).await;
+        let opening = async {
+            stage.waiting::<Desk>(2).await;
+            stage.open("gate").await;
+        };
+        tokio::join!(desk.add(7), desk.pages(), opening)
+    };
+    let (failed, (added, read, ())) = tokio::join!(desk.fail_writing("gate"), waiting);
+    fails(failed, "crashed", Ran::Yes);
+    added.unwrap();
+    assert!(!read.unwrap().contains(&1), "what was half done is gone");
+    assert_eq!(desk.pages().await.unwrap(), [7]);
+}
+
+pub async fn other_shared_calls_finish_on_the_old_instance(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    desk.add(7).await.unwrap();
+    let crashing = async {
+        stage.reached("gate began", 1).await;
+        fails(desk.fail("boom").await, "crashed", Ran::Yes);
+        assert_eq!(desk.pages().await.unwrap(), [0; 0], "new calls have the new instance already");
+        stage.open("gate").await;
+    };
+    let (looked, ()) = tokio::join!(desk.look("gate"), crashing);
+    assert_eq!(looked.unwrap(), [7]);
+}
+
 pub async fn a_keyed_replacement_waits_for_the_last_call_of_the_old_one(stage: Stage) {
     let (register, bystander) = (stage.at::<Register>("ada"), stage.at::<Register>("bob"));
     register.enter(7).await.unwrap();
