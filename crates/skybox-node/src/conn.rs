@@ -61,6 +61,9 @@ pub(crate) struct Request<'r> {
     pub(crate) caller: CallerIndex,
 }
 
+/// How often a leaving node looks whether everything has been answered.
+const ANSWERED_PAUSE: Duration = Duration::from_millis(1);
+
 /// Who is at the other end.
 #[derive(Debug)]
 pub(crate) struct PeerInfo {
@@ -317,6 +320,17 @@ impl Conn {
         let mut out = lock(&self.out);
         encode_drain(out.filling(), CallId(self.last_taken.load(Ordering::Acquire)));
         self.ring(out);
+    }
+
+    /// Resolves when every call of the peer that was taken here has ended, and the kernel has its reply.
+    pub(crate) async fn answered(&self) {
+        while self.closed.get().is_none() {
+            if self.serving.load(Ordering::Acquire) == 0 && lock(&self.out).is_written() {
+                return;
+            }
+            // Nobody counts for this on the way of each call: a node leaves once in its life.
+            tokio::time::sleep(ANSWERED_PAUSE).await;
+        }
     }
 
     /// Wakes the writer, unless this is the reader's own thread answering what it has just read: it writes all of a

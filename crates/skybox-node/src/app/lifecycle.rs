@@ -25,6 +25,8 @@ use crate::host::lock;
 
 /// How long a leaving node waits until the plan has others serve what it has.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(10);
+/// How long the last replies may take to be written: a peer that does not read them is not waited for.
+const ANSWERED_WAIT: Duration = Duration::from_secs(1);
 /// How long `main` may take to its end after everything has been handed over. What it waits for then is mostly a
 /// connection that its client holds open.
 const EXIT_WAIT: Duration = Duration::from_secs(10);
@@ -103,6 +105,14 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
         for host in closing {
             // A host that panics while it closes is gone as well.
             drop(host.await);
+        }
+        let answered = async {
+            for conn in app.links.open() {
+                conn.answered().await;
+            }
+        };
+        if tokio::time::timeout(ANSWERED_WAIT, answered).await.is_err() {
+            log(|| tracing::warn!("a call was not answered {ANSWERED_WAIT:?} after its instance was handed over"));
         }
         app.control.report(Report::Drained);
     }

@@ -54,6 +54,11 @@ impl Out {
         self.urgent.is_empty() && self.left.is_empty() && self.bytes() == 0
     }
 
+    /// Whether all that was ever appended has been written.
+    pub(super) fn is_written(&self) -> bool {
+        self.is_empty() && !self.scheduled
+    }
+
     /// Gives back what the kernel did not take.
     pub(super) fn put_back(&mut self, taken: Taken, rest: BytesMut) {
         match taken {

@@ -173,7 +173,8 @@ async fn serve(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, call: CallFrame, p
     let id = call.call;
     conn.serving.fetch_add(1, Ordering::Relaxed);
     let Some(app) = app else {
-        return conn.reply_failed(id, &CallErrorKind::Gone);
+        // This node's `main` has ended: whoever has taken over runs the call.
+        return conn.reply_failed(id, &CallErrorKind::Moved);
     };
     if conn.refusing.load(Ordering::Acquire) {
         return conn.reply_failed(id, &CallErrorKind::Moved);
