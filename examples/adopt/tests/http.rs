@@ -9,10 +9,11 @@ mod program;
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::client::Client;
 use self::program::{Database, Program};
@@ -263,25 +264,50 @@ fn two_programs_share_a_database() {
 
 #[test]
 fn sigterm_ends_the_program_after_the_requests_it_has_begun() {
+    const USERS: [&str; 6] = ["ann", "bob", "cid", "dan", "eve", "fay"];
     let database = Database::missing();
     let mut program = Program::start(&database, &[]);
-    let body = json!({ "name": "ann", "password": RIGHT }).to_string();
+    for user in USERS {
+        program.sign_up(user, RIGHT).expect(201);
+    }
 
-    // The interim answer is the sign that the request has begun: its handler waits for the body.
-    let mut stream = program.connect();
-    let head = "POST /signup HTTP/1.1\r\nHost: adopt\r\nContent-Type: application/json\r\n\
-                Connection: close\r\nExpect: 100-continue\r\n";
-    write!(stream, "{head}Content-Length: {}\r\n\r\n", body.len()).expect("the head is sent");
-    let mut interim = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
-    stream.read_exact(&mut interim).expect("an interim answer");
-    assert!(interim.starts_with(b"HTTP/1.1 100 "), "{}", interim.escape_ascii());
-
+    let begun = USERS.map(|user| Begun::post(&program, "/login", json!({ "name": user, "password": RIGHT })));
     program.terminate();
-    stream.write_all(body.as_bytes()).expect("the body is sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    for request in begun {
+        let answer = request.finish();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}\n{}", program.log());
+    }
 
     let status = program.wait_until_it_ends();
     assert!(status.success(), "after SIGTERM: {status}");
+}
+
+/// A request whose handler waits for the body.
+struct Begun {
+    stream: TcpStream,
+    body: String,
+}
+
+impl Begun {
+    fn post(client: &Client, path: &str, body: Value) -> Begun {
+        let body = body.to_string();
+        let mut stream = client.connect();
+        let head =
+            "Host: adopt\r\nContent-Type: application/json\r\nConnection: close\r\nExpect: 100-continue";
+        write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n", body.len())
+            .expect("the head is sent");
+        // The interim answer is the sign that the request has begun.
+        let mut interim = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+        stream.read_exact(&mut interim).expect("an interim answer");
+        assert!(interim.starts_with(b"HTTP/1.1 100 "), "{}", interim.escape_ascii());
+        Begun { stream, body }
+    }
+
+    /// The whole answer.
+    fn finish(mut self) -> String {
+        self.stream.write_all(self.body.as_bytes()).expect("the body is sent");
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
 }
