@@ -10,6 +10,7 @@
 
 mod call;
 mod child;
+mod hello;
 mod subject;
 mod work;
 
@@ -27,6 +28,8 @@ struct Arguments {
 enum Bench {
     /// What a call costs, in one process and between two.
     Call(call::Options),
+    /// What the smallest program costs: crates, build, cold start, idle memory.
+    Hello(hello::Options),
     /// The server half of a remote subject; `call` starts it.
     #[command(hide = true)]
     Serve {
@@ -41,6 +44,7 @@ enum Bench {
 fn main() -> Result<()> {
     match Arguments::parse().bench {
         Bench::Call(options) => call::run(&options),
+        Bench::Hello(options) => hello::run(&options),
         Bench::Serve { subject, address } => child::serve(&subject, &address),
     }
 }

@@ -1,4 +1,4 @@
-//! The smallest program: one function that may run elsewhere.
+//! The smallest program: one function that may run elsewhere. With `--stay` it waits for Ctrl-C.
 
 /// Says where it runs.
 #[skybox::task]
@@ -8,7 +8,10 @@ fn hello(name: String) -> skybox::Result<String> {
 
 #[tokio::main]
 async fn main() -> skybox::Result<()> {
-    let _app = skybox::App::builder().start().await?;
+    let app = skybox::App::builder().start().await?;
     println!("{}", hello("world".to_owned()).await?);
+    if std::env::args().any(|argument| argument == "--stay") {
+        app.draining().await;
+    }
     Ok(())
 }

@@ -1,0 +1,160 @@
+//! What the smallest program costs: the crates it adds, the seconds they take to build, its cold start and the
+//! memory of an idle node.
+//!
+//! The same program without Skybox (tokio and its `main`) is built and run beside it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Cold starts that are measured.
+const STARTS: usize = 31;
+
+/// What is measured, and in which form it is printed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Builds and runs both programs, each in a directory of its own that is removed afterwards.
+///
+/// # Errors
+/// When one of them cannot be built or run.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the bench is a directory of the workspace")?;
+    let scratch = Scratch::make()?;
+    let plain = scratch.0.join("plain");
+    write_plain(&plain)?;
+    for (subject, manifest, name) in
+        [("tokio", plain.join("Cargo.toml"), "plain"), ("skybox", root.join("examples/hello/Cargo.toml"), "hello")]
+    {
+        let print = |metric: &str, values: &mut [f64], unit: &str| print_row(options.json, subject, metric, values, unit);
+        print("crates", &mut [crates(&manifest)? as f64], "crates");
+        let target = scratch.0.join(format!("target-{subject}"));
+        print("build_s", &mut [build(&manifest, &target)?], "s");
+        let program = target.join("release").join(name);
+        print("binary", &mut [fs::metadata(&program)?.len() as f64 / 1e6], "MB");
+        let mut starts = (0..STARTS).map(|_| cold_start(&program)).collect::<Result<Vec<_>>>()?;
+        print("cold_start_ms", &mut starts, "ms");
+        print("idle_memory", &mut [idle_memory(&program)?], "MiB");
+    }
+    Ok(())
+}
+
+fn print_row(json: bool, subject: &str, metric: &str, values: &mut [f64], unit: &str) {
+    values.sort_by(f64::total_cmp);
+    let (min, median, max) = (values[0], values[values.len() / 2], values[values.len() - 1]);
+    if json {
+        let row = serde_json::json!({
+            "bench": "hello", "subject": subject, "metric": metric,
+            "median": median, "min": min, "max": max, "unit": unit,
+        });
+        println!("{row}");
+    } else {
+        println!("{subject:<8} {metric:<14} {median:>8.2} {unit:<7} {min:.2} .. {max:.2}");
+    }
+}
+
+/// The same program without Skybox.
+fn write_plain(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory.join("src"))?;
+    fs::write(
+        directory.join("Cargo.toml"),
+        "[package]\nname = \"plain\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
+         tokio = { version = \"1\", features = [\"rt-multi-thread\", \"macros\", \"net\", \"signal\", \"time\"] }\n\n\
+         [profile.release]\nlto = \"thin\"\n",
+    )?;
+    fs::write(
+        directory.join("src/main.rs"),
+        "fn hello(name: String) -> String {\n    format!(\"hello {name}, from process {}\", std::process::id())\n}\n\n\
+         #[tokio::main]\nasync fn main() {\n    println!(\"{}\", hello(\"world\".to_owned()));\n    \
+         if std::env::args().any(|argument| argument == \"--stay\") {\n        \
+         tokio::signal::ctrl_c().await.unwrap();\n    }\n}\n",
+    )?;
+    Ok(())
+}
+
+/// Crates of the program and of its build, its own among them.
+fn crates(manifest: &Path) -> Result<usize> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--edges", "normal,build", "--prefix", "none", "--manifest-path"]).arg(manifest);
+    let output = cargo.output().context("cargo tree")?;
+    ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    let mut names: Vec<_> = text.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty()).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names.len())
+}
+
+/// Seconds from nothing to a release build; what has to be downloaded is downloaded before.
+fn build(manifest: &Path, target: &Path) -> Result<f64> {
+    let cargo = |verb: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.arg(verb).arg("--quiet").arg("--manifest-path").arg(manifest);
+        cargo
+    };
+    ensure!(cargo("fetch").status()?.success(), "the crates could not be fetched");
+    let began = Instant::now();
+    let status = cargo("build").arg("--release").arg("--target-dir").arg(target).status()?;
+    ensure!(status.success(), "{} could not be built", manifest.display());
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// Milliseconds from starting the process until it has said hello.
+fn cold_start(program: &Path) -> Result<f64> {
+    let began = Instant::now();
+    let mut child = Command::new(program).stdout(Stdio::piped()).spawn()?;
+    read_hello(&mut child)?;
+    let time = began.elapsed().as_secs_f64() * 1e3;
+    ensure!(child.wait()?.success(), "{} failed", program.display());
+    Ok(time)
+}
+
+/// MiB of resident memory once it has said hello and waits.
+fn idle_memory(program: &Path) -> Result<f64> {
+    let mut child = Command::new(program).arg("--stay").stdout(Stdio::piped()).spawn()?;
+    let memory = read_hello(&mut child).and_then(|()| resident_mib(child.id()));
+    child.kill()?;
+    child.wait()?;
+    memory
+}
+
+fn read_hello(child: &mut Child) -> Result<()> {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().context("its output is a pipe")?).read_line(&mut line)?;
+    ensure!(line.starts_with("hello"), "it said {line:?}");
+    Ok(())
+}
+
+fn resident_mib(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let Some(kib) = line.and_then(|line| line.trim().strip_suffix(" kB")) else { bail!("no VmRSS of process {pid}") };
+    Ok(kib.trim().parse::<f64>()? / 1024.0)
+}
+
+/// A directory that is removed when it is no longer needed.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make() -> Result<Scratch> {
+        let path = std::env::temp_dir().join(format!("skybox-bench-hello-{}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("{} was left behind: {error}", self.0.display());
+        }
+    }
+}
