@@ -12,7 +12,7 @@ fn strict() {
     in_mode(&[("SKYBOX_STRICT", "1")]);
 }
 
-/// All three hash; one answers requests, because each process still counts logins for itself.
+/// Hashes run wherever they are placed. One node answers requests: each still counts logins for itself.
 #[test]
 fn three_nodes() {
     in_mode(&[("SKYBOX_NODES", "3"), ("SKYBOX_LISTENERS__HTTP__NODES", "1")]);
