@@ -21,7 +21,7 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
 pub use instance::{Exclusive, Shared};
-pub(crate) use instance::{Hold, Holders, Instance};
+pub(crate) use instance::{Hold, Holders, Instance, Useful};
 pub(crate) use pool::Pool;
 pub(crate) use turn::NoTurn;
 use turn::Turn;
@@ -89,8 +89,8 @@ pub(crate) struct HostCore {
     pool: OnceLock<Option<Pool>>,
     instances: AtomicU64,
     born: Instant,
-    /// Calls served for other processes.
-    pub(crate) served: AtomicU64,
+    /// A call of a replicated module has ended well here.
+    pub(crate) useful: Useful,
 }
 
 /// Endings kept of each module for `skybox ps`.
@@ -319,7 +319,7 @@ impl HostCore {
             wanted: watch::Sender::new(false),
             pool: OnceLock::new(),
             instances: AtomicU64::new(0),
-            served: AtomicU64::new(0),
+            useful: Useful::default(),
             born: Instant::now(),
         }
     }
@@ -435,11 +435,6 @@ impl HostCore {
     /// Waits for the next change, at most until `until`.
     pub(crate) async fn changed_before(changes: &mut watch::Receiver<u64>, until: Instant) -> bool {
         tokio::time::timeout_at(until.into(), changes.changed()).await.is_ok()
-    }
-
-    /// Calls that ran here, whatever their result.
-    pub(crate) fn calls(&self) -> u64 {
-        self.edges.local_calls() + self.served.load(Ordering::Relaxed)
     }
 
     /// Time since this host was made, for histories of restarts.

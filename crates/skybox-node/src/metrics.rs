@@ -98,11 +98,6 @@ impl Edges {
         let edges = self.edges.iter().enumerate();
         edges.filter_map(|(at, edge)| Some((at / self.methods, at % self.methods, &**edge.get()?)))
     }
-
-    /// Calls made and run in this process, whatever their result.
-    pub(crate) fn local_calls(&self) -> u64 {
-        self.used().map(|(_, _, edge)| edge.local_calls()).sum()
-    }
 }
 
 impl Default for Edge {

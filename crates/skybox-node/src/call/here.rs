@@ -24,9 +24,25 @@ pub(crate) fn frame<T>(core: &HostCore, instance: &Instance<T>, mode: Mode, inhe
     CallFrame::new(inherited.within(core.app_id, core.as_caller()), Some(held))
 }
 
-/// Where a running call finds its host when its code panics.
+/// Where a running call finds its host when its code panics; and what to credit when it ends.
 pub(crate) trait Blame {
     fn blame(&self, held: &Held, message: &str, place: &str);
+
+    /// Where calls of an instance without holders are credited.
+    fn host(&self) -> Option<&HostCore>;
+
+    /// A call has ended: from now on crashes of its module (or key) are no failed starts.
+    #[inline(always)]
+    fn credit(&self, held: Option<&Held>) {
+        match held.and_then(|held| held.holders.as_ref()) {
+            Some(holders) => holders.useful.note(),
+            None => {
+                if let Some(host) = self.host() {
+                    host.useful.note();
+                }
+            }
+        }
+    }
 }
 
 /// The caller holds the host.
@@ -34,12 +50,22 @@ impl Blame for &HostCore {
     fn blame(&self, held: &Held, message: &str, place: &str) {
         HostCore::crash(self, held.instance, message, place);
     }
+
+    #[inline(always)]
+    fn host(&self) -> Option<&HostCore> {
+        Some(self)
+    }
 }
 
 /// The call may outlive its caller.
 impl Blame for Arc<HostCore> {
     fn blame(&self, held: &Held, message: &str, place: &str) {
         HostCore::crash(self, held.instance, message, place);
+    }
+
+    #[inline(always)]
+    fn host(&self) -> Option<&HostCore> {
+        Some(self)
     }
 }
 
@@ -51,6 +77,11 @@ impl Blame for ByHolders {
         if let Some(core) = held.holders.as_ref().and_then(|holders| holders.core()) {
             core.crash(held.instance, message, place);
         }
+    }
+
+    #[inline(always)]
+    fn host(&self) -> Option<&HostCore> {
+        None
     }
 }
 
@@ -92,7 +123,10 @@ impl<B: Blame, F: Future> Future for Running<B, F> {
         let this = self.project();
         let code = this.code;
         match catch(AssertUnwindSafe(|| thread::enter(this.frame, || code.poll(cx)))) {
-            Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
+            Ok(Poll::Ready(result)) => {
+                this.blame.credit(this.frame.held.as_ref());
+                return Poll::Ready(Ok(result));
+            }
             Ok(Poll::Pending) => {}
             Err(panicked) => return Poll::Ready(Err(crashed(this.blame, this.frame, panicked))),
         }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
@@ -168,7 +167,6 @@ impl<T: Module> Incoming<T> {
     /// Decodes the arguments.
     fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> (Arc<Host<T>>, Answer, Arrival<O>) {
         let Incoming { host, arriving: Arriving { form, payload, key, inherited, reply, .. } } = self;
-        host.core.served.fetch_add(1, Ordering::Relaxed);
         let reply = Answer { to: Some(reply), json: form == Form::Json };
         let late = |deadline| deadline <= tokio::time::Instant::now().into_std();
         let arguments = if inherited.deadline().is_some_and(late) {

@@ -42,7 +42,8 @@ impl<T> fmt::Debug for Instance<T> {
 impl<T> Instance<T> {
     pub(crate) fn new(value: T, id: InstanceId, turn: Option<Turn>, core: &Weak<HostCore>) -> Arc<Instance<T>> {
         let (calls, crashed) = (Mutex::default(), AtomicBool::new(false));
-        let holders = Arc::new(Holders { instance: id, core: core.clone(), calls, crashed });
+        let holders = Holders { instance: id, core: core.clone(), calls, crashed, useful: Useful::default() };
+        let holders = Arc::new(holders);
         let ended = EndedGuard(watch::Sender::new(false));
         Arc::new(Instance { value: UnsafeCell::new(value), id, turn, holders, started: Instant::now(), ended })
     }
@@ -108,6 +109,26 @@ pub(crate) struct Holders {
     calls: Mutex<Vec<CallId>>,
     /// A call's code panicked.
     crashed: AtomicBool,
+    /// A call has ended.
+    pub(crate) useful: Useful,
+}
+
+/// Whether a call has ended well, ever. Read by each call, written by the first.
+#[derive(Debug, Default)]
+pub(crate) struct Useful(AtomicBool);
+
+impl Useful {
+    #[inline(always)]
+    pub(crate) fn note(&self) {
+        if !self.yet() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn yet(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Holders {

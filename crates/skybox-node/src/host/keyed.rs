@@ -46,6 +46,8 @@ struct State<T> {
     now: Now<T>,
     last_call: Instant,
     history: History,
+    /// A call of this key has ended well.
+    useful: bool,
 }
 
 enum Now<T> {
@@ -155,7 +157,7 @@ fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
     if let Some(slot) = slots.get(key) {
         return slot.clone();
     }
-    let state = State { now: Now::Asleep, last_call: Instant::now(), history: History::default() };
+    let state = State { now: Now::Asleep, last_call: Instant::now(), history: History::default(), useful: false };
     let slot = Arc::new(Slot { state: Mutex::new(state), changed: watch::Sender::new(0) });
     slots.insert(Bytes::copy_from_slice(key), slot.clone());
     slot
@@ -168,7 +170,12 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
         let core = &host.core;
         let mut end = None;
         if let Now::Live(crashed) = before {
-            end = Some(if crashed.started.elapsed() > core.settings.within { End::Crashed } else { End::Failed });
+            let useful = {
+                let mut state = lock(&slot.state);
+                state.useful |= crashed.holders.useful.yet();
+                state.useful
+            };
+            end = Some(if useful { End::Crashed } else { End::Failed });
             let ended = crashed.ended();
             drop(crashed);
             ended.wait().await;

@@ -84,7 +84,7 @@ async fn keep<T: Module>(host: Arc<Host<T>>) {
         let end = match outcome {
             Ok(instance) => {
                 let id = instance.id;
-                let calls = core.calls();
+                let holders = instance.holders.clone();
                 publish(&host, instance);
                 tokio::select! {
                     biased;
@@ -98,8 +98,11 @@ async fn keep<T: Module>(host: Arc<Host<T>>) {
                 // New calls wait for the next one; those in progress keep the old one until they end.
                 host.local.store(None);
                 core.notify();
-                // The crashed call is counted, so one more says that an earlier one had succeeded.
-                if core.calls() > calls + 1 { End::Crashed } else { End::Failed }
+                if holders.useful.yet() {
+                    core.useful.note();
+                }
+                // Ten bad pictures in a row must not end thumbnails for everyone.
+                if core.useful.yet() { End::Crashed } else { End::Failed }
             }
             Err(cause) => {
                 failed_start(&core, &cause);

@@ -117,7 +117,9 @@ macro_rules! in_every_mode {
                 calls_that_wait_for_a_crashed_instance_get_the_new_one
                 other_shared_calls_finish_on_the_old_instance
                 a_keyed_replacement_waits_for_the_last_call_of_the_old_one
-                panics_of_sync_methods_and_own_threads_do_not_pass_either;
+                panics_of_sync_methods_and_own_threads_do_not_pass_either
+                a_task_is_not_given_up_for_bad_work
+                a_key_is_not_given_up_for_bad_calls;
             delivery:
                 a_call_runs_once
                 an_idempotent_call_may_run_again

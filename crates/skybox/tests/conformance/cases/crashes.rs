@@ -5,6 +5,9 @@ use skybox::Ran;
 use crate::modules::*;
 use crate::stage::{Stage, fails};
 
+/// More in a row than `max_restarts` allows a module that was never of use; the pauses between grow.
+const BAD_CALLS: u32 = 7;
+
 pub async fn a_panic_is_crashed_and_the_instance_is_replaced(stage: Stage) {
     let desk = stage.get::<Desk>();
     for lives in 1..=3 {
@@ -81,4 +84,24 @@ pub async fn panics_of_sync_methods_and_own_threads_do_not_pass_either(stage: St
     let error = fails(pooled.fail().await, "crashed", Ran::Yes);
     assert!(error.to_string().contains("on a thread of its own"), "{error}");
     assert!(pooled.grind("gate").await.is_ok() && desk.pages().await.is_ok());
+}
+
+/// Ten bad pictures must not end thumbnails for everyone.
+pub async fn a_task_is_not_given_up_for_bad_work(stage: Stage) {
+    assert!(work(true).await.is_ok());
+    for _ in 0..BAD_CALLS {
+        let outcome = stage.patiently("the task is there again", work(false)).await;
+        fails(outcome, "crashed", Ran::Yes);
+    }
+    assert!(stage.patiently("the task is there again", work(true)).await.is_ok());
+}
+
+pub async fn a_key_is_not_given_up_for_bad_calls(stage: Stage) {
+    let register = stage.at::<Register>("ada");
+    register.enter(7).await.unwrap();
+    for _ in 0..BAD_CALLS {
+        let outcome = stage.patiently("the key is there again", register.fail()).await;
+        fails(outcome, "crashed", Ran::Yes);
+    }
+    assert_eq!(stage.patiently("the key is there again", register.entries()).await.unwrap(), [0; 0]);
 }
