@@ -512,6 +512,8 @@ impl<T: Module> Target<T> {
             let node = link.node();
             match far::call(&self.host, &link, method, wire, &inherited, self.key.as_ref(), arguments, edge).await {
                 Sent::Answered(result) => return Found::Answered(result),
+                // In strict mode there is nobody else to ask, and whoever said no has waited already.
+                Sent::Failed(kind) if node.is_none() => return Found::Answered(refuse(method, wire, edge, kind)),
                 Sent::Failed(kind) => {
                     tries.failed(node, self.host.core.placement.load().version, kind);
                     if let Some(kind) = tries.given_up(method) {

@@ -132,11 +132,14 @@ macro_rules! in_every_mode {
     };
 }
 
-/// Cases for which all of a call happens in this process: its App can be dropped.
+/// Cases for which all of a call happens in this process: its clock can be stopped, its App dropped.
 macro_rules! in_one_process {
     ($mode:ident) => {
         tests! { $mode by run:
             failures: an_instance_of_an_app_that_ended_is_gone;
+        }
+        tests! { $mode by run_paused:
+            failures: a_call_that_waited_long_enough_is_unreachable;
         }
     };
 }
@@ -158,6 +161,7 @@ mod split {
             a_lost_call_is_not_sent_again
             a_lost_idempotent_call_is_sent_again
             calls_wait_while_a_node_is_replaced
-            calls_follow_a_module_that_moves;
+            calls_follow_a_module_that_moves
+            keyed_calls_follow_their_shard;
     }
 }

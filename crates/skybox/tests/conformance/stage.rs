@@ -55,6 +55,12 @@ pub fn run(mode: Mode, case: Case) {
     runtime.expect("the operating system gives a test two threads").block_on(play(mode, case));
 }
 
+/// Runs a case whose clock stands still while there is something to do, and jumps when there is not.
+pub fn run_paused(mode: Mode, case: Case) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.expect("a runtime on this thread").block_on(play(mode, case));
+}
+
 async fn play(mode: Mode, case: Case) {
     let (app, nodes) = match mode {
         Mode::Inline | Mode::Strict => {
@@ -112,6 +118,11 @@ impl Stage {
     /// Lets those pass who wait at a gate, and those who will.
     pub async fn open(&self, gate: &str) {
         self.probe.note(&format!("{gate} open")).await.expect("the probe answers");
+    }
+
+    /// Lets the callees' side notice what it was told: that a call was dropped, that its time is up.
+    pub async fn settle(&self) {
+        self.probe.settle().await.expect("the probe answers");
     }
 
     /// How often something happened on the callees' side.

@@ -131,6 +131,7 @@ pub async fn a_queued_sync_method_that_is_dropped_does_not_run(stage: Stage) {
     let error = failure(pooled.with(CallOptions::new().deadline(crate::stage::SOON)).grind("unseen").await);
     assert_eq!(error.kind().name(), "deadline");
     abandon(second).await;
+    stage.settle().await;
     stage.open("gate").await;
     assert!(first.await.unwrap().is_ok() && pooled.grind("gate").await.is_ok());
     assert_eq!(stage.count("unseen began").await, 0);

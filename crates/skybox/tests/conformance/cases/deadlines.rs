@@ -72,6 +72,7 @@ pub async fn time_is_up_while_a_call_waits_for_a_thread(stage: Stage) {
         stage.reached("thread began", 1).await;
         let error = failure(pooled.with(within(SOON)).grind("unseen").await);
         stage.assert_phase(&error, Phase::Queued);
+        stage.settle().await;
         stage.open("thread").await;
     };
     let (first, ()) = tokio::join!(pooled.grind("thread"), waiting);

@@ -80,6 +80,20 @@ pub async fn calls_follow_a_module_that_moves(stage: Stage) {
     tokio::join!(moving, calling);
 }
 
+pub async fn keyed_calls_follow_their_shard(stage: Stage) {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let calling = async || {
+        for name in names {
+            assert_eq!(stage.at::<Register>(name).name().await.unwrap(), name);
+        }
+    };
+    calling().await;
+    for nodes in [&[RELAYS][..], &[CALLEES], &[CALLEES, RELAYS]] {
+        tokio::join!(stage.nodes().move_to("register", nodes), calling());
+        calling().await;
+    }
+}
+
 pub async fn a_call_to_the_same_node_sends_no_frame(stage: Stage) {
     let frames = || stage.app().status().frames;
     let desk = stage.get::<Desk>();

@@ -50,6 +50,11 @@ pub async fn calls_wait_while_nothing_is_live(stage: Stage) {
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
 }
 
+pub async fn a_call_that_waited_long_enough_is_unreachable(stage: Stage) {
+    let error = fails(stage.get::<Latecomer>().hello().await, "unreachable", Ran::No);
+    assert!(error.to_string().contains("10s"), "it names the bound: {error}");
+}
+
 pub async fn waiting_for_a_start_is_bounded(stage: Stage) {
     let late = stage.get::<Latecomer>();
     let mut waiting: Vec<_> = (0..QUEUE + 1).map(|_| Box::pin(late.hello())).collect();
