@@ -27,9 +27,9 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// How finely the load is spread over time.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Thumbnails one process has under way at most; beyond, they are counted as shed. At 20 ms each this is a
-/// third of a second of one processor's work: enough to keep any worker busy, and soon done with.
-const IN_FLIGHT_MAX: usize = 16;
+/// Thumbnails one process has under way at most; beyond, they are counted as shed. At 20 ms each, three processes
+/// then wait for half a second of one processor's work: enough to keep any worker busy, and soon done with.
+const IN_FLIGHT_MAX: usize = 8;
 
 /// Fifty pages a second: 250 samples in the window that percentiles are taken over.
 const PROBE_EVERY: Duration = Duration::from_millis(20);

@@ -82,6 +82,7 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args, scenario: Scenario) -> anyhow::Result<ExitCode> {
+    let in_demo = args.worker.is_some();
     let (stage, place): (Arc<dyn Stage>, Place) = match (args.worker, Client::of_this_node()) {
         (Some(worker), Some(parent)) => (Arc::new(Split::new(parent, &worker)), Place::Worker),
         _ => (Arc::new(Alone), Place::Pages),
@@ -112,7 +113,7 @@ async fn serve(args: Args, scenario: Scenario) -> anyhow::Result<ExitCode> {
     if args.headless {
         code = play(address, scenario).await?;
         app.drain();
-    } else {
+    } else if !in_demo {
         println!("gallery: http://{address}/");
     }
     server.await??;
