@@ -25,6 +25,8 @@ pub(crate) struct CallFrame {
     /// The context with this call in front of the chain, made when its code first calls something; `None` inside
     /// when the chain is full.
     exported: OnceLock<Option<Arc<Context>>>,
+    /// Entered at each poll, where a subscriber wants the spans of calls.
+    span: Option<Box<tracing::Span>>,
 }
 
 /// The instance a call holds while it runs.
@@ -68,7 +70,22 @@ impl Origin {
 impl CallFrame {
     #[inline(always)]
     pub(crate) fn new(inherited: Inherited, held: Option<Held>) -> CallFrame {
-        CallFrame { inherited, held, exported: OnceLock::new() }
+        CallFrame { inherited, held, exported: OnceLock::new(), span: None }
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_span(mut self, span: Option<Box<tracing::Span>>) -> CallFrame {
+        self.span = span;
+        self
+    }
+
+    /// Runs `f` inside the call's span, if it has one.
+    #[inline(always)]
+    pub(crate) fn in_span<R>(&self, f: impl FnOnce() -> R) -> R {
+        match &self.span {
+            None => f(),
+            Some(span) => span.in_scope(f),
+        }
     }
 
     /// The context of calls from within this one.

@@ -9,19 +9,39 @@ use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use skybox_core::{CallErrorKind, MethodDescriptor, Mode, Phase};
+use skybox_core::{CallErrorKind, InstanceId, MethodDescriptor, Mode, Phase};
 use tokio::time::Sleep;
+use tracing::Span;
 
 use crate::host::{HostCore, Instance};
 use crate::thread::{self, CallFrame, Held, Inherited};
 
 /// Makes the frame in which a call of `instance` runs.
 #[inline(always)]
-pub(crate) fn frame<T>(core: &HostCore, instance: &Instance<T>, mode: Mode, inherited: Inherited) -> CallFrame {
+pub(crate) fn frame<T>(
+    core: &HostCore,
+    instance: &Instance<T>,
+    mode: Mode,
+    method: u16,
+    inherited: Inherited,
+) -> CallFrame {
     // Only where calls wait for one another can a call wait for itself.
     let holders = core.traced.then(|| instance.holders.clone());
     let held = Held { instance: instance.id, mode, holders };
-    CallFrame::new(inherited.within(core.app_id, core.as_caller()), Some(held))
+    // A subscriber that wants no debug spans costs a call one load.
+    let span = tracing::level_enabled!(tracing::Level::DEBUG).then(|| span(core, instance.id, method, &inherited));
+    CallFrame::new(inherited.within(core.app_id, core.as_caller()), Some(held)).with_span(span.flatten())
+}
+
+/// The span of a call, if somebody wants it.
+#[cold]
+fn span(core: &HostCore, instance: InstanceId, method: u16, inherited: &Inherited) -> Option<Box<Span>> {
+    let method = core.descriptor.methods.get(usize::from(method))?.name;
+    let span = tracing::debug_span!("call", module = core.descriptor.name, method, %instance, traceparent = tracing::field::Empty);
+    if let Some(trace) = inherited.context().trace {
+        span.record("traceparent", tracing::field::display(trace));
+    }
+    (!span.is_disabled()).then(|| Box::new(span))
 }
 
 /// Where a running call finds its host when its code panics; and what to credit when it ends.
@@ -122,7 +142,7 @@ impl<B: Blame, F: Future> Future for Running<B, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let code = this.code;
-        match catch(AssertUnwindSafe(|| thread::enter(this.frame, || code.poll(cx)))) {
+        match catch(AssertUnwindSafe(|| thread::enter(this.frame, || this.frame.in_span(|| code.poll(cx))))) {
             Ok(Poll::Ready(result)) => {
                 this.blame.credit(this.frame.held.as_ref());
                 return Poll::Ready(Ok(result));

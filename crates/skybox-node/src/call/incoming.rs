@@ -104,7 +104,7 @@ impl<T: Module> Incoming<T> {
             let outcome = match arrival.shared(&host).await {
                 Err(kind) => Err(kind),
                 Ok((shared, arguments, inherited)) => {
-                    let frame = here::frame(&host.core, shared.instance(), Mode::Shared, inherited);
+                    let frame = here::frame(&host.core, shared.instance(), Mode::Shared, method.index(), inherited);
                     here::run(&*host.core, frame, run(shared, arguments)).await.map_err(|stopped| *stopped)
                 }
             };

@@ -204,7 +204,7 @@ impl<T: Module> Target<T> {
             let core = &*self.host.core;
             let edge = core.edges.edge(inherited.caller(), method.index());
             let sampled = edge.count_local().then(Instant::now);
-            let frame = here::frame(core, shared.instance(), Mode::Shared, inherited);
+            let frame = here::frame(core, shared.instance(), Mode::Shared, method.index(), inherited);
             let outcome = here::run(core, frame, run(shared, arguments)).await;
             finish(method, wire, edge, sampled, outcome)
         }
@@ -810,7 +810,7 @@ where
     Fut: Future<Output = R> + Send + 'static,
 {
     let deadline = inherited.deadline();
-    let frame = here::frame(core, shared.instance(), Mode::Shared, inherited);
+    let frame = here::frame(core, shared.instance(), Mode::Shared, method.index(), inherited);
     let descriptor = method.descriptor();
     if descriptor.compute
         && let Some(pool) = core.pool()
@@ -842,7 +842,7 @@ where
 {
     let deadline = inherited.deadline();
     let descriptor = method.descriptor();
-    let frame = here::frame(core, exclusive.instance(), Mode::Exclusive, inherited);
+    let frame = here::frame(core, exclusive.instance(), Mode::Exclusive, method.index(), inherited);
     if descriptor.compute
         && let Some(pool) = core.pool()
     {
