@@ -50,6 +50,9 @@ pub fn current_deadline() -> Option<std::time::Instant> {
 }
 
 /// Runs a future as part of a trace, such as the one a request brought.
+///
+/// A call takes its context when it is made, not when it is awaited: write
+/// `with_trace(trace, async { thumbnail(image).await })`, with the call inside.
 pub fn with_trace<F: Future>(trace: TraceContext, future: F) -> Scoped<F> {
     Scoped::with_trace(trace, future)
 }
