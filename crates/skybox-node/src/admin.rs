@@ -1,12 +1,15 @@
 //! `/livez`, `/readyz` and `/metrics` on `[admin] address`.
+//!
+//! The nodes of one machine share the address, and any of them answers for all: there is one figure for each node,
+//! and the machine is ready as long as one node is.
 
 use crate::app::{App, AppError};
+#[cfg(feature = "admin")]
+use crate::{app::AppInner, conn::Address, control::Leave, operate::Operator};
 
 /// Serves them, if the configuration says where.
 #[cfg(feature = "admin")]
 pub(crate) async fn serve(app: &App) -> Result<(), AppError> {
-    use std::sync::atomic::Ordering;
-
     use http_body_util::Full;
     use hyper::body::{Bytes, Incoming};
     use hyper::service::service_fn;
@@ -34,12 +37,12 @@ pub(crate) async fn serve(app: &App) -> Result<(), AppError> {
                 let answer = service_fn(move |request: Request<Incoming>| {
                     let app = weak.upgrade().map(App::from_inner);
                     async move {
-                        let ready = app.as_ref().is_some_and(|app| app.inner().ready.load(Ordering::Relaxed));
+                        let ready = app.as_ref().is_some_and(|app| is_ready(app.inner()));
                         let (status, body) = match (request.uri().path(), app) {
                             ("/livez", Some(_)) => (StatusCode::OK, "alive\n".to_owned()),
                             ("/readyz", Some(_)) if ready => (StatusCode::OK, "ready\n".to_owned()),
                             ("/readyz" | "/livez", _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
-                            ("/metrics", Some(app)) => (StatusCode::OK, app.metrics()),
+                            ("/metrics", Some(app)) => (StatusCode::OK, figures(&app).await),
                             _ => (StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n".to_owned()),
                         };
                         Response::builder().status(status).body(Full::new(Bytes::from(body)))
@@ -54,6 +57,41 @@ pub(crate) async fn serve(app: &App) -> Result<(), AppError> {
         }
     });
     Ok(())
+}
+
+/// Whether this node takes calls from outside, or leaves while others go on.
+#[cfg(feature = "admin")]
+fn is_ready(app: &AppInner) -> bool {
+    let others = || app.control.plans().borrow().nodes.iter().any(|(node, entry)| *node != app.node && !entry.draining);
+    let handing_over = || *app.control.leaving().borrow() == Some(Leave::HandOver);
+    app.ready.load(std::sync::atomic::Ordering::Relaxed) || (handing_over() && others())
+}
+
+/// The figures of every node of this machine; of those that answer in time.
+#[cfg(feature = "admin")]
+async fn figures(app: &App) -> String {
+    /// A node that is as slow as this has other trouble than a missing figure.
+    const PEER_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+    let inner = app.inner();
+    let plan = inner.control.plans().borrow().clone();
+    let asked = plan.nodes.iter().filter(|(node, _)| **node != inner.node).map(|(node, entry)| {
+        let (program, address) = (inner.program.clone(), entry.address.clone());
+        let ask = async move {
+            let Ok(address) = address.parse::<Address>();
+            Operator::connect(&program, &address).await?.status().await
+        };
+        (node, inner.runtime.spawn(tokio::time::timeout(PEER_WAIT, ask)))
+    });
+    let asked: Vec<_> = asked.collect();
+    let mut nodes = vec![(inner.node.to_string(), crate::operate::edges(inner))];
+    for (node, asked) in asked {
+        match asked.await {
+            Ok(Ok(Ok(status))) => nodes.push((node.to_string(), status.edges)),
+            _ => crate::log_limit::warn("figures", &format!("{node} did not say its figures")),
+        }
+    }
+    crate::exposition::render(&nodes)
 }
 
 /// Says that it cannot, if it is asked to.

@@ -215,9 +215,9 @@ impl App {
         Scoped::in_app(self, future)
     }
 
-    /// The edges' counters, in Prometheus' text format.
+    /// This node's counters of every edge, in Prometheus' text format.
     pub fn metrics(&self) -> String {
-        crate::exposition::render(self)
+        crate::exposition::render(&[(self.node().to_owned(), crate::operate::edges(&self.0))])
     }
 
     /// What this node runs and has counted.

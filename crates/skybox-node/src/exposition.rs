@@ -2,36 +2,31 @@
 
 use std::fmt::Write;
 
-use crate::app::App;
 use crate::metrics::EdgeCounts;
 
-/// Every edge of a node.
-pub(crate) fn render(app: &App) -> String {
-    let edges = crate::operate::edges(app.inner());
-    let node = app.node();
+/// Every edge of these nodes.
+pub(crate) fn render(nodes: &[(String, Vec<EdgeCounts>)]) -> String {
+    let edges = || nodes.iter().flat_map(|(node, edges)| edges.iter().map(|edge| (labels(node, edge), edge)));
     let mut text = String::new();
     section(&mut text, "skybox_calls_total", "counter", "Calls by edge; `path` is local or remote.");
-    for edge in &edges {
-        let labels = labels(node, edge);
+    for (labels, edge) in edges() {
         line(&mut text, "skybox_calls_total", &format!("{labels},path=\"local\""), edge.local);
         line(&mut text, "skybox_calls_total", &format!("{labels},path=\"remote\""), edge.remote);
     }
     section(&mut text, "skybox_call_errors_total", "counter", "Calls that failed as calls, by kind; `own` are the method's own errors.");
-    for edge in &edges {
-        let labels = labels(node, edge);
+    for (labels, edge) in edges() {
         for (kind, count) in edge.call_errors.iter().map(|(kind, n)| (kind.as_str(), *n)).chain([("own", edge.own_errors)]) {
             line(&mut text, "skybox_call_errors_total", &format!("{labels},kind=\"{kind}\""), count);
         }
     }
     section(&mut text, "skybox_payload_bytes_total", "counter", "Bytes of arguments (out) and results (in) that crossed.");
-    for edge in &edges {
-        let labels = labels(node, edge);
+    for (labels, edge) in edges() {
         line(&mut text, "skybox_payload_bytes_total", &format!("{labels},direction=\"out\""), edge.bytes_out);
         line(&mut text, "skybox_payload_bytes_total", &format!("{labels},direction=\"in\""), edge.bytes_in);
     }
-    section(&mut text, "skybox_call_seconds", "histogram", "Latency: every remote call, one local call in 64.");
-    for edge in &edges {
-        histogram(&mut text, &labels(node, edge), edge);
+    section(&mut text, "skybox_call_seconds", "histogram", "Latency: one remote call in 16, one local call in 64.");
+    for (labels, edge) in edges() {
+        histogram(&mut text, &labels, edge);
     }
     text
 }
