@@ -25,8 +25,9 @@ use crate::host::lock;
 
 /// How long a leaving node waits until the plan has others serve what it has.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(10);
-/// How long the last replies may take to be written: a peer that does not read them is not waited for.
-const ANSWERED_WAIT: Duration = Duration::from_secs(1);
+/// How long calls that were taken may go on after their instance was handed over, as long as `main` may take to its
+/// end. A peer that does not read its replies is not waited for any longer.
+const ANSWERED_WAIT: Duration = Duration::from_secs(10);
 /// How long `main` may take to its end after everything has been handed over. What it waits for then is mostly a
 /// connection that its client holds open.
 const EXIT_WAIT: Duration = Duration::from_secs(10);
