@@ -1,14 +1,14 @@
 //! A node's process: started, heard, and waited for.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use skybox_core::NodeName;
 use skybox_node::control::{NODE_ENV, PARENT_ENV};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::ParentConfig;
 use super::state::Event;
@@ -16,19 +16,26 @@ use super::state::Event;
 /// How the nodes' output is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// As it is: for files, pipes and log collectors.
+    /// Nodes write to the parent's own standard output and error: for tests, which capture those.
     Untouched,
+    /// Each line as it is and in one piece, for files, pipes and log collectors: what several nodes say at once, such
+    /// as why they do not start, stays readable.
+    Lines,
     /// Each line behind the node's name, in a colour of its own.
     Prefixed,
 }
 
 impl Output {
-    /// Prefixed on a terminal, untouched otherwise.
+    /// Prefixed on a terminal, plain lines otherwise.
     pub fn for_terminal() -> Output {
-        if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() { Output::Prefixed } else { Output::Untouched }
+        if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() { Output::Prefixed } else { Output::Lines }
     }
 }
 
+/// How long what a node has written last may take to be shown after its end.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
+/// Longer lines are cut in pieces.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Colours of the prefixes, in the order of the nodes: readable on light and dark.
 const COLOURS: [u8; 6] = [36, 33, 35, 32, 34, 31];
 
@@ -57,21 +64,20 @@ pub(super) fn start(
         .stdin(Stdio::null())
         // A terminal's Ctrl-C is for the parent, which tells the nodes.
         .process_group(0);
-    if config.output == Output::Prefixed {
+    if config.output != Output::Untouched {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
     let mut child = command.spawn()?;
     let pid = child.id().unwrap_or(0);
-    if config.output == Output::Prefixed {
-        let prefix = prefix(node, number);
-        if let Some(out) = child.stdout.take() {
-            tokio::spawn(show(out, prefix.clone(), std::io::stdout()));
-        }
-        if let Some(err) = child.stderr.take() {
-            tokio::spawn(show(err, prefix, std::io::stderr()));
-        }
+    let prefix = if config.output == Output::Prefixed { prefix(node, number) } else { String::new() };
+    let mut shown = Vec::new();
+    if let Some(out) = child.stdout.take() {
+        shown.push(show(std::fs::File::from(out.into_owned_fd()?), prefix.clone(), std::io::stdout()));
     }
-    tokio::spawn(wait(child, node.clone(), pid, events.clone()));
+    if let Some(err) = child.stderr.take() {
+        shown.push(show(std::fs::File::from(err.into_owned_fd()?), prefix, std::io::stderr()));
+    }
+    tokio::spawn(wait(child, shown, node.clone(), pid, events.clone()));
     Ok(pid)
 }
 
@@ -83,20 +89,47 @@ fn prefix(node: &NodeName, number: usize) -> String {
     format!("\x1b[{}m{:<8}\x1b[0m │ ", COLOURS[number % COLOURS.len()], node.as_str())
 }
 
-async fn wait(mut child: Child, node: NodeName, pid: u32, events: mpsc::Sender<Event>) {
+async fn wait(
+    mut child: Child,
+    shown: Vec<oneshot::Receiver<()>>,
+    node: NodeName,
+    pid: u32,
+    events: mpsc::Sender<Event>,
+) {
     let status: Option<ExitStatus> = child.wait().await.ok();
+    // Its last words say why it ended. A process that it has left behind may hold its output open.
+    let last_words = async {
+        for end in shown {
+            drop(end.await);
+        }
+    };
+    drop(tokio::time::timeout(LAST_WORDS_WAIT, last_words).await);
     // The parent is gone when nobody listens.
     drop(events.send(Event::Exited { node, pid, status }).await);
 }
 
-async fn show(from: impl AsyncRead + Unpin, prefix: String, mut to: impl Write) {
-    let mut lines = BufReader::new(from).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        let line = String::from_utf8_lossy(&line);
-        // The terminal is gone: the nodes go on.
-        // One write for each line, so that lines of several nodes never mix.
-        if to.write_all(format!("{prefix}{line}\n").as_bytes()).is_err() {
-            return;
+/// Passes lines on, on a thread of its own: a reader that stops must not hold up the parent. What is returned
+/// resolves at the end.
+fn show(from: impl Read + Send + 'static, prefix: String, mut to: impl Write + Send + 'static) -> oneshot::Receiver<()> {
+    let (ended, end) = oneshot::channel();
+    let pass_on = move || {
+        let mut from = BufReader::new(from);
+        let mut line = prefix.clone().into_bytes();
+        // Once nobody reads, the pipe is still emptied: the node goes on.
+        let mut broken = false;
+        while matches!((&mut from).take(LINE_BYTES_MAX).read_until(b'\n', &mut line), Ok(1..)) {
+            if !line.ends_with(b"\n") {
+                line.push(b'\n');
+            }
+            // One write for each line, so that lines of several nodes never mix.
+            broken = broken || to.write_all(&line).and_then(|()| to.flush()).is_err();
+            line.truncate(prefix.len());
         }
+        // Nobody waits when the parent has ended.
+        let _ = ended.send(());
+    };
+    if let Err(error) = std::thread::Builder::new().name("skybox-output".to_owned()).spawn(pass_on) {
+        tracing::warn!("a node's output is not shown: {error}");
     }
+    end
 }

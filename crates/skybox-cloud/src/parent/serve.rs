@@ -15,6 +15,9 @@ use super::{Done, Order};
 /// Plans that may wait for one node. It reads them as fast as they come, or it is dying.
 const PLANS_MAX: usize = 1024;
 
+/// Whoever connects says at once what for; a silent connection is closed after this.
+const OPENING_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Takes connections for as long as the parent lives.
 pub(super) async fn accept(listener: UnixListener, events: mpsc::Sender<Event>) {
     loop {
@@ -40,7 +43,8 @@ pub(super) async fn accept(listener: UnixListener, events: mpsc::Sender<Event>) 
 async fn serve(stream: UnixStream, events: &mpsc::Sender<Event>) -> std::io::Result<()> {
     let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
     let mut lines = BufReader::new(stream);
-    match read_line(&mut lines).await? {
+    let opening = tokio::time::timeout(OPENING_WAIT, read_line(&mut lines)).await;
+    match opening.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?? {
         Opening::Node(hello) => {
             let (node, incarnation) = (hello.node.clone(), hello.incarnation);
             let (to_node, mut waiting) = mpsc::channel::<FromParent>(PLANS_MAX);
