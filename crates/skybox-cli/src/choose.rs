@@ -10,39 +10,54 @@ use crate::args::Which;
 /// The program that is meant: the named one, the only one, or the one of this directory.
 pub(crate) fn choose(which: &Which) -> anyhow::Result<Running> {
     let here = std::env::current_dir().map(|directory| names_of(&directory)).unwrap_or_default();
-    choose_from(running(), which.program.as_deref(), &here)
+    let mut all = running();
+    let candidates: Vec<_> = all
+        .iter()
+        .map(|running| Candidate { program: &running.program, pid: running.pid, split: running.is_split() })
+        .collect();
+    let at = pick(&candidates, which.program.as_deref(), &here)?;
+    Ok(all.swap_remove(at))
 }
 
-fn choose_from(all: Vec<Running>, named: Option<&str>, here: &[String]) -> anyhow::Result<Running> {
+/// A running program, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+struct Candidate<'r> {
+    program: &'r str,
+    pid: u32,
+    split: bool,
+}
+
+/// Which one of them is meant.
+fn pick(all: &[Candidate<'_>], named: Option<&str>, here: &[String]) -> anyhow::Result<usize> {
+    let those = |fits: &dyn Fn(&Candidate<'_>) -> bool| -> Vec<usize> {
+        (0..all.len()).filter(|at| fits(&all[*at])).collect()
+    };
+    let list = || all.iter().map(line).collect::<Vec<_>>().join("\n");
     if all.is_empty() {
         bail!("no program is running: start one with `skybox run` in its directory, or with `cargo run`");
     }
-    let list = list(&all);
-    let fits = |running: &Running| match named {
-        None => true,
-        Some(named) => running.program == named || running.pid.to_string() == named,
+    let Some(named) = named else {
+        let own = those(&|candidate| here.iter().any(|name| name == candidate.program));
+        return match (all, own.as_slice()) {
+            ([_], _) => Ok(0),
+            (_, [own]) => Ok(*own),
+            _ => bail!(
+                "several programs are running; choose one with --program NAME or --program PID\n{}",
+                list()
+            ),
+        };
     };
-    let mut found: Vec<Running> = all.into_iter().filter(fits).collect();
-    if let (2.., None) = (found.len(), named) {
-        let own: Vec<_> = found.iter().filter(|running| here.contains(&running.program)).cloned().collect();
-        if own.len() == 1 {
-            found = own;
-        }
-    }
-    match (found.pop(), found.is_empty(), named) {
-        (Some(only), true, _) => Ok(only),
-        (None, _, Some(named)) => bail!("no program `{named}` is running; there are\n{list}"),
-        _ => bail!("several programs are running; choose one with --program NAME or --program PID\n{list}"),
+    let found = those(&|candidate| candidate.program == named || candidate.pid.to_string() == named);
+    match found.as_slice() {
+        [only] => Ok(*only),
+        [] => bail!("no program `{named}` is running; there are\n{}", list()),
+        _ => bail!("`{named}` runs several times; choose one with --program PID\n{}", list()),
     }
 }
 
-fn list(all: &[Running]) -> String {
-    let width = all.iter().map(|running| running.program.len()).max().unwrap_or(0);
-    let line = |running: &Running| {
-        let form = if running.is_split() { "nodes" } else { "a single process" };
-        format!("  {:width$}  process {:<8} {form}", running.program, running.pid)
-    };
-    all.iter().map(line).collect::<Vec<_>>().join("\n")
+fn line(candidate: &Candidate<'_>) -> String {
+    let form = if candidate.split { "nodes" } else { "a single process" };
+    format!("  {:16}  process {:<8} {form}", candidate.program, candidate.pid)
 }
 
 /// The names that programs built from this directory have: the nearest package's, and its binaries'.
@@ -72,10 +87,35 @@ fn package_in(directory: &Path) -> Option<toml::Table> {
 mod tests {
     use super::*;
 
+    fn check(running: &[(&str, u32)], named: Option<&str>, here: &[&str]) -> Result<u32, String> {
+        let all: Vec<_> =
+            running.iter().map(|&(program, pid)| Candidate { program, pid, split: pid % 2 == 0 }).collect();
+        let here: Vec<_> = here.iter().map(|name| (*name).to_owned()).collect();
+        pick(&all, named, &here).map(|at| all[at].pid).map_err(|error| error.to_string())
+    }
+
     #[test]
-    fn none_says_how_to_start_one() {
-        let error = choose_from(Vec::new(), None, &[]).expect_err("nothing runs");
-        assert!(error.to_string().contains("skybox run"), "{error}");
+    fn the_only_one_the_named_one_or_the_one_of_this_directory() {
+        let two = [("shop", 10), ("tally", 11)];
+        assert_eq!(check(&[("shop", 10)], None, &[]), Ok(10));
+        assert_eq!(check(&two, None, &["tally"]), Ok(11));
+        assert_eq!(check(&two, Some("shop"), &["tally"]), Ok(10));
+        assert_eq!(check(&two, Some("11"), &[]), Ok(11));
+    }
+
+    #[test]
+    fn whoever_has_to_choose_sees_what_there_is() {
+        let nothing = check(&[], None, &[]).expect_err("nothing runs");
+        assert!(nothing.contains("skybox run"), "{nothing}");
+        let two = [("shop", 10), ("shop", 11)];
+        for (named, here) in [(None, &["shop"][..]), (None, &[]), (Some("shop"), &[]), (Some("12"), &[])] {
+            let error = check(&two, named, here).expect_err("not one");
+            let lines = [
+                "shop              process 10       nodes",
+                "shop              process 11       a single process",
+            ];
+            assert!(lines.iter().all(|line| error.contains(line)), "{error}");
+        }
     }
 
     #[test]

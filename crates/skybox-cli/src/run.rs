@@ -116,7 +116,7 @@ async fn tell(parent: &Parent, name: &str, args: &RunArgs) -> String {
         Done::Shown { processes, .. } => processes,
         _ => BTreeMap::new(),
     };
-    eprint!("{}", greeting(name, &processes, args));
+    say(&greeting(name, &processes, args));
     tell_listeners(parent).await
 }
 
@@ -137,6 +137,13 @@ fn greeting(name: &str, processes: &BTreeMap<NodeName, u32>, args: &RunArgs) -> 
     text
 }
 
+/// Writes to standard error in one piece: the nodes write there as well.
+fn say(text: &str) {
+    use std::io::Write;
+    // Nobody reads it: the program runs all the same.
+    drop(std::io::stderr().write_all(text.as_bytes()));
+}
+
 /// Says each listener's address when it is bound.
 async fn tell_listeners(parent: &Parent) -> ! {
     let mut listeners = parent.listeners();
@@ -146,7 +153,7 @@ async fn tell_listeners(parent: &Parent) -> ! {
         for (name, address) in bound {
             if told.insert(name.clone()) {
                 let scheme = if name == "http" || name == "admin" { "http://" } else { "" };
-                eprintln!("{name} listens on {scheme}{address}");
+                say(&format!("{name} listens on {scheme}{address}\n"));
             }
         }
         if listeners.changed().await.is_err() {

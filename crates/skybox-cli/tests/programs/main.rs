@@ -1,0 +1,14 @@
+//! Real processes: the `skybox` command and the shop of `examples/shop`, started, asked, killed.
+//!
+//! Each test has a directory of its own for configuration, store and sockets, and ends every process that was started
+//! in it, also when it fails.
+
+mod http;
+mod stage;
+
+mod commands;
+mod ends;
+mod garbage;
+mod mistakes;
+mod starts;
+mod survives;
