@@ -69,14 +69,8 @@ impl Origin {
 
 impl CallFrame {
     #[inline(always)]
-    pub(crate) fn new(inherited: Inherited, held: Option<Held>) -> CallFrame {
-        CallFrame { inherited, held, exported: OnceLock::new(), span: None }
-    }
-
-    #[inline(always)]
-    pub(crate) fn with_span(mut self, span: Option<Box<tracing::Span>>) -> CallFrame {
-        self.span = span;
-        self
+    pub(crate) fn new(inherited: Inherited, held: Option<Held>, span: Option<Box<tracing::Span>>) -> CallFrame {
+        CallFrame { inherited, held, exported: OnceLock::new(), span }
     }
 
     /// Runs `f` inside the call's span, if it has one.

@@ -29,8 +29,12 @@ pub(crate) fn frame<T>(
     let holders = core.traced.then(|| instance.holders.clone());
     let held = Held { instance: instance.id, mode, holders };
     // A subscriber that wants no debug spans costs a call one load.
-    let span = tracing::level_enabled!(tracing::Level::DEBUG).then(|| span(core, instance.id, method, &inherited));
-    CallFrame::new(inherited.within(core.app_id, core.as_caller()), Some(held)).with_span(span.flatten())
+    let span = if tracing::level_enabled!(tracing::Level::DEBUG) {
+        span(core, instance.id, method, &inherited)
+    } else {
+        None
+    };
+    CallFrame::new(inherited.within(core.app_id, core.as_caller()), Some(held), span)
 }
 
 /// The span of a call, if somebody wants it.
@@ -143,10 +147,7 @@ impl<B: Blame, F: Future> Future for Running<B, F> {
         let this = self.project();
         let code = this.code;
         match catch(AssertUnwindSafe(|| thread::enter(this.frame, || this.frame.in_span(|| code.poll(cx))))) {
-            Ok(Poll::Ready(result)) => {
-                this.blame.credit(this.frame.held.as_ref());
-                return Poll::Ready(Ok(result));
-            }
+            Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
             Ok(Poll::Pending) => {}
             Err(panicked) => return Poll::Ready(Err(crashed(this.blame, this.frame, panicked))),
         }

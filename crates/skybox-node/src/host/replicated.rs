@@ -176,7 +176,7 @@ pub(super) async fn start<T: Module>(
     key: <T::Key as ToOwned>::Owned,
 ) -> Result<Arc<Instance<T>>, String> {
     let inherited = Inherited::nothing().within(core.app_id, core.as_caller());
-    let frame = CallFrame::new(inherited, None);
+    let frame = CallFrame::new(inherited, None, None);
     let mut starting = std::pin::pin!(T::start(app, key));
     let outcome = std::future::poll_fn(|cx| {
         match catch(AssertUnwindSafe(|| thread::enter(&frame, || starting.as_mut().poll(cx)))) {
