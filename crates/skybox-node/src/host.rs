@@ -2,6 +2,7 @@
 
 mod instance;
 mod keyed;
+mod line;
 mod pool;
 mod replicated;
 mod turn;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 pub use instance::{Exclusive, Shared};
 pub(crate) use instance::{Hold, Holders, Instance, Useful};
+pub(crate) use line::{Head, Line};
 pub(crate) use pool::Pool;
 pub(crate) use turn::NoTurn;
 use turn::Turn;
@@ -39,6 +41,8 @@ pub(crate) struct Host<T: Module> {
     pub(crate) core: Arc<HostCore>,
     /// The live instance of a replicated module or task, if it runs here.
     pub(crate) local: ArcSwapOption<Instance<T>>,
+    /// Calls that wait for it.
+    pub(crate) line: Line,
     keyed: keyed::Keyed<T>,
 }
 
@@ -67,6 +71,8 @@ pub(crate) struct HostCore {
     pub(crate) traced: bool,
     /// Every call goes the long way: encoded, run on another task, decoded.
     pub(crate) strict: bool,
+    /// Held in strict mode by the call that is on its way.
+    pub(crate) strict_way: Arc<tokio::sync::Mutex<()>>,
     pub(crate) runtime: Runtime,
     pub(crate) edges: Edges,
     /// Where the plan has it.
@@ -159,6 +165,7 @@ impl<T: Module> Host<T> {
         Arc::new(Host::<T> {
             core: Arc::new(HostCore::new(seed)),
             local: ArcSwapOption::empty(),
+            line: Line::default(),
             keyed: keyed::Keyed::default(),
         })
     }
@@ -180,7 +187,8 @@ impl<T: Module> Host<T> {
         });
         let core = Arc::new(core);
         let instance = Instance::new(value, core.next_instance_id(), core.turn(), &Arc::downgrade(&core));
-        Arc::new(Host { core, local: ArcSwapOption::new(Some(instance)), keyed: Default::default() })
+        let local = ArcSwapOption::new(Some(instance));
+        Arc::new(Host { core, local, line: Line::default(), keyed: Default::default() })
     }
 }
 
@@ -277,7 +285,8 @@ impl<T: Module> AnyHost for Host<T> {
 }
 
 impl<T: Module> Host<T> {
-    /// The live instance here that a call is for, starting it if it is a keyed one that sleeps.
+    /// The live instance here that a call is for, starting it if it is a keyed one that sleeps; with the call's place
+    /// before those who came later, to be kept until it has its turn.
     ///
     /// # Errors
     /// `Moved` if it belongs elsewhere, `NotStarted`, `Overloaded`, `Unreachable`, `Deadline`.
@@ -285,7 +294,7 @@ impl<T: Module> Host<T> {
         self: &Arc<Self>,
         key: Option<&Bytes>,
         deadline: Option<Instant>,
-    ) -> Result<Hold<T>, CallErrorKind> {
+    ) -> Result<(Hold<T>, Head), CallErrorKind> {
         match key {
             Some(key) => keyed::find(self, key, deadline).await,
             None => replicated::find(self, deadline).await,
@@ -308,6 +317,7 @@ impl HostCore {
                 || descriptor.methods.iter().any(|method| method.mode == Mode::Exclusive),
             settings,
             strict,
+            strict_way: Arc::default(),
             runtime,
             placement: ArcSwap::default(),
             changed: watch::Sender::new(0),
@@ -481,8 +491,9 @@ pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(30);
 pub(crate) fn route_here<T: Module>(host: &Host<T>, key: Option<&Bytes>) -> Option<Hold<T>> {
     match key {
         None => {
-            let guard = host.local.load();
-            Hold::of_route(guard)
+            let hold = Hold::of_route(host.local.load())?;
+            // Where calls have turns, those who wait for the instance come first.
+            (hold.turn.is_none() || host.line.is_empty()).then_some(hold)
         }
         Some(key) => keyed::peek(host, key),
     }

@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -19,7 +21,7 @@ use super::target::{Tries, refuse};
 use super::{Arriving, Crossing, ReplyTo, catch};
 use crate::app::AppId;
 use crate::conn::{Conn, PendingCall, Request};
-use crate::host::{AnyHost, Host, HostCore};
+use crate::host::{AnyHost, Head, Host, HostCore};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
@@ -162,6 +164,7 @@ fn take_reply<O, R, W: Crossing<R>>(
 pub(crate) async fn call<T: Module, A, O, R, W>(
     host: &Arc<Host<T>>,
     link: &Link,
+    head: Option<Head>,
     method: &'static Method<O, R>,
     wire: W,
     inherited: &Inherited,
@@ -183,6 +186,8 @@ where
                 began = edge.count_remote(payload.len()).then(Instant::now);
                 conn.send(&request(core, method.index(), inherited, key), form, payload)
             });
+            // It is on its way: the next call may follow.
+            drop(head);
             match sending {
                 Err(kind) => return Sent::Answered(refuse(method, wire, edge, kind)),
                 Ok(Err(kind)) => return Sent::Failed(kind),
@@ -365,6 +370,8 @@ async fn strict<T: Module>(
     let twice = idempotent && app.random.below(4) == 0;
     let mut last = Err(CallErrorKind::Cancelled);
     for _ in 0..=u32::from(twice) {
+        // As on a connection, calls arrive in the order in which they were sent.
+        let arrival = host.core.strict_way.clone().lock_owned().await;
         let (reply, answer) = oneshot::channel();
         let arriving = Arriving {
             method,
@@ -382,7 +389,12 @@ async fn strict<T: Module>(
                 1 => tokio::task::yield_now().await,
                 _ => tokio::time::sleep(Duration::from_micros(200)).await,
             }
-            serving.run().await;
+            let mut running = serving.run();
+            let pending = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx).is_pending())).await;
+            drop(arrival);
+            if pending {
+                running.await;
+            }
         }));
         last = answer.await.unwrap_or(Err(CallErrorKind::Cancelled));
         drop(task);

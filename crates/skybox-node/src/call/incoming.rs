@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::{CallErrorKind, CallId, Mode, Phase};
+use skybox_core::{CallErrorKind, CallId, MethodDescriptor, Mode, Phase};
 use skybox_wire::codec::{self, Form};
 use tokio::sync::oneshot;
 
@@ -16,7 +16,7 @@ use super::far::{data_code, encode_result, in_app, split, with_scratch};
 use super::target::{run_detached, run_exclusive, turn_exclusive, turn_shared};
 use super::{Crossing, Failed, RESENDS_MAX, Reply, here};
 use crate::conn::Conn;
-use crate::host::{Exclusive, Hold, Host, Shared};
+use crate::host::{Exclusive, Hold, Host, HostCore, Shared};
 use crate::module::{Method, Module};
 use crate::thread::Inherited;
 
@@ -61,21 +61,27 @@ pub struct Incoming<T: Module> {
     arriving: Arriving,
 }
 
-/// A call from elsewhere, ready to be polled.
+/// A call from elsewhere, ready to be polled. Its first poll gives it its place before those that arrive later, and
+/// does not hold its thread: code that may is not run before the second.
 pub struct Serving {
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// It may hold its thread: it gets a task of its own at once.
-    pub(crate) blocking: bool,
 }
 
 impl Serving {
-    fn new(blocking: bool, future: impl Future<Output = ()> + Send + 'static) -> Serving {
-        Serving { future: Box::pin(future), blocking }
+    fn new(future: impl Future<Output = ()> + Send + 'static) -> Serving {
+        Serving { future: Box::pin(future) }
     }
 
     /// The call, to its end. Dropped, it stops where its method says it may.
     pub(crate) fn run(self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         self.future
+    }
+}
+
+/// Waits for the next poll, where the code of a sync method follows that has no threads of its own.
+async fn leave_the_reader(core: &HostCore, method: &MethodDescriptor) {
+    if method.compute && core.pool().is_none() {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -99,7 +105,7 @@ impl<T: Module> Incoming<T> {
         F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
         Fut: Future<Output = R> + Send + 'static,
     {
-        Serving::new(false, async move {
+        Serving::new(async move {
             let (host, reply, arrival) = self.arrive(method);
             let outcome = match arrival.shared(&host).await {
                 Err(kind) => Err(kind),
@@ -122,11 +128,12 @@ impl<T: Module> Incoming<T> {
         F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
         Fut: Future<Output = R> + Send + 'static,
     {
-        Serving::new(true, async move {
+        Serving::new(async move {
             let (host, reply, arrival) = self.arrive(method);
             let outcome = match arrival.shared(&host).await {
                 Err(kind) => Err(kind),
                 Ok((shared, arguments, inherited)) => {
+                    leave_the_reader(&host.core, method.descriptor()).await;
                     let outcome = run_detached(&host.core, method, inherited, shared, arguments, run).await;
                     outcome.map_err(|stopped| *stopped)
                 }
@@ -144,11 +151,12 @@ impl<T: Module> Incoming<T> {
         F: FnOnce(Exclusive<T>, O) -> Fut + Send + 'static,
         Fut: Future<Output = R> + Send + 'static,
     {
-        Serving::new(method.descriptor().compute, async move {
+        Serving::new(async move {
             let (host, reply, arrival) = self.arrive(method);
             let outcome = match arrival.exclusive(&host).await {
                 Err(kind) => Err(kind),
                 Ok((exclusive, arguments, inherited)) => {
+                    leave_the_reader(&host.core, method.descriptor()).await;
                     let outcome = run_exclusive(&host.core, method, inherited, exclusive, arguments, run).await;
                     outcome.map_err(|stopped| *stopped)
                 }
@@ -161,7 +169,7 @@ impl<T: Module> Incoming<T> {
     pub fn unknown(self) -> Serving {
         let why = format!("there is no method {} in this version of `{}`", self.arriving.method, T::descriptor().name);
         let reply = self.arriving.reply;
-        Serving::new(false, async move { reply.fail(CallErrorKind::Mismatch { why }) })
+        Serving::new(async move { reply.fail(CallErrorKind::Mismatch { why }) })
     }
 
     /// Decodes the arguments.
@@ -203,11 +211,14 @@ impl<O> Arrival<O> {
         let Arrival { arguments, key, inherited } = self;
         let arguments = arguments?;
         for _ in 0..=RESENDS_MAX {
-            let hold = match crate::host::route_here(host, key.as_ref()) {
-                Some(hold) => hold,
-                None => Box::pin(host.find_here(key.as_ref(), inherited.deadline())).await?,
+            let (hold, head) = match crate::host::route_here(host, key.as_ref()) {
+                Some(hold) => (hold, None),
+                None => {
+                    let (hold, head) = Box::pin(host.find_here(key.as_ref(), inherited.deadline())).await?;
+                    (hold, Some(head))
+                }
             };
-            if let Some(exclusive) = turn_exclusive(&host.core, hold, &inherited).await? {
+            if let Some(exclusive) = turn_exclusive(&host.core, hold, head, &inherited).await? {
                 return Ok((exclusive, arguments, inherited));
             }
         }
@@ -222,11 +233,14 @@ async fn wait_shared<T: Module>(
     inherited: &Inherited,
 ) -> Result<Shared<T>, CallErrorKind> {
     for _ in 0..=RESENDS_MAX {
-        let hold = match found.take() {
-            Some(hold) => hold,
-            None => host.find_here(key.as_ref(), inherited.deadline()).await?,
+        let (hold, head) = match found.take() {
+            Some(hold) => (hold, None),
+            None => {
+                let (hold, head) = host.find_here(key.as_ref(), inherited.deadline()).await?;
+                (hold, Some(head))
+            }
         };
-        if let Some(shared) = turn_shared(&host.core, hold, inherited).await? {
+        if let Some(shared) = turn_shared(&host.core, hold, head, inherited).await? {
             return Ok(shared);
         }
     }

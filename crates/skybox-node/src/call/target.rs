@@ -13,7 +13,7 @@ use skybox_core::{CallError, CallErrorKind, KeyHash, Mode, NodeName, Phase};
 
 use super::far::{self, Link, Sent, SentCall};
 use super::{CallOptions, Crossing, RESENDS_MAX, Reply, here};
-use crate::host::{Exclusive, Hold, Host, HostCore, Instance, NoTurn, Shared, route_here};
+use crate::host::{Exclusive, Head, Hold, Host, HostCore, Instance, NoTurn, Shared, route_here};
 use crate::conn::Conn;
 use crate::host::Placement;
 use crate::links::Peer;
@@ -118,8 +118,8 @@ impl<T: Module> fmt::Debug for Target<T> {
 
 /// Where a call goes.
 enum Place<T> {
-    Here(Hold<T>),
-    Far(Link),
+    Here(Hold<T>, Option<Head>),
+    Far(Link, Option<Head>),
 }
 
 /// What has been tried for one call so far.
@@ -391,12 +391,12 @@ impl<T: Module> Target<T> {
     {
         loop {
             let replaced = tries.replaced;
-            let (hold, same) = match self.find(method, wire, inherited, arguments, tries).await {
-                Found::Here(hold, inherited) => (hold, inherited),
+            let ((hold, head), same) = match self.find(method, wire, inherited, arguments, tries).await {
+                Found::Here(found, inherited) => (found, inherited),
                 Found::Answered(result) => return Found::Answered(result),
             };
             inherited = same;
-            let kind = match turn_shared(&self.host.core, hold, &inherited).await {
+            let kind = match turn_shared(&self.host.core, hold, head, &inherited).await {
                 Ok(Some(shared)) => return Found::Here(shared, inherited),
                 Ok(None) if replaced < RESENDS_MAX => {
                     tries = Tries { replaced: replaced + 1, ..Tries::default() };
@@ -426,12 +426,12 @@ impl<T: Module> Target<T> {
     {
         loop {
             let replaced = tries.replaced;
-            let (hold, same) = match self.find(method, wire, inherited, arguments, tries).await {
-                Found::Here(hold, inherited) => (hold, inherited),
+            let ((hold, head), same) = match self.find(method, wire, inherited, arguments, tries).await {
+                Found::Here(found, inherited) => (found, inherited),
                 Found::Answered(result) => return Found::Answered(result),
             };
             inherited = same;
-            let kind = match turn_exclusive(&self.host.core, hold, &inherited).await {
+            let kind = match turn_exclusive(&self.host.core, hold, head, &inherited).await {
                 Ok(Some(exclusive)) => return Found::Here(exclusive, inherited),
                 Ok(None) if replaced < RESENDS_MAX => {
                     tries = Tries { replaced: replaced + 1, ..Tries::default() };
@@ -456,7 +456,7 @@ impl<T: Module> Target<T> {
         mut inherited: Inherited,
         arguments: &A,
         tries: Tries,
-    ) -> Found<Hold<T>, R>
+    ) -> Found<(Hold<T>, Option<Head>), R>
     where
         A: Serialize + Sync,
         O: Serialize + DeserializeOwned + 'static,
@@ -468,7 +468,7 @@ impl<T: Module> Target<T> {
             inherited.context_mut().shrink(Some(tokio::time::Instant::now().into_std() + limit));
         }
         let found = match self.route().filter(|_| !inherited.chain_full()) {
-            Some(hold) => Found::Here(hold, inherited),
+            Some(hold) => Found::Here((hold, None), inherited),
             None => self.go(method, wire, inherited, arguments, tries).await,
         };
         if cfg!(debug_assertions)
@@ -488,7 +488,7 @@ impl<T: Module> Target<T> {
         inherited: Inherited,
         arguments: &A,
         mut tries: Tries,
-    ) -> Found<Hold<T>, R>
+    ) -> Found<(Hold<T>, Option<Head>), R>
     where
         A: Serialize + Sync,
         O: Serialize + DeserializeOwned + 'static,
@@ -504,13 +504,13 @@ impl<T: Module> Target<T> {
             return Found::Answered(refuse(method, wire, edge, kind));
         }
         loop {
-            let link = match self.place(&inherited, &mut tries).await {
-                Ok(Place::Here(hold)) => return Found::Here(hold, inherited),
-                Ok(Place::Far(link)) => link,
+            let (link, head) = match self.place(&inherited, &mut tries).await {
+                Ok(Place::Here(hold, head)) => return Found::Here((hold, head), inherited),
+                Ok(Place::Far(link, head)) => (link, head),
                 Err(kind) => return Found::Answered(refuse(method, wire, edge, kind)),
             };
             let node = link.node();
-            match far::call(&self.host, &link, method, wire, &inherited, self.key.as_ref(), arguments, edge).await {
+            match far::call(&self.host, &link, head, method, wire, &inherited, self.key.as_ref(), arguments, edge).await {
                 Sent::Answered(result) => return Found::Answered(result),
                 // In strict mode there is nobody else to ask, and whoever said no has waited already.
                 Sent::Failed(kind) if node.is_none() => return Found::Answered(refuse(method, wire, edge, kind)),
@@ -541,6 +541,9 @@ impl<T: Module> Target<T> {
         if !plain || self.options.deadline.is_some() || core.settings.deadline.is_some() {
             return None;
         }
+        if core.traced && !self.host.line.is_empty() {
+            return None;
+        }
         let Look::Conn(conn) = self.look(&Tries::default()) else { return None };
         far::send(core, conn, method, inherited, self.key.as_ref(), arguments)
     }
@@ -551,10 +554,10 @@ impl<T: Module> Target<T> {
         let mut tries = Tries::default();
         loop {
             let outcome = match self.place(&inherited, &mut tries).await? {
-                Place::Far(Link::Peer(conn)) => {
+                Place::Far(Link::Peer(conn), _) => {
                     far::relay(&self.host.core, &conn, method, self.key.as_ref(), &payload).await
                 }
-                Place::Here(_) | Place::Far(Link::Strict) => {
+                Place::Here(..) | Place::Far(Link::Strict, _) => {
                     far::relay_here(&self.host, method, self.key.clone(), payload.clone()).await
                 }
             };
@@ -570,22 +573,35 @@ impl<T: Module> Target<T> {
         let core = &self.host.core;
         let deadline = inherited.deadline();
         let mut changes = core.changes();
-        let (mut waiting, mut until) = (None, None);
+        let (mut waiting, mut until, mut head) = (None, None, None);
         loop {
             changes.borrow_and_update();
             if core.strict {
-                return Ok(Place::Far(Link::Strict));
+                return Ok(Place::Far(Link::Strict, None));
             }
-            let why = match self.look(tries) {
-                Look::Here(hold) => return Ok(Place::Here(hold)),
+            let here = head.as_ref().and_then(|_| Hold::of_route(self.host.local.load()));
+            let look = here.map_or_else(|| self.look(tries), Look::Here);
+            // Calls that nobody has refused wait in line, where the order of calls means something.
+            let in_line = head.is_some() || !core.traced || self.key.is_some() || !tries.refused.is_empty();
+            if !in_line && matches!(look, Look::Dial(_) | Look::Wait(_)) {
+                waiting = Some(core.queue_up()?);
+                let until = *until.get_or_insert_with(|| core.wait_end(deadline));
+                head = self.host.line.enter(until).await;
+                if head.is_none() {
+                    return Err(core.waited_out(deadline, "no instance was ready"));
+                }
+                continue;
+            }
+            let why = match look {
+                Look::Here(hold) => return Ok(Place::Here(hold, head)),
                 Look::Wake => match self.host.find_here(self.key.as_ref(), deadline).await {
                     // Between the look and here.
                     Err(CallErrorKind::Moved) => format!("{} had handed its key over and nobody had taken it", core.node),
-                    found => return found.map(Place::Here),
+                    found => return found.map(|(hold, head)| Place::Here(hold, Some(head))),
                 },
-                Look::Conn(conn) => return Ok(Place::Far(Link::Peer(conn))),
+                Look::Conn(conn) => return Ok(Place::Far(Link::Peer(conn), head)),
                 Look::Dial(peers) => match far::connect(core, &peers).await {
-                    Ok(link) => return Ok(Place::Far(link)),
+                    Ok(link) => return Ok(Place::Far(link, head)),
                     Err(why) => why,
                 },
                 Look::Never(kind) => return Err(kind),
@@ -722,9 +738,10 @@ enum Found<G, R> {
 pub(crate) async fn turn_shared<T>(
     core: &HostCore,
     hold: Hold<T>,
+    head: Option<Head>,
     inherited: &Inherited,
 ) -> Result<Option<Shared<T>>, CallErrorKind> {
-    let taken = hold.turn.is_none() || take_turn(core, &hold, Mode::Shared, inherited).await?;
+    let taken = hold.turn.is_none() || take_turn(core, &hold, head, Mode::Shared, inherited).await?;
     Ok(taken.then(|| Shared::new(hold)))
 }
 
@@ -733,17 +750,20 @@ pub(crate) async fn turn_shared<T>(
 pub(crate) async fn turn_exclusive<T>(
     core: &HostCore,
     hold: Hold<T>,
+    head: Option<Head>,
     inherited: &Inherited,
 ) -> Result<Option<Exclusive<T>>, CallErrorKind> {
-    let taken = take_turn(core, &hold, Mode::Exclusive, inherited).await?;
+    let taken = take_turn(core, &hold, head, Mode::Exclusive, inherited).await?;
     Ok(taken.then(|| Exclusive::new(hold)))
 }
 
-/// Says whether the turn was taken: it cannot be once the instance has crashed.
+/// Says whether the turn was taken: it cannot be once the instance has crashed. `head`: the call is before others
+/// that have waited for the instance as well, and they go on once it has its turn or waits for that.
 #[inline]
 async fn take_turn<T>(
     core: &HostCore,
     instance: &Instance<T>,
+    head: Option<Head>,
     mode: Mode,
     inherited: &Inherited,
 ) -> Result<bool, CallErrorKind> {
@@ -767,6 +787,7 @@ async fn take_turn<T>(
             return Err(CallErrorKind::Overloaded { what });
         }
     };
+    drop(head);
     let waited = match inherited.deadline() {
         None => wait.await,
         Some(deadline) => tokio::time::timeout_at(deadline.into(), wait)

@@ -189,9 +189,8 @@ async fn serve(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, call: CallFrame, p
         Ok(serving) => serving,
         Err(kind) => return conn.reply_failed(id, &kind),
     };
-    let blocking = serving.blocking;
     let mut running = serving.run();
-    let pending = blocking || poll_fn(|cx| Poll::Ready(poll_reading(conn, &mut running, cx))).await;
+    let pending = poll_fn(|cx| Poll::Ready(poll_reading(conn, &mut running, cx))).await;
     if pending {
         // Under the lock, so that the call's end finds itself in the table.
         let mut tasks = lock(&conn.tasks);

@@ -14,7 +14,7 @@ use skybox_plan::restart::{Decision, End, History};
 use tokio::sync::watch;
 
 use super::replicated::{policy, start};
-use super::{CLOSE_WAIT, Ending, Hold, Host, HostCore, Instance, lock};
+use super::{CLOSE_WAIT, Ending, Head, Hold, Host, HostCore, Instance, Line, lock};
 use crate::app::App;
 use crate::control::Report;
 use crate::module::Module;
@@ -40,6 +40,8 @@ struct Slot<T> {
     state: Mutex<State<T>>,
     /// Counts changes of `state` for those who wait.
     changed: watch::Sender<u64>,
+    /// Those who wait.
+    line: Line,
 }
 
 struct State<T> {
@@ -84,15 +86,17 @@ pub(super) async fn find<T: Module>(
     host: &Arc<Host<T>>,
     key: &Bytes,
     deadline: Option<Instant>,
-) -> Result<Hold<T>, CallErrorKind> {
+) -> Result<(Hold<T>, Head), CallErrorKind> {
     let core = &host.core;
     if !owned_here(host, key) {
         return Err(CallErrorKind::Moved);
     }
     let slot = slot(host, key);
     let mut changes = slot.changed.subscribe();
-    let mut place = None;
     let until = core.wait_end(deadline);
+    let _place = core.queue_up()?;
+    let waited_out = || core.waited_out(deadline, "its instance had not started");
+    let head = slot.line.enter(until).await.ok_or_else(waited_out)?;
     loop {
         changes.borrow_and_update();
         {
@@ -101,7 +105,7 @@ pub(super) async fn find<T: Module>(
                 Now::Live(instance) if !instance.holders.crashed() => {
                     let instance = instance.clone();
                     state.last_call = Instant::now();
-                    return Ok(Hold::counted(instance));
+                    return Ok((Hold::counted(instance), head));
                 }
                 Now::Failed { cause, again } if Instant::now() < *again => {
                     return Err(CallErrorKind::NotStarted { cause: cause.clone() });
@@ -113,11 +117,8 @@ pub(super) async fn find<T: Module>(
                 }
             }
         }
-        if place.is_none() {
-            place = Some(core.queue_up()?);
-        }
         if !HostCore::changed_before(&mut changes, until).await {
-            return Err(core.waited_out(deadline, "its instance had not started"));
+            return Err(waited_out());
         }
         if let Now::Failed { cause, .. } = &lock(&slot.state).now {
             return Err(CallErrorKind::NotStarted { cause: cause.clone() });
@@ -128,6 +129,9 @@ pub(super) async fn find<T: Module>(
 /// The live instance of a key, if nobody has to wait for it.
 pub(crate) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Hold<T>> {
     let slot = lock(host.keyed.stripe(key)).get(key)?.clone();
+    if !slot.line.is_empty() {
+        return None;
+    }
     let mut state = lock(&slot.state);
     match &state.now {
         Now::Live(instance) if !instance.holders.crashed() => {
@@ -158,7 +162,7 @@ fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
         return slot.clone();
     }
     let state = State { now: Now::Asleep, last_call: Instant::now(), history: History::default(), useful: false };
-    let slot = Arc::new(Slot { state: Mutex::new(state), changed: watch::Sender::new(0) });
+    let slot = Arc::new(Slot { state: Mutex::new(state), changed: watch::Sender::new(0), line: Line::default() });
     slots.insert(Bytes::copy_from_slice(key), slot.clone());
     slot
 }

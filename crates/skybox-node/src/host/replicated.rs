@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use skybox_core::CallErrorKind;
 use skybox_plan::restart::{Decision, End, History, Policy};
 
-use super::{CLOSE_WAIT, Ending, Hold, Host, HostCore, Instance, lock};
+use super::{CLOSE_WAIT, Ending, Head, Hold, Host, HostCore, Instance, lock};
 use crate::app::App;
 use crate::call::{Panicked, catch};
 use crate::control::Report;
@@ -26,14 +26,16 @@ pub(super) fn open<T: Module>(host: &Arc<Host<T>>) {
 pub(super) async fn find<T: Module>(
     host: &Arc<Host<T>>,
     deadline: Option<Instant>,
-) -> Result<Hold<T>, CallErrorKind> {
+) -> Result<(Hold<T>, Head), CallErrorKind> {
     let mut changes = host.core.changes();
     let until = host.core.wait_end(deadline);
-    let mut place = None;
+    let _place = host.core.queue_up()?;
+    let waited_out = || host.core.waited_out(deadline, "its instance had not started");
+    let head = host.line.enter(until).await.ok_or_else(waited_out)?;
     loop {
         changes.borrow_and_update();
         if let Some(instance) = host.local.load_full() {
-            return Ok(Hold::counted(instance));
+            return Ok((Hold::counted(instance), head));
         }
         if !*host.core.wanted.borrow() {
             return Err(CallErrorKind::Moved);
@@ -41,11 +43,8 @@ pub(super) async fn find<T: Module>(
         if let Some(cause) = lock(&host.core.failed).clone() {
             return Err(CallErrorKind::NotStarted { cause });
         }
-        if place.is_none() {
-            place = Some(host.core.queue_up()?);
-        }
         if !HostCore::changed_before(&mut changes, until).await {
-            return Err(host.core.waited_out(deadline, "its instance had not started"));
+            return Err(waited_out());
         }
     }
 }

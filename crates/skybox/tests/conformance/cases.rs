@@ -8,5 +8,6 @@ pub mod delivery;
 pub mod errors;
 pub mod failures;
 pub mod handles;
+pub mod order;
 pub mod reentrancy;
 pub mod values;

@@ -91,6 +91,12 @@ macro_rules! in_every_mode {
                 a_started_sync_method_ends
                 a_queued_sync_method_that_is_dropped_does_not_run
                 sync_methods_run_on_the_modules_own_threads;
+            order:
+                calls_of_one_handle_come_in_the_order_of_their_first_poll
+                sync_and_async_calls_share_one_order
+                a_reader_behind_a_writer_sees_what_it_wrote
+                calls_that_wake_an_instance_keep_their_order
+                calls_that_wait_for_a_start_keep_their_order;
             reentrancy:
                 an_exclusive_call_under_an_exclusive_one_is_refused
                 a_shared_call_under_an_exclusive_one_is_refused

@@ -23,17 +23,28 @@ impl fmt::Display for Because {
 impl std::error::Error for Because {}
 
 /// Starts when its gate opens.
-pub struct Latecomer;
+pub struct Latecomer {
+    pages: Vec<u32>,
+}
 
 #[skybox::module]
 impl Latecomer {
     async fn start(app: &App) -> Result<Self> {
         app.value::<Ledger>()?.noted("latecomer open").await;
-        Ok(Latecomer)
+        Ok(Latecomer { pages: Vec::new() })
     }
 
     pub async fn hello(&self) -> Result<()> {
         Ok(())
+    }
+
+    pub async fn add(&mut self, page: u32) -> Result<()> {
+        self.pages.push(page);
+        Ok(())
+    }
+
+    pub async fn pages(&self) -> Result<Vec<u32>> {
+        Ok(self.pages.clone())
     }
 }
 
