@@ -50,6 +50,8 @@ struct State<T> {
     history: History,
     /// A call of this key has ended well.
     useful: bool,
+    /// The key belongs to another node now, or to a newer slot: whoever still has this one looks again.
+    gone: bool,
 }
 
 enum Now<T> {
@@ -102,6 +104,7 @@ pub(super) async fn find<T: Module>(
         {
             let mut state = lock(&slot.state);
             match &state.now {
+                _ if state.gone => return Err(CallErrorKind::Moved),
                 Now::Live(instance) if !instance.holders.crashed() => {
                     let instance = instance.clone();
                     state.last_call = Instant::now();
@@ -111,6 +114,8 @@ pub(super) async fn find<T: Module>(
                     return Err(CallErrorKind::NotStarted { cause: cause.clone() });
                 }
                 Now::Starting => {}
+                // Asked with the slot in the table: a plan that says so later finds it there.
+                _ if !owned_here(host, key) => return Err(CallErrorKind::Moved),
                 _ => {
                     let before = std::mem::replace(&mut state.now, Now::Starting);
                     begin(host, key, &slot, before);
@@ -161,7 +166,7 @@ fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
     if let Some(slot) = slots.get(key) {
         return slot.clone();
     }
-    let state = State { now: Now::Asleep, last_call: Instant::now(), history: History::default(), useful: false };
+    let state = State { now: Now::Asleep, last_call: Instant::now(), history: History::default(), useful: false, gone: false };
     let slot = Arc::new(Slot { state: Mutex::new(state), changed: watch::Sender::new(0), line: Line::default() });
     slots.insert(Bytes::copy_from_slice(key), slot.clone());
     slot
@@ -189,9 +194,19 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
             Err(cause) => failed(core, &slot, cause),
         };
         let mut state = lock(&slot.state);
-        state.now = now;
-        state.last_call = Instant::now();
+        let over = if state.gone {
+            // Handed over in the meantime: what has started ends before anybody hears of it.
+            Some(now)
+        } else {
+            state.now = now;
+            state.last_call = Instant::now();
+            None
+        };
         drop(state);
+        if over.is_some() {
+            drop(over);
+            lock(&slot.state).now = Now::Asleep;
+        }
         slot.changed.send_modify(|count| *count += 1);
     });
 }
@@ -274,26 +289,66 @@ pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
     all_ended(take_out(host, |_| true)).await;
 }
 
-fn take_out<T: Module>(host: &Host<T>, which: impl Fn(&Bytes) -> bool) -> Vec<super::instance::Ended> {
+/// What a key that is handed over leaves behind.
+enum Leaving<T> {
+    /// An instance whose calls have to end.
+    Live(Arc<Instance<T>>),
+    /// A start that is under way, or waits for the end of a crashed instance.
+    Starting(Arc<Slot<T>>),
+}
+
+impl<T> Leaving<T> {
+    /// Lets go of it at once; resolves when nothing of it is left.
+    fn ended(self) -> impl Future<Output = ()> {
+        let (ended, starting) = match self {
+            Leaving::Live(instance) => (Some(instance.ended()), None),
+            Leaving::Starting(slot) => (None, Some(slot)),
+        };
+        async move {
+            if let Some(ended) = ended {
+                ended.wait().await;
+            }
+            let Some(slot) = starting else { return };
+            let mut changes = slot.changed.subscribe();
+            while matches!(lock(&slot.state).now, Now::Starting) {
+                // The sender lives in the slot.
+                drop(changes.changed().await);
+            }
+        }
+    }
+}
+
+fn take_out<T: Module>(host: &Host<T>, which: impl Fn(&Bytes) -> bool) -> Vec<Leaving<T>> {
     let mut leaving = Vec::new();
     for stripe in &host.keyed.stripes {
         lock(stripe).retain(|key, slot| {
             if !which(key) {
                 return true;
             }
-            if let Now::Live(instance) = std::mem::replace(&mut lock(&slot.state).now, Now::Asleep) {
-                leaving.push(instance.ended());
+            let mut state = lock(&slot.state);
+            state.gone = true;
+            match std::mem::replace(&mut state.now, Now::Asleep) {
+                Now::Live(instance) => leaving.push(Leaving::Live(instance)),
+                Now::Starting => {
+                    state.now = Now::Starting;
+                    leaving.push(Leaving::Starting(slot.clone()));
+                }
+                Now::Asleep | Now::Failed { .. } => {}
             }
+            // Those who wait for it look elsewhere.
+            slot.changed.send_modify(|count| *count += 1);
             false
         });
     }
     leaving
 }
 
-async fn all_ended(instances: Vec<super::instance::Ended>) {
+async fn all_ended<T>(leaving: Vec<Leaving<T>>) {
+    // Outside the locks: a `Drop` may take its time.
+    let leaving: Vec<_> = leaving.into_iter().map(Leaving::ended).collect();
     let all = async {
-        for instance in instances {
-            instance.wait().await;
+        for one in leaving {
+            one.await;
         }
     };
     if tokio::time::timeout(CLOSE_WAIT, all).await.is_err() {

@@ -168,6 +168,7 @@ mod split {
             a_lost_idempotent_call_is_sent_again
             calls_wait_while_a_node_is_replaced
             calls_follow_a_module_that_moves
-            keyed_calls_follow_their_shard;
+            keyed_calls_follow_their_shard
+            a_key_that_moves_while_it_starts_is_not_left_behind;
     }
 }

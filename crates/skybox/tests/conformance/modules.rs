@@ -16,7 +16,7 @@ pub use errors::any::Anyhow;
 pub use errors::{Plain, PlainError, ShopError, Shops};
 pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
-pub use starts::{Latecomer, Stillborn, StillbornKey, Unsteady, book, lookup};
+pub use starts::{Latecomer, Sleeper, Stillborn, StillbornKey, Unsteady, book, lookup};
 
 use crate::ledger::Ledger;
 
@@ -37,6 +37,7 @@ pub const CALLEES: &[&str] = &[
     "register",
     "rows",
     "shops",
+    "sleeper",
     "stillborn",
     "stillborn_key",
     "traced",

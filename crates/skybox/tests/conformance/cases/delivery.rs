@@ -96,6 +96,24 @@ pub async fn keyed_calls_follow_their_shard(stage: Stage) {
     }
 }
 
+pub async fn a_key_that_moves_while_it_starts_is_not_left_behind(stage: Stage) {
+    let sleeper = stage.at::<Sleeper>("ada");
+    let moving = async {
+        stage.reached("ada began", 1).await;
+        let before = stage.nodes().plan().version;
+        let opening = async {
+            stage.nodes().wait_plan(|plan| plan.version > before).await;
+            stage.open("ada").await;
+        };
+        tokio::join!(stage.nodes().move_to("sleeper", &[RELAYS]), opening)
+    };
+    let (node, ((), ())) = tokio::join!(sleeper.node(), moving);
+    // Whichever came first at the node, its gate or the plan: the call has run, and nothing is left there.
+    assert!([CALLEES, RELAYS].contains(&node.unwrap().as_str()));
+    stage.reached("sleeper dropped", 1).await;
+    assert_eq!(sleeper.node().await.unwrap(), RELAYS);
+}
+
 pub async fn a_call_to_the_same_node_sends_no_frame(stage: Stage) {
     let frames = || stage.app().status().frames;
     let desk = stage.get::<Desk>();

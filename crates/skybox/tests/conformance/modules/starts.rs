@@ -5,6 +5,7 @@ use std::fmt;
 use skybox::{App, Result};
 
 use crate::ledger::Ledger;
+use crate::stage::CALLEES;
 
 /// An error with a cause.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,33 @@ impl Latecomer {
 
     pub async fn pages(&self) -> Result<Vec<u32>> {
         Ok(self.pages.clone())
+    }
+}
+
+/// One for each name; on the callees' node it starts when its gate opens.
+pub struct Sleeper {
+    ledger: Ledger,
+}
+
+#[skybox::module(keyed)]
+impl Sleeper {
+    async fn start(app: &App, name: &str) -> Result<Self> {
+        let ledger = app.value::<Ledger>()?.clone();
+        if app.node() == CALLEES {
+            ledger.pass(name).await;
+        }
+        Ok(Sleeper { ledger })
+    }
+
+    /// Where it lives.
+    pub async fn node(&self) -> Result<String> {
+        Ok(App::current()?.node().to_owned())
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.ledger.note("sleeper dropped");
     }
 }
 
