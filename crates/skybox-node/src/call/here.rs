@@ -147,7 +147,10 @@ impl<B: Blame, F: Future> Future for Running<B, F> {
         let this = self.project();
         let code = this.code;
         match catch(AssertUnwindSafe(|| thread::enter(this.frame, || this.frame.in_span(|| code.poll(cx))))) {
-            Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
+            Ok(Poll::Ready(result)) => {
+                this.blame.credit(this.frame.held.as_ref());
+                return Poll::Ready(Ok(result));
+            }
             Ok(Poll::Pending) => {}
             Err(panicked) => return Poll::Ready(Err(crashed(this.blame, this.frame, panicked))),
         }
