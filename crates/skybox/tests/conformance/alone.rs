@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use skybox::{App, CallErrorKind, Handle};
+use skybox::cloud::testing::Nodes;
+use skybox::{App, CallErrorKind, Handle, Ran};
 
 use crate::ledger::Ledger;
 use crate::modules::{book, lookup, traced, work};
@@ -49,6 +50,18 @@ async fn between_two_apps_a_task_asks_for_one() {
     }
     one.shutdown().await;
     two.shutdown().await;
+}
+
+#[test]
+fn where_there_is_no_node_a_call_is_unplaced() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let nodes = Nodes::of_this_test(0).start(|builder| builder.provide(Ledger::default())).await;
+        let error = nodes.app().get::<Counter>().add(1).await.unwrap_err();
+        let error = error.call_error().expect("the call itself fails");
+        assert_eq!((error.kind().name(), error.ran()), ("unplaced", Ran::No), "{error:?}");
+        nodes.stop().await;
+    });
 }
 
 /// In a process of its own, where no other test has an App.

@@ -10,4 +10,5 @@ pub mod failures;
 pub mod handles;
 pub mod order;
 pub mod reentrancy;
+pub mod silence;
 pub mod values;

@@ -170,5 +170,9 @@ mod split {
             calls_follow_a_module_that_moves
             keyed_calls_follow_their_shard
             a_key_that_moves_while_it_starts_is_not_left_behind;
+        silence:
+            a_silent_node_leaves_rotation_and_its_calls_wait
+            a_call_that_arrives_too_late_does_not_run
+            bytes_that_wait_to_be_sent_are_bounded;
     }
 }

@@ -1,0 +1,86 @@
+//! A peer that says nothing: a stopped process, whose connections stay open.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use skybox::{CallErrorKind, CallOptions, Phase, Ran};
+
+use crate::modules::*;
+use crate::stage::{CALLEES, RELAYS, SOON, Stage, fails, failure};
+
+/// The callees' process, stopped until this is dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    async fn callees() -> Stopped {
+        let process = work(true).await.expect("it works until it is stopped");
+        let pid = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process has a number");
+        kill_process(pid, Signal::STOP).expect("a child may be stopped");
+        let stopped = tokio::task::spawn_blocking(move || waitpid(Some(pid), WaitOptions::UNTRACED));
+        stopped.await.expect("waiting does not panic").expect("it is a child of this process");
+        Stopped(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).expect("a stopped child is still there");
+    }
+}
+
+/// Its calls are not lost: it may be busy, and they end when it goes on.
+pub async fn a_silent_node_leaves_rotation_and_its_calls_wait(stage: Stage) {
+    /// Enough for both nodes to have some, and for a choice at random to show.
+    const CALLS: usize = 16;
+    stage.nodes().move_to("desk", &[CALLEES, RELAYS]).await;
+    let desk = stage.get::<Desk>();
+    let callees = work(true).await.unwrap();
+    let silencing = async {
+        stage.reached("gate began", 1).await;
+        let stopped = Stopped::callees().await;
+        let elsewhere = async || {
+            let brief = desk.with(CallOptions::new().deadline(SOON));
+            let answers = join_all((0..CALLS).map(|_| brief.process())).await;
+            answers.iter().all(|answer| matches!(answer, Ok(process) if *process != callees))
+        };
+        stage.until("calls go to the node that answers", elsewhere).await;
+        drop(stopped);
+        stage.open("gate").await;
+    };
+    let calls = join_all((0..CALLS).map(|_| desk.look_elsewhere("gate", callees)));
+    let (outcomes, ()) = tokio::join!(calls, silencing);
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(outcomes.iter().any(|process| *process.as_ref().unwrap() == callees), "none was sent again");
+}
+
+/// Time spent in buffers counts.
+pub async fn a_call_that_arrives_too_late_does_not_run(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    desk.pages().await.unwrap();
+    let stopped = Stopped::callees().await;
+    let error = failure(desk.with(CallOptions::new().deadline(SOON)).once().await);
+    assert_eq!(*error.kind(), CallErrorKind::Deadline { phase: Phase::Sent });
+    assert_eq!(error.ran(), Ran::Maybe, "the caller cannot know");
+    drop(stopped);
+    desk.pages().await.unwrap();
+    assert_eq!(stage.count("once").await, 0, "the callee knows");
+}
+
+pub async fn bytes_that_wait_to_be_sent_are_bounded(stage: Stage) {
+    /// Together more than the 64 MiB that may wait, and what the kernel takes.
+    const LOADS: usize = 40;
+    let desk = stage.get::<Desk>();
+    desk.pages().await.unwrap();
+    let load = bytes::Bytes::from(vec![7; 3 << 20]);
+    let stopped = Stopped::callees().await;
+    let mut sending: Vec<_> = (0..LOADS).map(|_| Box::pin(desk.swallow(load.clone()))).collect();
+    let refused =
+        stage.patiently("one load is refused", futures_util::future::select_all(&mut sending)).await;
+    let error = fails(refused.0, "overloaded", Ran::No);
+    assert!(error.to_string().contains("bytes wait"), "it names the bound: {error}");
+    drop(stopped);
+    let first = sending.swap_remove(0);
+    let weight = tokio::time::timeout(Duration::from_secs(20), first).await.expect("what was taken arrives");
+    assert_eq!(weight.unwrap(), load.len());
+}
