@@ -45,3 +45,41 @@ pub struct MethodDescriptor {
     /// Whether it runs on the module's own threads when `cpu` is set: sync methods and `#[compute]` ones.
     pub compute: bool,
 }
+
+impl MethodDescriptor {
+    /// An async `&self` method: it stops at its next await when its caller stops waiting.
+    pub const fn shared(name: &'static str, parameters: &'static [&'static str]) -> MethodDescriptor {
+        let mode = Mode::Shared;
+        MethodDescriptor { name, parameters, mode, idempotent: false, cancel_on_drop: true, compute: false }
+    }
+
+    /// An async `&mut self` method: once started it runs to its end.
+    pub const fn exclusive(name: &'static str, parameters: &'static [&'static str]) -> MethodDescriptor {
+        let mode = Mode::Exclusive;
+        MethodDescriptor { name, parameters, mode, idempotent: false, cancel_on_drop: false, compute: false }
+    }
+
+    /// Sending it twice does no harm.
+    #[must_use]
+    pub const fn idempotent(self) -> MethodDescriptor {
+        MethodDescriptor { idempotent: true, ..self }
+    }
+
+    /// It runs on the module's own threads when `cpu` is set.
+    #[must_use]
+    pub const fn compute(self) -> MethodDescriptor {
+        MethodDescriptor { compute: true, ..self }
+    }
+
+    /// It stops at its next await when its caller stops waiting.
+    #[must_use]
+    pub const fn cancel_on_drop(self) -> MethodDescriptor {
+        MethodDescriptor { cancel_on_drop: true, ..self }
+    }
+
+    /// Once started it runs to its end.
+    #[must_use]
+    pub const fn to_completion(self) -> MethodDescriptor {
+        MethodDescriptor { cancel_on_drop: false, ..self }
+    }
+}

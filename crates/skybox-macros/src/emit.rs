@@ -1,6 +1,6 @@
 //! [`crate::model`] to tokens: statics that describe, functions that forward, no logic.
 //!
-//! Names of what is written here end in a way that users' own names seldom do (`GET_METHOD`, `CatalogProxy`,
+//! Names of what is written here end in a way that users' own names seldom do (`GET_CALL`, `CatalogProxy`,
 //! `skybox_rt`), because items have no hygiene: one called `rt` or `Task` would hide the user's. Paths into the
 //! standard library are written out for the same reason.
 

@@ -13,9 +13,11 @@ mod here;
 mod incoming;
 mod key;
 mod options;
+mod own;
 mod target;
 mod task;
 mod uncrossable;
+mod ways;
 
 pub use crossing::*;
 pub(crate) use far::{Failed, Reply};
@@ -28,7 +30,10 @@ pub use options::CallOptions;
 pub use target::{Handle, Target};
 pub use task::TaskCall;
 pub(crate) use uncrossable::{ErrorCrosses, IsResult, ValueCrosses};
-pub use uncrossable::{PickBadError, PickBadValue, PickNotAResult, Uncrossable};
+pub use uncrossable::{
+    JudgeAny, JudgeError, JudgeImage, JudgeSerde, JudgeValue, Judged, Returns,
+};
+pub use ways::{Call, NoCall, SerdeCall};
 
 use std::fmt;
 

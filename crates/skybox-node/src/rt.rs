@@ -12,8 +12,8 @@ pub use skybox_core::{
 
 pub use crate::app::{App, Builder};
 pub use crate::call::{
-    ByImage, BySerde, Crosses, Crossing, Handle, Incoming, PickBadError, PickBadValue, PickImage,
-    PickNotAResult, PickSerde, Returned, Returns, Serving, StartError, Target, TaskCall, Uncrossable,
+    Call, Crosses, Crossing, Handle, Incoming, JudgeAny, JudgeError, JudgeImage, JudgeSerde, JudgeValue, Judged,
+    NoCall, Returned, Returns, SerdeCall, Serving, StartError, Target, TaskCall,
 };
 pub use crate::data;
 pub use crate::host::{Exclusive, Shared};
@@ -21,13 +21,19 @@ pub use crate::module::{Key, Method, Module, Registration};
 pub use crate::test_run::{TestMode, block_on_test, run_test};
 
 use std::error::Error as StdError;
+use std::future::Future;
 
 use crate::call::{ErrorCrosses, IsResult, ValueCrosses};
 
-/// An owned copy of a borrowed argument.
+/// What a proxy's method returns: the call, which gives an `R`.
+pub trait Calling<'c, R>: Future<Output = R> + Send + 'c {}
+
+impl<'c, R, F: Future<Output = R> + Send + 'c> Calling<'c, R> for F {}
+
+/// A task's result, its instance held until there is one: arguments are evaluated from left to right.
 #[inline]
-pub fn own<T: ToOwned + ?Sized>(borrowed: &T) -> T::Owned {
-    borrowed.to_owned()
+pub fn held<G, R>(_instance: G, result: R) -> R {
+    result
 }
 
 /// What can cross as an argument: chosen by [`data!`], and explained where it is not.
@@ -45,7 +51,11 @@ impl<T> CanCross<T> for AsData<T> {}
 pub fn check_argument<T, C: CanCross<T>>(_: C) {}
 
 /// Checks at its span that a type can be what a method returns.
-pub fn check_return<R, W: IsResult<R> + ValueCrosses<R> + ErrorCrosses<R>>(_: W) {}
+pub fn check_return<R, Why>(_: Judged<R, Why>)
+where
+    Judged<R, Why>: IsResult<R> + ValueCrosses<R> + ErrorCrosses<R>,
+{
+}
 
 /// Checks at its span that a type is a module.
 pub const fn check_module<M: Module>() {}
@@ -58,26 +68,37 @@ pub fn started<T, E: Into<Box<dyn StdError + Send + Sync>>>(outcome: Result<T, E
     outcome.map_err(|error| StartError(TextChain::of(&*error.into())))
 }
 
-/// [`started`], as generated code writes it.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __started {
-    ($outcome:expr) => {
-        $crate::rt::started($outcome)
-    };
+/// A module that starts without a `start` of its own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` needs `async fn start(app: &App) -> Result<Self>` or `Default`",
+    label = "nothing makes an instance of this",
+    note = "write `start` into the `impl` block, or derive `Default` for the type"
+)]
+pub trait StartsAlone {
+    /// The instance.
+    fn start_alone() -> Self;
 }
-pub use crate::__started as started;
 
-/// The way in which results of a type cross.
+#[diagnostic::do_not_recommend]
+impl<T: Default> StartsAlone for T {
+    fn start_alone() -> T {
+        T::default()
+    }
+}
+
+/// A new instance of a module that has no `start`.
+pub fn start_alone<T: StartsAlone>() -> Result<T, StartError> {
+    Ok(T::start_alone())
+}
+
+/// Whether a method's result can cross, and if not, why.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __wire {
-    ($result:ty) => {{
+macro_rules! __judged {
+    ($call:ident) => {{
         #[allow(unused_imports)]
-        use $crate::rt::{
-            PickBadError as _, PickBadValue as _, PickImage as _, PickNotAResult as _, PickSerde as _,
-        };
-        (&&&&&$crate::rt::Returns::<$result>::NEW).wire()
+        use $crate::rt::{JudgeAny as _, JudgeError as _, JudgeImage as _, JudgeSerde as _, JudgeValue as _};
+        (&&&&&$crate::rt::Returns::of(&$call)).judged()
     }};
 }
-pub use crate::__wire as wire;
+pub use crate::__judged as judged;

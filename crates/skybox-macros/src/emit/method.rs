@@ -22,18 +22,18 @@ pub(super) struct Callable<'a> {
 }
 
 impl Callable<'_> {
-    /// `static GET_METHOD: skybox_rt::Method<(String,), Result<Item>> = …`.
+    /// `static GET_CALL: skybox_rt::Call<(String,), Result<Item>> = …`.
     pub(super) fn statics(&self) -> TokenStream {
         let (name, descriptor, index, output) =
             (self.name(), self.descriptor, self.index(), &self.method.output);
         let arguments = self.method.arguments.iter().map(owned_type);
         quote! {
-            static #name: skybox_rt::Method<(#(#arguments,)*), #output> =
-                skybox_rt::Method::new(&#descriptor, #index);
+            static #name: skybox_rt::Call<(#(#arguments,)*), #output> =
+                skybox_rt::Call::new(&#descriptor, #index);
         }
     }
 
-    /// The method's row in the descriptor.
+    /// The method's row in the descriptor: `skybox_rt::MethodDescriptor::shared("get", &["id"])`.
     pub(super) fn row(&self) -> TokenStream {
         let Method { ident, arguments, dispatch, idempotent, cancel_on_drop, compute, .. } = self.method;
         let name = match self.owner {
@@ -41,44 +41,41 @@ impl Callable<'_> {
             None => "call".to_owned(),
         };
         let parameters = arguments.iter().map(|argument| argument.ident.unraw().to_string());
-        let mode = match dispatch {
-            Dispatch::Exclusive => quote!(skybox_rt::Mode::Exclusive),
-            Dispatch::Shared | Dispatch::Detached => quote!(skybox_rt::Mode::Shared),
+        let exclusive = *dispatch == Dispatch::Exclusive;
+        let mode = if exclusive { quote!(exclusive) } else { quote!(shared) };
+        let compute = compute.then(|| quote!(.compute()));
+        let cancel = match (exclusive, cancel_on_drop) {
+            (true, true) => quote!(.cancel_on_drop()),
+            (false, false) => quote!(.to_completion()),
+            (true, false) | (false, true) => quote!(),
         };
-        quote! {
-            skybox_rt::MethodDescriptor {
-                name: #name,
-                parameters: &[#(#parameters),*],
-                mode: #mode,
-                idempotent: #idempotent,
-                cancel_on_drop: #cancel_on_drop,
-                compute: #compute,
-            }
-        }
+        let idempotent = idempotent.then(|| quote!(.idempotent()));
+        quote!(skybox_rt::MethodDescriptor::#mode(#name, &[#(#parameters),*]) #compute #cancel #idempotent)
     }
 
-    /// What the proxy does: `shared(&GET_METHOD, …)`.
-    pub(super) fn call(&self) -> TokenStream {
-        let (way, name, output) = (self.way(), self.name(), &self.method.output);
+    /// What the proxy does: `GET_CALL.shared(&self.0, …)`.
+    pub(super) fn call(&self, target: &TokenStream) -> TokenStream {
+        let name = self.name();
+        let way = self.way("", if self.owner.is_some() { "" } else { "_task" });
         let arguments = self.method.arguments.iter().map(|argument| &argument.ident);
-        let (own, run) = match self.method.dispatch {
-            Dispatch::Shared => (None, self.run(Held::Lent)),
-            Dispatch::Detached | Dispatch::Exclusive => (Some(self.own()), self.run(Held::Owned)),
-        };
-        quote!(#way(&#name, skybox_rt::wire!(#output), (#(#arguments,)*), #own #run))
+        let run = self.run(match self.method.dispatch {
+            Dispatch::Shared => Held::Lent,
+            Dispatch::Detached | Dispatch::Exclusive => Held::Owned,
+        });
+        quote!(#name.#way(#target, (#(#arguments,)*), #run))
     }
 
-    /// What is done with a call from elsewhere: `0 => call.shared(&GET_METHOD, …)`.
+    /// What is done with a call from elsewhere: `0 => GET_CALL.serve_shared(call, …)`.
     pub(super) fn serve(&self) -> TokenStream {
-        let (index, way, name, output) = (self.index(), self.way(), self.name(), &self.method.output);
+        let (index, name, way) = (self.index(), self.name(), self.way("serve_", ""));
         let run = self.run(Held::Owned);
-        quote!(#index => call.#way(&#name, skybox_rt::wire!(#output), #run),)
+        quote!(#index => #name.#way(call, #run),)
     }
 
-    /// `GET_METHOD`.
+    /// `GET_CALL`.
     fn name(&self) -> Ident {
         format_ident!(
-            "{}_METHOD",
+            "{}_CALL",
             self.method.ident.unraw().to_string().to_uppercase(),
             span = Span::call_site()
         )
@@ -94,16 +91,16 @@ impl Callable<'_> {
     }
 
     /// The runtime's way for this kind of call.
-    fn way(&self) -> Ident {
-        let name = match self.method.dispatch {
+    fn way(&self, prefix: &str, suffix: &str) -> Ident {
+        let kind = match self.method.dispatch {
             Dispatch::Shared => "shared",
             Dispatch::Detached => "detached",
             Dispatch::Exclusive => "exclusive",
         };
-        Ident::new(name, self.at())
+        format_ident!("{prefix}{kind}{suffix}", span = self.at())
     }
 
-    /// `|this, (id,)| async move { <Catalog>::get(&*this, &id).await }`.
+    /// `|this, (id,)| async move { <Catalog>::get(&this, &id).await }`.
     fn run(&self, held: Held) -> TokenStream {
         let Method { ident, arguments, is_async, dispatch, .. } = self.method;
         // Of a hygiene of its own: an argument may be called `this`.
@@ -115,30 +112,13 @@ impl Callable<'_> {
         });
         let wait = is_async.then(|| quote!(.await));
         let (pattern, body) = match (self.owner, dispatch) {
-            (None, _) => {
-                let held = Ident::new("_held", self.at());
-                (quote!(#this), quote!(let #held = #this; #ident(#(#values),*) #wait))
-            }
+            (None, _) => (quote!(#this), quote!(skybox_rt::held(#this, #ident(#(#values),*) #wait))),
             (Some(owner), Dispatch::Exclusive) => {
-                (quote!(mut #this), quote!(<#owner>::#ident(&mut *#this #(, #values)*) #wait))
+                (quote!(mut #this), quote!(<#owner>::#ident(&mut #this #(, #values)*) #wait))
             }
-            (Some(owner), _) => (quote!(#this), quote!(<#owner>::#ident(&*#this #(, #values)*) #wait)),
+            (Some(owner), _) => (quote!(#this), quote!(<#owner>::#ident(&#this #(, #values)*) #wait)),
         };
         quote_spanned!(self.at()=> |#pattern, (#(#names,)*)| async move { #body })
-    }
-
-    /// `|(item, note)| (item, skybox_rt::own(note)),`.
-    fn own(&self) -> TokenStream {
-        let arguments = &self.method.arguments;
-        if !borrows(self.method) {
-            return quote!(|arguments| arguments,);
-        }
-        let names = arguments.iter().map(|argument| &argument.ident);
-        let owned = arguments.iter().map(|Argument { ident, form }| match form {
-            ArgumentForm::Value(_) => quote!(#ident),
-            _ => quote!(skybox_rt::own(#ident)),
-        });
-        quote!(|(#(#names,)*)| (#(#owned,)*),)
     }
 }
 
@@ -154,19 +134,19 @@ pub(super) fn borrows(method: &Method) -> bool {
     method.arguments.iter().any(|argument| !matches!(argument.form, ArgumentForm::Value(_)))
 }
 
-/// `item: Item`, `note: &'call str`.
+/// `item: Item`, `note: &'c str`.
 pub(super) fn parameter(argument: &Argument) -> TokenStream {
     let Argument { ident, form } = argument;
     match form {
         ArgumentForm::Value(ty) => quote!(#ident: #ty),
-        ArgumentForm::Str(span) => quote_spanned!(*span=> #ident: &'call str),
-        ArgumentForm::Slice(item) => quote!(#ident: &'call [#item]),
-        ArgumentForm::Reference(ty) => quote!(#ident: &'call #ty),
+        ArgumentForm::Str(span) => quote_spanned!(*span=> #ident: &'c str),
+        ArgumentForm::Slice(item) => quote!(#ident: &'c [#item]),
+        ArgumentForm::Reference(ty) => quote!(#ident: &'c #ty),
     }
 }
 
 /// Where the user wrote a type, for generated code around it.
-fn seen_at(ty: &impl Spanned) -> Span {
+pub(super) fn seen_at(ty: &impl Spanned) -> Span {
     Span::call_site().located_at(ty.span())
 }
 
@@ -180,31 +160,32 @@ fn owned_type(argument: &Argument) -> TokenStream {
     }
 }
 
-/// `impl Future<Output = Result<Item>> + Send + 'call`.
-pub(super) fn future(method: &Method, lends: bool) -> TokenStream {
+/// `impl skybox_rt::Calling<'c, Result<Item>>`.
+pub(super) fn future(method: &Method, root: &TokenStream, lends: bool) -> TokenStream {
     let output = &method.output;
-    let call = lends.then(|| quote!(+ 'call));
-    quote!(impl ::core::future::Future<Output = #output> + ::core::marker::Send #call)
+    let lifetime = if lends { quote!('c) } else { quote!('static) };
+    quote!(impl #root::Calling<#lifetime, #output>)
 }
 
 /// Lines that name each type which must be able to cross, where the user wrote it first.
-pub(super) fn checks<'a>(methods: impl IntoIterator<Item = &'a Method>) -> TokenStream {
+pub(super) fn checks(callables: &[Callable<'_>]) -> TokenStream {
     let mut seen = HashSet::new();
     let mut checks = TokenStream::new();
-    for method in methods {
+    for callable in callables {
+        let Method { arguments, output, .. } = callable.method;
         let texts = |argument: &&Argument| matches!(argument.form, ArgumentForm::Str(_));
-        for ty in method.arguments.iter().filter(|argument| !texts(argument)).map(owned_type) {
+        for ty in arguments.iter().filter(|argument| !texts(argument)).map(owned_type) {
             if seen.insert((true, ty.to_string())) {
-                let at = Span::call_site().located_at(ty.span());
-                checks
-                    .extend(quote_spanned!(at=> skybox_rt::check_argument::<#ty, _>(skybox_rt::data!(#ty));));
+                checks.extend(quote_spanned! {seen_at(&ty)=>
+                    skybox_rt::check_argument::<#ty, _>(skybox_rt::data!(#ty));
+                });
             }
         }
-        let ty = &method.output;
-        if seen.insert((false, ty.to_token_stream().to_string())) {
-            checks.extend(
-                quote_spanned!(seen_at(ty)=> skybox_rt::check_return::<#ty, _>(skybox_rt::wire!(#ty));),
-            );
+        if seen.insert((false, output.to_token_stream().to_string())) {
+            let name = callable.name();
+            checks.extend(quote_spanned! {seen_at(output)=>
+                skybox_rt::check_return(skybox_rt::judged!(#name));
+            });
         }
     }
     checks

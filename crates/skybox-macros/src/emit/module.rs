@@ -3,10 +3,9 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
-use syn::spanned::Spanned;
 
 use super::annotations;
-use super::method::{self, Callable};
+use super::method::{self, Callable, seen_at};
 use crate::model::{Form, Method, Module, Start};
 
 /// Writes everything that the attribute stands for.
@@ -26,7 +25,7 @@ pub(crate) fn module(module: &Module) -> TokenStream {
     let proxied = callables.iter().map(proxied);
     let served = callables.iter().map(Callable::serve);
     let (key, start) = (key(&module.form), start(module));
-    let checks = method::checks(methods);
+    let checks = method::checks(&callables);
     let neighbours = annotations::neighbours(&module.needs);
     let doc = format!("The methods of `{bare}`, as a handle calls them.");
     quote! {
@@ -73,7 +72,7 @@ pub(crate) fn module(module: &Module) -> TokenStream {
                 #neighbours
             };
 
-            skybox_rt::inventory::submit! { skybox_rt::Registration::of::<#this>() }
+            skybox_rt::inventory::submit!(skybox_rt::Registration::of::<#this>());
         };
     }
 }
@@ -100,11 +99,12 @@ fn describe(module: &Module, descriptor: &Ident, callables: &[Callable<'_>]) -> 
 fn proxied(callable: &Callable<'_>) -> TokenStream {
     let Method { ident, vis, attributes, arguments, .. } = callable.method;
     let parameters = arguments.iter().map(method::parameter);
-    let (future, call) = (method::future(callable.method, true), callable.call());
+    let future = method::future(callable.method, &quote!(skybox_rt), true);
+    let call = callable.call(&quote!(&self.0));
     quote! {
         #(#attributes)*
-        #vis fn #ident<'call>(&'call self #(, #parameters)*) -> #future {
-            self.0.#call
+        #vis fn #ident<'c>(&'c self #(, #parameters)*) -> #future {
+            #call
         }
     }
 }
@@ -120,8 +120,7 @@ fn start(module: &Module) -> TokenStream {
     let this = &*module.item.self_ty;
     let begun = match &module.start {
         Start::Default => {
-            let default = quote_spanned!(this.span()=> <#this as ::core::default::Default>::default());
-            quote!(::core::result::Result::Ok(#default))
+            quote_spanned!(seen_at(this)=> skybox_rt::start_alone::<#this>())
         }
         Start::Function { span, is_async, argument_count, infallible } => {
             let arguments = [quote!(&app), quote!(&key)].into_iter().take(*argument_count);
@@ -130,7 +129,7 @@ fn start(module: &Module) -> TokenStream {
             if *infallible {
                 quote!(::core::result::Result::Ok(#call))
             } else {
-                quote!(skybox_rt::started!(#call))
+                quote!(skybox_rt::started(#call))
             }
         }
     };

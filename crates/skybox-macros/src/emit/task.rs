@@ -20,12 +20,14 @@ pub(crate) fn task(task: &Task) -> TokenStream {
     let descriptor = format_ident!("{}_TASK", name.to_uppercase());
     let callable = Callable { method, index: 0, descriptor: &descriptor, owner: None };
     let lends = method::borrows(method);
-    let lifetime = lends.then(|| quote!(<'call>));
+    let lifetime = lends.then(|| quote!(<'c>));
     let parameters = arguments.iter().map(method::parameter);
-    let (future, call) = (method::future(method, lends), callable.call());
+    let future = method::future(method, &quote!(#root::rt), lends);
+    let call = callable.call(&quote!(#kind));
     let (statics, row, served) = (callable.statics(), callable.row(), callable.serve());
     let needs = annotations::needs(&task.needs);
-    let (checks, neighbours) = (method::checks([method]), annotations::neighbours(&task.needs));
+    let (checks, neighbours) =
+        (method::checks(std::slice::from_ref(&callable)), annotations::neighbours(&task.needs));
     quote! {
         #(#attributes)*
         #vis fn #ident #lifetime (#(#parameters),*) -> #future {
@@ -77,9 +79,9 @@ pub(crate) fn task(task: &Task) -> TokenStream {
                 #neighbours
             };
 
-            skybox_rt::inventory::submit! { skybox_rt::Registration::of::<#kind>() }
+            skybox_rt::inventory::submit!(skybox_rt::Registration::of::<#kind>());
 
-            skybox_rt::TaskCall::<#kind>::current().#call
+            #call
         }
     }
 }

@@ -1,11 +1,31 @@
 //! What each attribute writes. The snapshots are formatted code: read them as the documentation of the macros.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use proc_macro2::TokenStream;
 
-/// The expansion, formatted.
+/// Lines that one method may take: its row, its static, the proxy's method, the serving arm and the checks.
+const LINES_MAX: usize = 12;
+/// The same for a task, which keeps its guard by hand for as long as the function runs, here and served.
+const TASK_LINES_MAX: usize = 16;
+
+/// The expansion as rustfmt writes it, by the rules of this workspace.
 fn formatted(tokens: TokenStream) -> String {
     let file = syn::parse2(tokens.clone()).unwrap_or_else(|error| panic!("not Rust: {error}\n{tokens}"));
-    prettyplease::unparse(&file)
+    let mut rustfmt = Command::new("rustfmt")
+        .args(["--edition", "2024", "--config-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../..")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("rustfmt is a component of the toolchain that this workspace asks for");
+    let mut stdin = rustfmt.stdin.take().expect("asked for above");
+    // Doc comments are attributes in tokens: the one printer turns them back, the other one lays out.
+    stdin.write_all(prettyplease::unparse(&file).as_bytes()).expect("rustfmt reads to the end");
+    drop(stdin);
+    let output = rustfmt.wait_with_output().expect("rustfmt was started above");
+    assert!(output.status.success(), "rustfmt refused this:\n{tokens}");
+    String::from_utf8(output.stdout).expect("rustfmt writes UTF-8")
 }
 
 fn task(attribute: &str, item: &str) -> String {
@@ -24,7 +44,55 @@ fn check(name: &str, expansion: String) {
     let mut settings = insta::Settings::clone_current();
     settings.set_omit_expression(true);
     settings.set_prepend_module_to_snapshot(false);
-    settings.bind(|| insta::assert_snapshot!(name, expansion));
+    settings.bind(|| insta::assert_snapshot!(name, &expansion));
+    let lines_max = if is_task(&expansion) { TASK_LINES_MAX } else { LINES_MAX };
+    for (method, line_count) in lines_by_method(&expansion) {
+        assert!(
+            line_count <= lines_max,
+            "`{method}` of the snapshot `{name}` takes {line_count} lines, more than {lines_max}:\n{expansion}"
+        );
+    }
+}
+
+fn is_task(expansion: &str) -> bool {
+    !expansion.contains("Proxy(skybox_rt::Target<")
+}
+
+/// How many lines are there for each method, in all places together. The checks of types are not among them: each
+/// type has one, however many methods name it.
+fn lines_by_method(expansion: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = expansion.lines().collect();
+    let statics = lines.iter().filter_map(|line| line.trim().strip_prefix("static ")?.split_once("_CALL:"));
+    let methods = statics.map(|(name, _)| name.to_lowercase());
+    methods.enumerate().map(|(index, name)| (name.clone(), line_count(&lines, index, &name))).collect()
+}
+
+fn line_count(lines: &[&str], index: usize, name: &str) -> usize {
+    let call = format!("{}_CALL", name.to_uppercase());
+    let is_task = is_task(&lines.join("\n"));
+    let begins = |line: &str| {
+        let line = line.trim();
+        line.starts_with(&format!("static {call}:"))
+            || line.contains("skybox_rt::MethodDescriptor::")
+                && (is_task || line.contains(&format!("(\"{name}\"")))
+            || line.contains(&format!("fn {name}<'c>(")) && !is_task
+            || line.starts_with(&format!("{index} => "))
+            || line.starts_with(&format!("{call}.")) && is_task
+    };
+    let pieces = (0..lines.len()).filter(|at| begins(lines[*at])).map(|at| extent(&lines[at..]));
+    // A task's function holds everything else too: its head and its end count.
+    let head = lines.iter().skip_while(|line| !line.contains(" fn ")).position(|line| line.ends_with('{'));
+    pieces.sum::<usize>() + if is_task { head.expect("a function has a body") + 2 } else { 0 }
+}
+
+/// The lines of what begins on the first one: those further in, and the brackets that close it.
+fn extent(lines: &[&str]) -> usize {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let further = |line: &&&str| {
+        indent(line) > indent(lines[0])
+            || indent(line) == indent(lines[0]) && line.trim().starts_with([')', ']', '}', '>'])
+    };
+    1 + lines[1..].iter().take_while(further).count()
 }
 
 #[test]

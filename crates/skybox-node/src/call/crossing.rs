@@ -49,7 +49,7 @@ pub trait Crosses: Serialize + DeserializeOwned + Send {}
 
 impl<T: Serialize + DeserializeOwned + Send> Crosses for T {}
 
-/// The way in which results of type `R` cross. Chosen by [`wire!`](crate::rt::wire).
+/// The way in which results of type `R` cross. Chosen by [`wired!`](crate::rt::wired).
 pub trait Crossing<R>: Copy + Send + Sync + 'static {
     /// The value when all went well.
     type Ok: Serialize + DeserializeOwned + Send;
@@ -66,41 +66,17 @@ pub trait Crossing<R>: Copy + Send + Sync + 'static {
     fn cross(self, result: R, own_error: impl FnOnce() -> Callee) -> R;
 }
 
-/// Picks the [`Crossing`] of a result type by what its error can do. The order is that of method lookup: the
-/// impl on the outermost reference comes first.
-pub struct Returns<R>(PhantomData<fn() -> R>);
-
-impl<R> Returns<R> {
-    /// The one value.
-    pub const NEW: Returns<R> = Returns(PhantomData);
-}
-
 /// The error is a [`WireError`].
 pub struct ByImage<R>(PhantomData<fn() -> R>);
 /// The error is data.
 pub struct BySerde<R>(PhantomData<fn() -> R>);
 
-/// First choice.
-pub trait PickImage<R> {
-    /// Picks.
-    fn wire(&self) -> ByImage<R>;
-}
-/// Second choice.
-pub trait PickSerde<R> {
-    /// Picks.
-    fn wire(&self) -> BySerde<R>;
+impl<R> ByImage<R> {
+    pub(super) const NEW: ByImage<R> = ByImage(PhantomData);
 }
 
-impl<R: Returned<Ok: Crosses, Err: WireError>> PickImage<R> for &&&&Returns<R> {
-    fn wire(&self) -> ByImage<R> {
-        ByImage(PhantomData)
-    }
-}
-
-impl<R: Returned<Ok: Crosses, Err: Crosses + From<CallError>>> PickSerde<R> for &&&Returns<R> {
-    fn wire(&self) -> BySerde<R> {
-        BySerde(PhantomData)
-    }
+impl<R> BySerde<R> {
+    pub(super) const NEW: BySerde<R> = BySerde(PhantomData);
 }
 
 impl<R: Returned<Ok: Crosses, Err: WireError> + 'static> Crossing<R> for ByImage<R> {
@@ -168,11 +144,6 @@ impl<R> Clone for BySerde<R> {
 }
 impl<R> Copy for BySerde<R> {}
 
-impl<R> fmt::Debug for Returns<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Returns")
-    }
-}
 impl<R> fmt::Debug for ByImage<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ByImage")

@@ -1,18 +1,19 @@
 //! Results that cannot cross, and what the compiler says of each.
-//!
-//! Generated code names a result's type several times. So that a wrong one is one message and not many, it has a
-//! [`Crossing`] all the same, which is never used: [`check_return`](crate::rt::check_return) refuses the type.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-use skybox_core::{CallError, Callee};
+use skybox_core::{CallError, WireError};
 
-use super::crossing::{ByImage, BySerde, Crosses, Crossing, Returned, Returns};
+use super::crossing::{Crosses, Returned};
+use super::ways::Call;
 
-/// A result that cannot cross, and why.
-pub struct Uncrossable<R, Why>(PhantomData<fn() -> (R, Why)>);
+/// A result type, and whether it can cross.
+pub struct Judged<R, Why>(PhantomData<fn() -> (R, Why)>);
 
+/// It can.
+#[derive(Debug)]
+pub enum Sound {}
 /// It is no `Result`.
 #[derive(Debug)]
 pub enum NotAResult {}
@@ -23,37 +24,70 @@ pub enum BadValue {}
 #[derive(Debug)]
 pub enum BadError {}
 
-/// Third choice of [`wire!`](crate::rt::wire).
-pub trait PickBadError<R> {
-    /// Picks.
-    fn wire(&self) -> Uncrossable<R, BadError>;
+/// A result type to be judged, by [`judged!`](crate::rt::judged). The order is that of method lookup: the impl on
+/// the outermost reference comes first.
+pub struct Returns<R>(PhantomData<fn() -> R>);
+
+impl<R> Returns<R> {
+    /// What a method returns.
+    pub const fn of<O>(_: &Call<O, R>) -> Returns<R> {
+        Returns(PhantomData)
+    }
+}
+
+/// First choice.
+pub trait JudgeImage<R> {
+    /// Judges.
+    fn judged(&self) -> Judged<R, Sound>;
+}
+/// Second choice.
+pub trait JudgeSerde<R> {
+    /// Judges.
+    fn judged(&self) -> Judged<R, Sound>;
+}
+/// Third choice.
+pub trait JudgeError<R> {
+    /// Judges.
+    fn judged(&self) -> Judged<R, BadError>;
 }
 /// Fourth choice.
-pub trait PickBadValue<R> {
-    /// Picks.
-    fn wire(&self) -> Uncrossable<R, BadValue>;
+pub trait JudgeValue<R> {
+    /// Judges.
+    fn judged(&self) -> Judged<R, BadValue>;
 }
 /// Last choice.
-pub trait PickNotAResult<R> {
-    /// Picks.
-    fn wire(&self) -> Uncrossable<R, NotAResult>;
+pub trait JudgeAny<R> {
+    /// Judges.
+    fn judged(&self) -> Judged<R, NotAResult>;
 }
 
-impl<R: Returned<Ok: Crosses>> PickBadError<R> for &&Returns<R> {
-    fn wire(&self) -> Uncrossable<R, BadError> {
-        Uncrossable(PhantomData)
+impl<R: Returned<Ok: Crosses, Err: WireError>> JudgeImage<R> for &&&&Returns<R> {
+    fn judged(&self) -> Judged<R, Sound> {
+        Judged(PhantomData)
     }
 }
 
-impl<R: Returned> PickBadValue<R> for &Returns<R> {
-    fn wire(&self) -> Uncrossable<R, BadValue> {
-        Uncrossable(PhantomData)
+impl<R: Returned<Ok: Crosses, Err: Crosses + From<CallError>>> JudgeSerde<R> for &&&Returns<R> {
+    fn judged(&self) -> Judged<R, Sound> {
+        Judged(PhantomData)
     }
 }
 
-impl<R> PickNotAResult<R> for Returns<R> {
-    fn wire(&self) -> Uncrossable<R, NotAResult> {
-        Uncrossable(PhantomData)
+impl<R: Returned<Ok: Crosses>> JudgeError<R> for &&Returns<R> {
+    fn judged(&self) -> Judged<R, BadError> {
+        Judged(PhantomData)
+    }
+}
+
+impl<R: Returned> JudgeValue<R> for &Returns<R> {
+    fn judged(&self) -> Judged<R, BadValue> {
+        Judged(PhantomData)
+    }
+}
+
+impl<R> JudgeAny<R> for Returns<R> {
+    fn judged(&self) -> Judged<R, NotAResult> {
+        Judged(PhantomData)
     }
 }
 
@@ -83,51 +117,24 @@ pub trait ValueCrosses<R> {}
 )]
 pub trait ErrorCrosses<R> {}
 
-impl<R> IsResult<R> for ByImage<R> {}
-impl<R> IsResult<R> for BySerde<R> {}
-impl<R> IsResult<R> for Uncrossable<R, BadValue> {}
-impl<R> IsResult<R> for Uncrossable<R, BadError> {}
-impl<R> ValueCrosses<R> for ByImage<R> {}
-impl<R> ValueCrosses<R> for BySerde<R> {}
-impl<R> ValueCrosses<R> for Uncrossable<R, NotAResult> {}
-impl<R> ValueCrosses<R> for Uncrossable<R, BadError> {}
-impl<R> ErrorCrosses<R> for ByImage<R> {}
-impl<R> ErrorCrosses<R> for BySerde<R> {}
-impl<R> ErrorCrosses<R> for Uncrossable<R, NotAResult> {}
-impl<R> ErrorCrosses<R> for Uncrossable<R, BadValue> {}
+impl<R> IsResult<R> for Judged<R, Sound> {}
+impl<R> IsResult<R> for Judged<R, BadValue> {}
+impl<R> IsResult<R> for Judged<R, BadError> {}
+impl<R> ValueCrosses<R> for Judged<R, Sound> {}
+impl<R> ValueCrosses<R> for Judged<R, NotAResult> {}
+impl<R> ValueCrosses<R> for Judged<R, BadError> {}
+impl<R> ErrorCrosses<R> for Judged<R, Sound> {}
+impl<R> ErrorCrosses<R> for Judged<R, NotAResult> {}
+impl<R> ErrorCrosses<R> for Judged<R, BadValue> {}
 
-const REFUSED: &str = "a program with such a result does not compile";
-
-impl<R: 'static, Why: 'static> Crossing<R> for Uncrossable<R, Why> {
-    type Ok = ();
-    type Image = ();
-
-    fn refuse(self, _: CallError) -> R {
-        unreachable!("{REFUSED}")
-    }
-
-    fn split(self, _: R) -> Result<(), ()> {
-        unreachable!("{REFUSED}")
-    }
-
-    fn join(self, _: Result<(), ()>) -> R {
-        unreachable!("{REFUSED}")
-    }
-
-    fn cross(self, _: R, _: impl FnOnce() -> Callee) -> R {
-        unreachable!("{REFUSED}")
-    }
-}
-
-impl<R, Why> Clone for Uncrossable<R, Why> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<R, Why> Copy for Uncrossable<R, Why> {}
-
-impl<R, Why> fmt::Debug for Uncrossable<R, Why> {
+impl<R> fmt::Debug for Returns<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Uncrossable")
+        f.write_str("Returns")
+    }
+}
+
+impl<R, Why> fmt::Debug for Judged<R, Why> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Judged")
     }
 }
