@@ -27,14 +27,19 @@ pub(crate) struct Options {
 /// # Errors
 /// When one of them cannot be built or run.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the bench is a directory of the workspace")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the bench is a directory of the workspace")?;
     let scratch = Scratch::make()?;
     let plain = scratch.0.join("plain");
     write_plain(&plain)?;
-    for (subject, manifest, name) in
-        [("tokio", plain.join("Cargo.toml"), "plain"), ("skybox", root.join("examples/hello/Cargo.toml"), "hello")]
-    {
-        let print = |metric: &str, values: &mut [f64], unit: &str| print_row(options.json, subject, metric, values, unit);
+    for (subject, manifest, name) in [
+        ("tokio", plain.join("Cargo.toml"), "plain"),
+        ("skybox", root.join("examples/hello/Cargo.toml"), "hello"),
+    ] {
+        let print = |metric: &str, values: &mut [f64], unit: &str| {
+            print_row(options.json, subject, metric, values, unit)
+        };
         print("crates", &mut [crates(&manifest)? as f64], "crates");
         let target = scratch.0.join(format!("target-{subject}"));
         print("build_s", &mut [build(&manifest, &target)?], "s");
@@ -87,7 +92,8 @@ fn crates(manifest: &Path) -> Result<usize> {
     let output = cargo.output().context("cargo tree")?;
     ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
-    let mut names: Vec<_> = text.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<_> =
+        text.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty()).collect();
     names.sort_unstable();
     names.dedup();
     Ok(names.len())
@@ -136,7 +142,9 @@ fn read_hello(child: &mut Child) -> Result<()> {
 fn resident_mib(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let Some(kib) = line.and_then(|line| line.trim().strip_suffix(" kB")) else { bail!("no VmRSS of process {pid}") };
+    let Some(kib) = line.and_then(|line| line.trim().strip_suffix(" kB")) else {
+        bail!("no VmRSS of process {pid}")
+    };
     Ok(kib.trim().parse::<f64>()? / 1024.0)
 }
 

@@ -110,7 +110,12 @@ macro_rules! calls {
                 Box::pin(async move {
                     let callee = black_box(&self.callee);
                     for value in 0..calls {
-                        black_box(callee.echo(black_box(value)).await.map_err(|error| anyhow::anyhow!("{error:#}"))?);
+                        black_box(
+                            callee
+                                .echo(black_box(value))
+                                .await
+                                .map_err(|error| anyhow::anyhow!("{error:#}"))?,
+                        );
                     }
                     Ok(())
                 })

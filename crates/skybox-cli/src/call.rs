@@ -10,7 +10,7 @@ use skybox_core::{ErrorImage, TextChain};
 use skybox_node::Outcome;
 
 use crate::args::CallArgs;
-use crate::choose::choose;
+use crate::choose::{Purpose, choose};
 
 /// What `--json` prints: how the call ended, and with what.
 #[derive(Debug, Serialize)]
@@ -30,7 +30,7 @@ pub(crate) async fn call(args: &CallArgs) -> anyhow::Result<ExitCode> {
     let arguments: Value = serde_json::from_str(&args.arguments).with_context(|| {
         format!("the arguments are not JSON: {}; write them by name, as in '{{\"id\": 1}}', or in order, as in '[1]'", args.arguments)
     })?;
-    let program = choose(&args.read.which)?;
+    let program = choose(&args.read.which, Purpose::Change)?;
     let node = program.operator(args.from.as_ref()).await?;
     let outcome = node.call(module, method, args.key.as_deref(), arguments).await?;
     if args.read.json {

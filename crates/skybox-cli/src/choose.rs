@@ -7,15 +7,24 @@ use skybox_cloud::running::{Running, running};
 
 use crate::args::Which;
 
+/// What is to be done with a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Nothing changes: the only running program is meant.
+    Look,
+    /// Something happens to it: in another program's directory the only running one is hardly meant.
+    Change,
+}
+
 /// The program that is meant: the named one, the only one, or the one of this directory.
-pub(crate) fn choose(which: &Which) -> anyhow::Result<Running> {
+pub(crate) fn choose(which: &Which, purpose: Purpose) -> anyhow::Result<Running> {
     let here = std::env::current_dir().map(|directory| names_of(&directory)).unwrap_or_default();
     let mut all = running();
     let candidates: Vec<_> = all
         .iter()
         .map(|running| Candidate { program: &running.program, pid: running.pid, split: running.is_split() })
         .collect();
-    let at = pick(&candidates, which.program.as_deref(), &here)?;
+    let at = pick(&candidates, which.program.as_deref(), &here, purpose)?;
     Ok(all.swap_remove(at))
 }
 
@@ -28,7 +37,12 @@ struct Candidate<'r> {
 }
 
 /// Which one of them is meant.
-fn pick(all: &[Candidate<'_>], named: Option<&str>, here: &[String]) -> anyhow::Result<usize> {
+fn pick(
+    all: &[Candidate<'_>],
+    named: Option<&str>,
+    here: &[String],
+    purpose: Purpose,
+) -> anyhow::Result<usize> {
     let those = |fits: &dyn Fn(&Candidate<'_>) -> bool| -> Vec<usize> {
         (0..all.len()).filter(|at| fits(&all[*at])).collect()
     };
@@ -39,8 +53,12 @@ fn pick(all: &[Candidate<'_>], named: Option<&str>, here: &[String]) -> anyhow::
     let Some(named) = named else {
         let own = those(&|candidate| here.iter().any(|name| name == candidate.program));
         return match (all, own.as_slice()) {
-            ([_], _) => Ok(0),
             (_, [own]) => Ok(*own),
+            ([_], _) if purpose == Purpose::Look || here.is_empty() => Ok(0),
+            ([_], _) => bail!(
+                "this directory's program is not running; say --program if you mean another\n{}",
+                list()
+            ),
             _ => bail!(
                 "several programs are running; choose one with --program NAME or --program PID\n{}",
                 list()
@@ -88,10 +106,19 @@ mod tests {
     use super::*;
 
     fn check(running: &[(&str, u32)], named: Option<&str>, here: &[&str]) -> Result<u32, String> {
+        check_for(Purpose::Look, running, named, here)
+    }
+
+    fn check_for(
+        purpose: Purpose,
+        running: &[(&str, u32)],
+        named: Option<&str>,
+        here: &[&str],
+    ) -> Result<u32, String> {
         let all: Vec<_> =
             running.iter().map(|&(program, pid)| Candidate { program, pid, split: pid % 2 == 0 }).collect();
         let here: Vec<_> = here.iter().map(|name| (*name).to_owned()).collect();
-        pick(&all, named, &here).map(|at| all[at].pid).map_err(|error| error.to_string())
+        pick(&all, named, &here, purpose).map(|at| all[at].pid).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -101,6 +128,20 @@ mod tests {
         assert_eq!(check(&two, None, &["tally"]), Ok(11));
         assert_eq!(check(&two, Some("shop"), &["tally"]), Ok(10));
         assert_eq!(check(&two, Some("11"), &[]), Ok(11));
+    }
+
+    #[test]
+    fn nothing_happens_to_a_stranger_by_accident() {
+        let (only, purpose) = ([("tally", 11)], Purpose::Change);
+        assert_eq!(check(&only, None, &["shop"]), Ok(11));
+        let error =
+            check_for(purpose, &only, None, &["shop"]).expect_err("it is another program's directory");
+        assert!(error.contains("--program") && error.contains("tally"), "{error}");
+        for (named, here) in
+            [(None, &[][..]), (None, &["tally"]), (Some("tally"), &["shop"]), (Some("11"), &["shop"])]
+        {
+            assert_eq!(check_for(purpose, &only, named, here), Ok(11));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use skybox_node::EdgeCounts;
 
 use crate::args::ReadArgs;
 use crate::call::print_json;
-use crate::choose::choose;
+use crate::choose::{Purpose, choose};
 use crate::table::{self, Cell, Table, Tone};
 
 /// What `--json` prints.
@@ -44,7 +44,7 @@ struct Edge {
 
 /// Shows the edges.
 pub(crate) async fn graph(args: &ReadArgs) -> anyhow::Result<ExitCode> {
-    let program = choose(&args.which)?;
+    let program = choose(&args.which, Purpose::Look)?;
     let mut counts = Vec::new();
     for (node, status) in program.nodes().await? {
         match status {

@@ -9,7 +9,7 @@ use skybox_cloud::running::{Running, running};
 use skybox_core::NodeName;
 
 use crate::args::{MoveArgs, NodeArgs, StopArgs};
-use crate::choose::choose;
+use crate::choose::{Purpose, choose};
 use crate::ps::joined;
 
 /// A program that ends is killed by its parent after 30 seconds; past that nobody ends it any more.
@@ -19,7 +19,7 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 
 /// Moves a module; ends when it serves there.
 pub(crate) async fn move_module(args: &MoveArgs) -> anyhow::Result<ExitCode> {
-    let program = choose(&args.which)?;
+    let program = choose(&args.which, Purpose::Change)?;
     let order = Order::Move { module: args.module.clone(), nodes: args.nodes.clone() };
     program.order(&order).await?;
     match args.nodes.as_slice() {
@@ -30,19 +30,19 @@ pub(crate) async fn move_module(args: &MoveArgs) -> anyhow::Result<ExitCode> {
 
 /// Kills a node's process.
 pub(crate) async fn kill(args: &NodeArgs) -> anyhow::Result<ExitCode> {
-    choose(&args.which)?.order(&Order::Kill { node: args.node.clone() }).await?;
+    choose(&args.which, Purpose::Change)?.order(&Order::Kill { node: args.node.clone() }).await?;
     say(&format!("{} was killed; it is started again", args.node))
 }
 
 /// Drains a node; ends when it has ended.
 pub(crate) async fn drain(args: &NodeArgs) -> anyhow::Result<ExitCode> {
-    choose(&args.which)?.order(&Order::Drain { node: args.node.clone() }).await?;
+    choose(&args.which, Purpose::Change)?.order(&Order::Drain { node: args.node.clone() }).await?;
     say(&format!("{} has handed everything over and ended", args.node))
 }
 
 /// Ends a program; ends when it has ended.
 pub(crate) async fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
-    let program = choose(&args.which)?;
+    let program = choose(&args.which, Purpose::Change)?;
     program.order(&Order::Stop).await?;
     let since = Instant::now();
     while is_there(&program) {

@@ -11,7 +11,7 @@ use skybox_node::{ModuleStatus, NodeStatus};
 
 use crate::args::ReadArgs;
 use crate::call::print_json;
-use crate::choose::choose;
+use crate::choose::{Purpose, choose};
 use crate::table::{self, Cell, Table, Tone, paint};
 
 /// What `--json` prints.
@@ -107,7 +107,7 @@ type Statuses = BTreeMap<NodeName, Result<NodeStatus, RunningError>>;
 
 /// Shows a program.
 pub(crate) async fn ps(args: &ReadArgs) -> anyhow::Result<ExitCode> {
-    let running = choose(&args.which)?;
+    let running = choose(&args.which, Purpose::Look)?;
     let shown = running.shown().await?;
     let program = gather(&running, shown, running.nodes().await?);
     if args.json {

@@ -28,7 +28,8 @@ pub fn node_name(name: &str) -> skybox_core::NodeName {
 
 /// Runs this very program as several nodes; resolves when it has ended.
 async fn run_this_program(family: Family) -> Result<i32, String> {
-    let program = std::env::current_exe().map_err(|error| format!("this program's own file is unknown: {error}"))?;
+    let program =
+        std::env::current_exe().map_err(|error| format!("this program's own file is unknown: {error}"))?;
     let launch = Launch { program, arguments: std::env::args_os().skip(1).collect() };
     let config = ParentConfig::new(launch, family.nodes, family.config);
     let parent = Parent::start(config).await.map_err(|error| skybox_core::TextChain::of(&error).joined())?;

@@ -95,7 +95,10 @@ impl ParentConfig {
     }
 
     fn names(&self) -> Vec<NodeName> {
-        (1..=self.nodes).map(|n| NodeName::new(format!("node-{n}"))).chain(self.guests.iter().cloned()).collect()
+        (1..=self.nodes)
+            .map(|n| NodeName::new(format!("node-{n}")))
+            .chain(self.guests.iter().cloned())
+            .collect()
     }
 }
 

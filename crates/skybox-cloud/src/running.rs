@@ -79,7 +79,9 @@ pub enum RunningError {
         who: String,
     },
     /// Several nodes are needed.
-    #[error("{program} (process {pid}) is a single process: {what} needs nodes; start it with `skybox run --nodes 3`")]
+    #[error(
+        "{program} (process {pid}) is a single process: {what} needs nodes; start it with `skybox run --nodes 3`"
+    )]
     Single {
         /// The program.
         program: String,
@@ -161,9 +163,12 @@ impl Running {
             Order::Stop => {
                 let process = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
                 let process = process.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound));
-                let term = |process| Ok(rustix::process::kill_process(process, rustix::process::Signal::TERM)?);
+                let term =
+                    |process| Ok(rustix::process::kill_process(process, rustix::process::Signal::TERM)?);
                 let sent = process.and_then(term);
-                return sent.map(|()| Done::Ok).map_err(|source| RunningError::Signal { pid: self.pid, source });
+                return sent
+                    .map(|()| Done::Ok)
+                    .map_err(|source| RunningError::Signal { pid: self.pid, source });
             }
         };
         Err(RunningError::Single { program: self.program.clone(), pid: self.pid, what })
@@ -180,7 +185,9 @@ impl Running {
         let who = || format!("the parent of {} (process {})", self.program, self.pid);
         let answer = tokio::time::timeout(STATUS_WAIT, self.order(&Order::Show)).await;
         match answer.map_err(|_| RunningError::Silent { who: who() })?? {
-            Done::Shown { plan, processes, pins, listeners } => Ok(Some(Shown { plan, processes, pins, listeners })),
+            Done::Shown { plan, processes, pins, listeners } => {
+                Ok(Some(Shown { plan, processes, pins, listeners }))
+            }
             other => Err(RunningError::Refused(format!("{} answered {other:?}", who()))),
         }
     }
@@ -230,7 +237,9 @@ impl Running {
     pub async fn operator(&self, node: Option<&NodeName>) -> Result<Operator, RunningError> {
         let shown = self.shown().await?;
         let mut addresses = self.addresses(shown.as_ref());
-        if node.is_none() && let Some(shown) = &shown {
+        if node.is_none()
+            && let Some(shown) = &shown
+        {
             addresses.retain(|name, _| shown.plan.nodes.get(name).is_some_and(|node| !node.draining));
         }
         let names: Vec<_> = addresses.keys().map(NodeName::to_string).collect();
@@ -239,7 +248,10 @@ impl Running {
                 RunningError::NoNode(format!("there is no node `{node}`; there are {}", names.join(", ")))
             }),
             None => addresses.pop_first().ok_or_else(|| {
-                RunningError::NoNode(format!("no node of {} (process {}) is there yet", self.program, self.pid))
+                RunningError::NoNode(format!(
+                    "no node of {} (process {}) is there yet",
+                    self.program, self.pid
+                ))
             }),
         };
         let (node, address) = found?;
@@ -267,7 +279,11 @@ mod tests {
         assert_eq!((found.program.as_str(), found.pid, found.is_split()), ("shop", 4711, false));
         assert_eq!(parse_socket(line, 1001), None);
         assert_eq!(parse_socket(&line.replace("00010000", "00000000"), 1000), None, "an accepted connection");
-        for other in ["Num       RefCount Protocol Flags    Type St Inode Path", "", "0: 2 0 00010000 1 1 5 /run/x.sock"] {
+        for other in [
+            "Num       RefCount Protocol Flags    Type St Inode Path",
+            "",
+            "0: 2 0 00010000 1 1 5 /run/x.sock",
+        ] {
             assert_eq!(parse_socket(other, 1000), None, "{other}");
         }
     }

@@ -64,7 +64,8 @@ fn private(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     let user = rustix::process::geteuid().as_raw();
     if !found.is_dir() || found.uid() != user {
-        let why = format!("{} is not a directory of user {user}: somebody else has put it there", path.display());
+        let why =
+            format!("{} is not a directory of user {user}: somebody else has put it there", path.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))

@@ -52,7 +52,10 @@ impl Nodes {
     pub fn of_this_test(count: u32) -> Nodes {
         let name = std::thread::current().name().map(str::to_owned);
         let name = name.filter(|name| name != "main").or_else(name_from_arguments);
-        Nodes::of_test(&name.expect("a test runs on a thread of its name; elsewhere `of_test` takes it"), count)
+        Nodes::of_test(
+            &name.expect("a test runs on a thread of its name; elsewhere `of_test` takes it"),
+            count,
+        )
     }
 
     /// So many nodes that run the test of that name.
@@ -87,17 +90,21 @@ impl Nodes {
             be_a_node(prepare(App::builder())).await;
         }
         let program = std::env::current_exe().expect("a test's own binary is known");
-        let arguments = [self.test.as_str(), "--exact", "--nocapture", "--include-ignored", "--test-threads=1"];
+        let arguments =
+            [self.test.as_str(), "--exact", "--nocapture", "--include-ignored", "--test-threads=1"];
         let launch = Launch { program, arguments: arguments.iter().map(Into::into).collect() };
         let mut config = ParentConfig::new(launch, self.count, self.config);
         config.output = Output::Untouched;
         config.pins = self.pins;
         config.environment = self.environment;
         config.guests = vec![NodeName::new(TEST_NODE)];
-        let parent = Parent::start(config).await.unwrap_or_else(|error| panic!("the nodes did not start: {error:?}"));
+        let parent =
+            Parent::start(config).await.unwrap_or_else(|error| panic!("the nodes did not start: {error:?}"));
         let builder = prepare(App::builder()).join(parent.socket(), NodeName::new(TEST_NODE));
         let app = builder.start().await;
-        let app = app.unwrap_or_else(|error| panic!("the test could not join its nodes: {}", skybox_core::TextChain::of(&error).joined()));
+        let app = app.unwrap_or_else(|error| {
+            panic!("the test could not join its nodes: {}", skybox_core::TextChain::of(&error).joined())
+        });
         RunningNodes { parent, app }
     }
 }

@@ -21,7 +21,10 @@ pub(crate) async fn serve(app: &App) -> Result<(), AppError> {
 
     let Some(address) = app.inner().config.admin() else { return Ok(()) };
     let failed = |source| AppError::Listen { address: address.to_owned(), source };
-    let Some(listener) = app.inner().control.listener("admin", address).await.map_err(AppError::Listener)? else { return Ok(()) };
+    let Some(listener) = app.inner().control.listener("admin", address).await.map_err(AppError::Listener)?
+    else {
+        return Ok(());
+    };
     app.inner().gave_out("admin", &listener);
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
@@ -41,14 +44,20 @@ pub(crate) async fn serve(app: &App) -> Result<(), AppError> {
                         let (status, body) = match (request.uri().path(), app) {
                             ("/livez", Some(_)) => (StatusCode::OK, "alive\n".to_owned()),
                             ("/readyz", Some(_)) if ready => (StatusCode::OK, "ready\n".to_owned()),
-                            ("/readyz" | "/livez", _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+                            ("/readyz" | "/livez", _) => {
+                                (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
+                            }
                             ("/metrics", Some(app)) => (StatusCode::OK, figures(&app).await),
-                            _ => (StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n".to_owned()),
+                            _ => {
+                                (StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n".to_owned())
+                            }
                         };
                         Response::builder().status(status).body(Full::new(Bytes::from(body)))
                     }
                 });
-                let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+                let served = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .await;
                 if let Err(error) = served {
                     tracing::debug!("an admin connection ended: {error}");
                 }
@@ -62,7 +71,9 @@ pub(crate) async fn serve(app: &App) -> Result<(), AppError> {
 /// Whether this node takes calls from outside, or leaves while others go on.
 #[cfg(feature = "admin")]
 fn is_ready(app: &AppInner) -> bool {
-    let others = || app.control.plans().borrow().nodes.iter().any(|(node, entry)| *node != app.node && !entry.draining);
+    let others = || {
+        app.control.plans().borrow().nodes.iter().any(|(node, entry)| *node != app.node && !entry.draining)
+    };
     let handing_over = || *app.control.leaving().borrow() == Some(Leave::HandOver);
     app.ready.load(std::sync::atomic::Ordering::Relaxed) || (handing_over() && others())
 }
@@ -99,6 +110,9 @@ async fn figures(app: &App) -> String {
 pub(crate) async fn serve(app: &App) -> Result<(), AppError> {
     match app.inner().config.admin() {
         None => Ok(()),
-        Some(_) => Err(AppError::Split("`[admin] address` is set, but the program is built without the feature `admin` of skybox".to_owned())),
+        Some(_) => Err(AppError::Split(
+            "`[admin] address` is set, but the program is built without the feature `admin` of skybox"
+                .to_owned(),
+        )),
     }
 }

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
@@ -77,7 +77,9 @@ pub enum Missing {
     #[error("no value of type `{0}` was provided: add `.provide(…)` to `App::builder()`")]
     Value(&'static str),
     /// No such module.
-    #[error("the module `{0}` is not part of this program: its crate is listed but never named; name it once, as in `use … as _;`")]
+    #[error(
+        "the module `{0}` is not part of this program: its crate is listed but never named; name it once, as in `use … as _;`"
+    )]
     Module(&'static str),
     /// Not this form.
     #[error("`{module}` is {is}: reach it with `{with}`")]
@@ -153,7 +155,9 @@ impl App {
         let host = self.host::<T>()?;
         let module = T::descriptor().name;
         match T::descriptor().kind {
-            ModuleKind::Replicated => Ok(Handle::new(Target { host, key: None, options: CallOptions::new() })),
+            ModuleKind::Replicated => {
+                Ok(Handle::new(Target { host, key: None, options: CallOptions::new() }))
+            }
             ModuleKind::Keyed => Err(Missing::Form { module, is: "keyed", with: "app.at::<T>(&key)" }),
             ModuleKind::Task => Err(Missing::Form { module, is: "a task", with: "its own name" }),
         }
@@ -268,6 +272,9 @@ fn digest(module: &skybox_core::ModuleDescriptor) -> u64 {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("program", &self.0.program).field("node", &self.0.node).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("program", &self.0.program)
+            .field("node", &self.0.node)
+            .finish_non_exhaustive()
     }
 }

@@ -30,9 +30,7 @@ pub use options::CallOptions;
 pub use target::{Handle, Target};
 pub use task::TaskCall;
 pub(crate) use uncrossable::{ErrorCrosses, IsResult, ValueCrosses};
-pub use uncrossable::{
-    JudgeAny, JudgeError, JudgeImage, JudgeSerde, JudgeValue, Judged, Returns,
-};
+pub use uncrossable::{JudgeAny, JudgeError, JudgeImage, JudgeSerde, JudgeValue, Judged, Returns};
 pub use ways::{Call, NoCall, SerdeCall};
 
 use std::fmt;

@@ -120,7 +120,9 @@ impl Config {
         let path = named.clone().unwrap_or_else(|| FILE.into());
         let mut config = match std::fs::read_to_string(&path) {
             Ok(text) => Config::parse(&path, &text)?,
-            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Config::default(),
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                Config::default()
+            }
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
         for (name, value) in std::env::vars() {
@@ -152,8 +154,10 @@ impl Config {
                     }
                 }
                 "config" => {
-                    let whole: toml::Table = toml::from_str(text).map_err(|error| reader.wrong(section, error.message()))?;
-                    config.own = whole.get("config").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+                    let whole: toml::Table =
+                        toml::from_str(text).map_err(|error| reader.wrong(section, error.message()))?;
+                    config.own =
+                        whole.get("config").and_then(toml::Value::as_table).cloned().unwrap_or_default();
                 }
                 _ => reader.known(section, &["modules", "listeners", "resources", "admin", "config"])?,
             }
@@ -175,7 +179,11 @@ impl Config {
         Ok(())
     }
 
-    fn read_listeners(&mut self, reader: &Reader<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
+    fn read_listeners(
+        &mut self,
+        reader: &Reader<'_>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), ConfigError> {
         for (name, value) in reader.table("listeners", value)? {
             let listener = self.listeners.entry(name.get_ref().to_string()).or_default();
             for (key, value) in reader.table(name.get_ref(), value)? {
@@ -187,7 +195,11 @@ impl Config {
         Ok(())
     }
 
-    fn read_resources(&mut self, reader: &Reader<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
+    fn read_resources(
+        &mut self,
+        reader: &Reader<'_>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), ConfigError> {
         for (name, value) in reader.table("resources", value)? {
             for (key, value) in reader.table(name.get_ref(), value)? {
                 reader.known(key, &["address"])?;
@@ -203,16 +215,24 @@ impl Config {
         let place = Place::Variable(name.to_owned());
         match &parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["modules", module, key] => {
-                self.modules.push(Entry { module: (*module).to_owned(), key: (*key).to_owned(), value, place });
+                self.modules.push(Entry {
+                    module: (*module).to_owned(),
+                    key: (*key).to_owned(),
+                    value,
+                    place,
+                });
             }
             ["listeners", listener, key] => {
                 let listener = self.listeners.entry((*listener).to_owned()).or_default();
-                set_listener(listener, key, value).map_err(|message| ConfigError::Wrong { place, message })?;
+                set_listener(listener, key, value)
+                    .map_err(|message| ConfigError::Wrong { place, message })?;
             }
             ["resources", resource, "address"] => drop(self.resources.insert((*resource).to_owned(), value)),
             ["admin", "address"] => self.admin = Some(value),
             ["modules" | "listeners" | "resources" | "admin", ..] => {
-                let message = "write SKYBOX_<section>__<name>__<key>, such as SKYBOX_MODULES__THUMBNAIL__REPLICAS".to_owned();
+                let message =
+                    "write SKYBOX_<section>__<name>__<key>, such as SKYBOX_MODULES__THUMBNAIL__REPLICAS"
+                        .to_owned();
                 return Err(ConfigError::Wrong { place, message });
             }
             _ => {}
@@ -243,8 +263,11 @@ impl Config {
     pub fn check_names(&self, known: &[&str]) -> Result<(), ConfigError> {
         for entry in &self.modules {
             if !known.contains(&entry.module.as_str()) {
-                let message =
-                    format!("there is no module `{}` in this program; it has {}", entry.module, known.join(", "));
+                let message = format!(
+                    "there is no module `{}` in this program; it has {}",
+                    entry.module,
+                    known.join(", ")
+                );
                 return Err(ConfigError::Wrong { place: entry.place.clone(), message });
             }
         }
@@ -278,7 +301,10 @@ fn set_listener(listener: &mut ListenerConfig, key: &str, value: String) -> Resu
         "nodes" if value == "all" => listener.nodes = None,
         "nodes" => {
             let nodes = value.parse().ok().filter(|n| *n > 0);
-            listener.nodes = Some(nodes.ok_or_else(|| format!("`nodes` takes \"all\" or a number above zero, not `{value}`"))?);
+            listener.nodes = Some(
+                nodes
+                    .ok_or_else(|| format!("`nodes` takes \"all\" or a number above zero, not `{value}`"))?,
+            );
         }
         _ => return Err(format!("there is no key `{key}`; the keys are address, nodes")),
     }
@@ -292,7 +318,8 @@ struct Reader<'f> {
 
 impl Reader<'_> {
     fn place(&self, at: usize) -> Place {
-        let line = 1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count();
+        let line =
+            1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count();
         Place::Line(self.path.to_owned(), line)
     }
 
@@ -300,7 +327,11 @@ impl Reader<'_> {
         ConfigError::Wrong { place: self.place(at.span().start), message: message.to_owned() }
     }
 
-    fn known<V: std::ops::Deref<Target = str>>(&self, key: &Spanned<V>, known: &[&str]) -> Result<(), ConfigError> {
+    fn known<V: std::ops::Deref<Target = str>>(
+        &self,
+        key: &Spanned<V>,
+        known: &[&str],
+    ) -> Result<(), ConfigError> {
         let name: &str = key.get_ref();
         if known.contains(&name) {
             return Ok(());
@@ -308,7 +339,11 @@ impl Reader<'_> {
         Err(self.wrong(key, &format!("there is no key `{name}`; the keys are {}", known.join(", "))))
     }
 
-    fn table<'t, 'v>(&self, name: &str, value: &'t Spanned<DeValue<'v>>) -> Result<&'t DeTable<'v>, ConfigError> {
+    fn table<'t, 'v>(
+        &self,
+        name: &str,
+        value: &'t Spanned<DeValue<'v>>,
+    ) -> Result<&'t DeTable<'v>, ConfigError> {
         match value.get_ref() {
             DeValue::Table(table) => Ok(table),
             _ => Err(self.wrong(value, &format!("`{name}` is a table"))),
@@ -348,17 +383,30 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(Path::new("skybox.toml"), text).map_err(|error| skybox_core::TextChain::of(&error).joined())
+        Config::parse(Path::new("skybox.toml"), text)
+            .map_err(|error| skybox_core::TextChain::of(&error).joined())
     }
 
     #[test]
     fn a_mistake_is_named_with_its_line() {
         let wrong = [
             ("[modules.a\n", "skybox.toml:1: "),
-            ("[listener.http]\naddress = \"x\"\n", "skybox.toml:1: there is no key `listener`; the keys are modules, listeners"),
-            ("\n[listeners.http]\nadress = \"x\"\n", "skybox.toml:3: there is no key `adress`; the keys are address, nodes"),
-            ("[listeners.http]\nnodes = 0\n", "skybox.toml:2: `nodes` takes \"all\" or a number above zero, not `0`"),
-            ("[resources.db]\naddress = \"${SKYBOX_NO_SUCH_VARIABLE}\"\n", "skybox.toml:2: the environment has no `SKYBOX_NO_SUCH_VARIABLE`"),
+            (
+                "[listener.http]\naddress = \"x\"\n",
+                "skybox.toml:1: there is no key `listener`; the keys are modules, listeners",
+            ),
+            (
+                "\n[listeners.http]\nadress = \"x\"\n",
+                "skybox.toml:3: there is no key `adress`; the keys are address, nodes",
+            ),
+            (
+                "[listeners.http]\nnodes = 0\n",
+                "skybox.toml:2: `nodes` takes \"all\" or a number above zero, not `0`",
+            ),
+            (
+                "[resources.db]\naddress = \"${SKYBOX_NO_SUCH_VARIABLE}\"\n",
+                "skybox.toml:2: the environment has no `SKYBOX_NO_SUCH_VARIABLE`",
+            ),
             ("modules = 3\n", "skybox.toml:1: `modules` is a table"),
         ];
         for (text, message) in wrong {
@@ -384,13 +432,19 @@ mod tests {
         assert!(config.check_names(&["catalog"]).unwrap_err().to_string().contains("it has catalog"));
         let bad = parse("[modules.thumbnail]\nreplicas = \"many\"\n").unwrap().settings(&MODULE).unwrap_err();
         let text = skybox_core::TextChain::of(&bad).joined();
-        assert_eq!(text, "skybox.toml:2: `[modules.thumbnail]`: `replicas` takes a number, a range such as \"1..=8\", or \"per-node\", not `many`");
+        assert_eq!(
+            text,
+            "skybox.toml:2: `[modules.thumbnail]`: `replicas` takes a number, a range such as \"1..=8\", or \"per-node\", not `many`"
+        );
     }
 
     #[test]
     fn the_environment_fills_texts() {
         // HOME is there wherever a person or CI runs this.
         let config = parse("[resources.db]\naddress = \"sqlite:${HOME}/x\"\n").unwrap();
-        assert_eq!(config.resource("db").map(str::to_owned), std::env::var("HOME").ok().map(|home| format!("sqlite:{home}/x")));
+        assert_eq!(
+            config.resource("db").map(str::to_owned),
+            std::env::var("HOME").ok().map(|home| format!("sqlite:{home}/x"))
+        );
     }
 }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use skybox_core::{CallErrorKind, CallId, Context, Incarnation, NodeName};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{
-    CallHead, MethodNumber, ModuleNumber, Outcome, ReplyHead, encode_call, encode_cancel, encode_chunk,
-    encode_drain, encode_failure, encode_reply, PayloadOf,
+    CallHead, MethodNumber, ModuleNumber, Outcome, PayloadOf, ReplyHead, encode_call, encode_cancel,
+    encode_chunk, encode_drain, encode_failure, encode_reply,
 };
 use skybox_wire::handshake::{Agreed, ModuleMatch, Role};
 use tokio::io::AsyncRead;
@@ -30,8 +30,8 @@ use tokio::task::AbortHandle;
 pub use dial::{Address, DialError};
 pub(crate) use dial::{Listener, accept_loop, dial, dial_operator};
 use out::Out;
-pub(crate) use pending::PendingCall;
 use pending::Pending;
+pub(crate) use pending::PendingCall;
 use writer::WriteHalf;
 
 use crate::app::AppInner;
@@ -169,7 +169,8 @@ impl Conn {
 
     fn is_silent(&self) -> bool {
         // `heard_ms` is refreshed by each beat's pong, so a coarse look is enough, and it is cheap.
-        clock::process_ms_coarse().saturating_sub(self.heard_ms.load(Ordering::Relaxed)) > SILENT_AFTER.as_millis() as u64
+        clock::process_ms_coarse().saturating_sub(self.heard_ms.load(Ordering::Relaxed))
+            > SILENT_AFTER.as_millis() as u64
     }
 
     /// Calls in progress at the peer, ours among them.
@@ -281,7 +282,8 @@ impl Conn {
         let load = self.served(call);
         let outcome = if own_error { Outcome::UserError } else { Outcome::Ok };
         let mut out = lock(&self.out);
-        let first = encode_reply(out.filling(), &ReplyHead { call, load, outcome, form: form as u8 }, payload);
+        let first =
+            encode_reply(out.filling(), &ReplyHead { call, load, outcome, form: form as u8 }, payload);
         chunks(&mut out, PayloadOf::Reply, call, &payload[first..]);
         out.frames += 1;
         self.ring_unless_reading(out);

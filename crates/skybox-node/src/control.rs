@@ -14,7 +14,9 @@ use skybox_core::{ModuleKind, Plan};
 use tokio::sync::watch;
 
 pub(crate) use alone::Alone;
-pub use parent::{ControlError, FromNode, FromParent, Hello, NODE_ENV, Opening, PARENT_ENV, ParentLink, line, read_line};
+pub use parent::{
+    ControlError, FromNode, FromParent, Hello, NODE_ENV, Opening, PARENT_ENV, ParentLink, line, read_line,
+};
 
 /// A boxed future: control calls are rare.
 pub(crate) type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;

@@ -13,18 +13,35 @@ pub(crate) fn render(nodes: &[(String, Vec<EdgeCounts>)]) -> String {
         line(&mut text, "skybox_calls_total", &format!("{labels},path=\"local\""), edge.local);
         line(&mut text, "skybox_calls_total", &format!("{labels},path=\"remote\""), edge.remote);
     }
-    section(&mut text, "skybox_call_errors_total", "counter", "Calls that failed as calls, by kind; `own` are the method's own errors.");
+    section(
+        &mut text,
+        "skybox_call_errors_total",
+        "counter",
+        "Calls that failed as calls, by kind; `own` are the method's own errors.",
+    );
     for (labels, edge) in edges() {
-        for (kind, count) in edge.call_errors.iter().map(|(kind, n)| (kind.as_str(), *n)).chain([("own", edge.own_errors)]) {
+        for (kind, count) in
+            edge.call_errors.iter().map(|(kind, n)| (kind.as_str(), *n)).chain([("own", edge.own_errors)])
+        {
             line(&mut text, "skybox_call_errors_total", &format!("{labels},kind=\"{kind}\""), count);
         }
     }
-    section(&mut text, "skybox_payload_bytes_total", "counter", "Bytes of arguments (out) and results (in) that crossed.");
+    section(
+        &mut text,
+        "skybox_payload_bytes_total",
+        "counter",
+        "Bytes of arguments (out) and results (in) that crossed.",
+    );
     for (labels, edge) in edges() {
         line(&mut text, "skybox_payload_bytes_total", &format!("{labels},direction=\"out\""), edge.bytes_out);
         line(&mut text, "skybox_payload_bytes_total", &format!("{labels},direction=\"in\""), edge.bytes_in);
     }
-    section(&mut text, "skybox_call_seconds", "histogram", "Latency: one remote call in 16, one local call in 64.");
+    section(
+        &mut text,
+        "skybox_call_seconds",
+        "histogram",
+        "Latency: one remote call in 16, one local call in 64.",
+    );
     for (labels, edge) in edges() {
         histogram(&mut text, &labels, edge);
     }
@@ -40,7 +57,10 @@ fn line(text: &mut String, name: &str, labels: &str, value: u64) {
 }
 
 fn labels(node: &str, edge: &EdgeCounts) -> String {
-    format!("node=\"{node}\",caller=\"{}\",module=\"{}\",method=\"{}\"", edge.caller, edge.module, edge.method)
+    format!(
+        "node=\"{node}\",caller=\"{}\",module=\"{}\",method=\"{}\"",
+        edge.caller, edge.module, edge.method
+    )
 }
 
 fn histogram(text: &mut String, labels: &str, edge: &EdgeCounts) {

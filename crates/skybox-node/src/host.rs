@@ -218,14 +218,20 @@ impl<T: Module> AnyHost for Host<T> {
                 let me = &self.core.node;
                 let elsewhere = serving.iter().filter_map(|node| self.core.peer(node)).collect();
                 let failed = failed.clone();
-                self.core.placement.store(Arc::new(Placement { version, elsewhere, failed, ..Placement::default() }));
+                self.core.placement.store(Arc::new(Placement {
+                    version,
+                    elsewhere,
+                    failed,
+                    ..Placement::default()
+                }));
                 // Whoever is no longer assigned goes on until the plan's next version has others serving.
                 let wanted = assigned.contains(me) || serving.contains(me);
                 self.core.want(wanted);
             }
             ModulePlan::Keyed(shards) => {
                 let owners = shards.nodes.iter().map(|node| self.core.peer(node)).collect();
-                let placement = Placement { version, shards: Some(shards.clone()), owners, ..Placement::default() };
+                let placement =
+                    Placement { version, shards: Some(shards.clone()), owners, ..Placement::default() };
                 self.core.placement.store(Arc::new(placement));
                 keyed::follow(&self, shards);
             }
@@ -245,7 +251,10 @@ impl<T: Module> AnyHost for Host<T> {
     fn settled(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let mut changes = self.core.changes();
-            while *self.core.wanted.borrow() && self.local.load().is_none() && failed_here(&self.core).is_none() {
+            while *self.core.wanted.borrow()
+                && self.local.load().is_none()
+                && failed_here(&self.core).is_none()
+            {
                 // The sender lives in this very host.
                 drop(changes.changed().await);
             }
@@ -424,7 +433,12 @@ impl HostCore {
         self.pool
             .get_or_init(|| {
                 let threads = self.settings.cpu_milli?.div_ceil(1000) as usize;
-                Some(Pool::start(self.descriptor.name, threads, self.settings.queue as usize, self.runtime.clone()))
+                Some(Pool::start(
+                    self.descriptor.name,
+                    threads,
+                    self.settings.queue as usize,
+                    self.runtime.clone(),
+                ))
             })
             .as_ref()
     }

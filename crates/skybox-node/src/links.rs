@@ -55,9 +55,13 @@ impl Links {
     pub(crate) fn follow(&self, nodes: &BTreeMap<NodeName, NodeEntry>, me: &NodeName) {
         for (node, entry) in nodes.iter().filter(|(node, _)| *node != me) {
             let peer = self.peer(node);
-            let other_life = peer.entry.load().as_ref().is_some_and(|before| before.incarnation != entry.incarnation);
+            let other_life =
+                peer.entry.load().as_ref().is_some_and(|before| before.incarnation != entry.incarnation);
             peer.entry.store(Some(Arc::new(entry.clone())));
-            if other_life && let Some(conn) = peer.conn.load_full().filter(|c| c.peer().incarnation != entry.incarnation) {
+            if other_life
+                && let Some(conn) =
+                    peer.conn.load_full().filter(|c| c.peer().incarnation != entry.incarnation)
+            {
                 conn.close(&format!("{node} was started anew"));
             }
         }

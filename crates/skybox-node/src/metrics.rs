@@ -89,7 +89,8 @@ impl Edges {
     #[inline]
     pub(crate) fn edge(&self, caller: CallerIndex, method: u16) -> &Edge {
         // A peer's number for a module we do not know counts as code outside all.
-        let caller = if usize::from(caller.0) * self.methods < self.edges.len() { usize::from(caller.0) } else { 0 };
+        let caller =
+            if usize::from(caller.0) * self.methods < self.edges.len() { usize::from(caller.0) } else { 0 };
         self.edges[caller * self.methods + usize::from(method)].get_or_init(Box::default)
     }
 
@@ -169,7 +170,10 @@ impl Edge {
             local: self.local_calls(),
             remote: self.sum(|stripe| &stripe.remote),
             own_errors: read(&self.own_errors),
-            call_errors: errors.filter(|(n, _)| read(n) > 0).map(|(n, name)| (name.to_owned(), read(n))).collect(),
+            call_errors: errors
+                .filter(|(n, _)| read(n) > 0)
+                .map(|(n, name)| (name.to_owned(), read(n)))
+                .collect(),
             bytes_out: self.sum(|stripe| &stripe.bytes_out),
             bytes_in: self.sum(|stripe| &stripe.bytes_in),
             latency: self.latency.iter().map(read).collect(),

@@ -46,9 +46,15 @@ pub trait Module: Sized + Send + 'static {
     message = "`{Self}` cannot be a key",
     note = "a key is data: derive `Clone`, `serde::Serialize` and `serde::Deserialize`"
 )]
-pub trait Key: Serialize + ToOwned<Owned: DeserializeOwned + Serialize + Send + Sync> + Sync + 'static {}
+pub trait Key:
+    Serialize + ToOwned<Owned: DeserializeOwned + Serialize + Send + Sync> + Sync + 'static
+{
+}
 
-impl<K> Key for K where K: Serialize + ToOwned<Owned: DeserializeOwned + Serialize + Send + Sync> + Sync + ?Sized + 'static {}
+impl<K> Key for K where
+    K: Serialize + ToOwned<Owned: DeserializeOwned + Serialize + Send + Sync> + Sync + ?Sized + 'static
+{
+}
 
 /// One method of a module: its arguments as owned types, its declared result, and what has been proven about
 /// how both cross.
@@ -66,7 +72,15 @@ pub struct Method<O, R> {
 impl<O, R> Method<O, R> {
     /// The `index`-th method of `module`.
     pub const fn new(module: &'static ModuleDescriptor, index: u16) -> Method<O, R> {
-        Method { module, index, arguments: Proof::new(), result: Proof::new(), error: Proof::new(), tried: [const { AtomicBool::new(false) }; 2], types: PhantomData }
+        Method {
+            module,
+            index,
+            arguments: Proof::new(),
+            result: Proof::new(),
+            error: Proof::new(),
+            tried: [const { AtomicBool::new(false) }; 2],
+            types: PhantomData,
+        }
     }
 
     /// Its row in the module's descriptor.

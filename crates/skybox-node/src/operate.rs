@@ -10,7 +10,7 @@ use skybox_wire::frame::ModuleNumber;
 use skybox_wire::handshake::{Hello, Role};
 
 use crate::app::{App, AppInner};
-use crate::call::{ReplyTo, Reply};
+use crate::call::{Reply, ReplyTo};
 use crate::conn::{Address, Conn, DialError, dial_operator};
 use crate::metrics::EdgeCounts;
 use crate::status::{ModuleStatus, NodeStatus};
@@ -75,7 +75,9 @@ fn module_status(host: &dyn crate::host::AnyHost) -> ModuleStatus {
         kind: core.descriptor.kind,
         path: core.descriptor.path.to_owned(),
         methods: methods
-            .map(|method| (method.name.to_owned(), method.parameters.iter().map(|&name| name.to_owned()).collect()))
+            .map(|method| {
+                (method.name.to_owned(), method.parameters.iter().map(|&name| name.to_owned()).collect())
+            })
             .collect(),
         failed: crate::host::failed_here(core),
         instances: host.status(),
@@ -90,7 +92,11 @@ pub(crate) fn edges(app: &AppInner) -> Vec<EdgeCounts> {
     for host in &app.hosts {
         let core = host.core();
         for (caller, method, edge) in core.edges.used() {
-            counts.push(edge.counts(name(caller), core.descriptor.name, core.descriptor.methods[method].name));
+            counts.push(edge.counts(
+                name(caller),
+                core.descriptor.name,
+                core.descriptor.methods[method].name,
+            ));
         }
     }
     counts
@@ -143,7 +149,9 @@ async fn call(
         return mismatch(format!("`{module}` has no method `{method}`; it has {}", names.join(", ")));
     };
     let key = match (descriptor.kind, key) {
-        (skybox_core::ModuleKind::Keyed, None) => return mismatch(format!("`{module}` is keyed: say which with --key")),
+        (skybox_core::ModuleKind::Keyed, None) => {
+            return mismatch(format!("`{module}` is keyed: say which with --key"));
+        }
         (skybox_core::ModuleKind::Keyed, Some(key)) => match host.key(key) {
             Ok(key) => Some(key),
             Err(why) => return mismatch(why),

@@ -41,9 +41,12 @@ pub(crate) async fn become_parent_if_asked(
         return Ok(());
     }
     let nodes = asked.parse().ok().filter(|n| *n > 0);
-    let nodes = nodes.ok_or_else(|| AppError::Split(format!("{NODES_ENV} takes a number above zero, not `{asked}`")))?;
+    let nodes = nodes
+        .ok_or_else(|| AppError::Split(format!("{NODES_ENV} takes a number above zero, not `{asked}`")))?;
     let Some(parenthood) = inventory::iter::<Parenthood>().next() else {
-        let why = format!("{NODES_ENV}={nodes} is set, but the program is built without the feature `cloud` of skybox");
+        let why = format!(
+            "{NODES_ENV}={nodes} is set, but the program is built without the feature `cloud` of skybox"
+        );
         return Err(AppError::Split(why));
     };
     let family = Family { nodes, config: config.clone(), listeners: listeners.clone() };

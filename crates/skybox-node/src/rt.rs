@@ -12,8 +12,8 @@ pub use skybox_core::{
 
 pub use crate::app::{App, Builder};
 pub use crate::call::{
-    Call, Crosses, Crossing, Handle, Incoming, JudgeAny, JudgeError, JudgeImage, JudgeSerde, JudgeValue, Judged,
-    NoCall, Returned, Returns, SerdeCall, Serving, StartError, Target, TaskCall,
+    Call, Crosses, Crossing, Handle, Incoming, JudgeAny, JudgeError, JudgeImage, JudgeSerde, JudgeValue,
+    Judged, NoCall, Returned, Returns, SerdeCall, Serving, StartError, Target, TaskCall,
 };
 pub use crate::data;
 pub use crate::host::{Exclusive, Shared};

@@ -23,7 +23,10 @@ pub async fn run_test<R>(
     let builder = prepare(App::builder().aside().strict(mode == TestMode::Strict));
     let app = match builder.start().await {
         Ok(app) => app,
-        Err(error) => panic!("the App of this {mode:?} run did not start: {}", skybox_core::TextChain::of(&error).joined()),
+        Err(error) => panic!(
+            "the App of this {mode:?} run did not start: {}",
+            skybox_core::TextChain::of(&error).joined()
+        ),
     };
     let outcome = app.enter(body(app.clone())).await;
     app.shutdown().await;

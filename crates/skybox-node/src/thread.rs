@@ -5,8 +5,8 @@
 
 use std::cell::Cell;
 use std::ptr;
-use std::sync::{Arc, Mutex, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use skybox_core::{CallId, Context, InstanceId, Link, Mode};
@@ -69,7 +69,11 @@ impl Origin {
 
 impl CallFrame {
     #[inline(always)]
-    pub(crate) fn new(inherited: Inherited, held: Option<Held>, span: Option<Box<tracing::Span>>) -> CallFrame {
+    pub(crate) fn new(
+        inherited: Inherited,
+        held: Option<Held>,
+        span: Option<Box<tracing::Span>>,
+    ) -> CallFrame {
         CallFrame { inherited, held, exported: OnceLock::new(), span }
     }
 

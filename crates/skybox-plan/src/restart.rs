@@ -89,7 +89,8 @@ fn backoff(times: usize) -> Duration {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { restart: Restart::Always, max_restarts: 3, within: Duration::from_secs(10) };
+    const POLICY: Policy =
+        Policy { restart: Restart::Always, max_restarts: 3, within: Duration::from_secs(10) };
 
     fn decide(policy: Policy, ends: &[(End, u64)]) -> Vec<Option<u64>> {
         let mut history = History::default();

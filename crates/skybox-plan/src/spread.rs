@@ -72,7 +72,10 @@ pub fn spread(facts: &Facts) -> Spread {
                 let missing = wanted(facts, module).saturating_sub(nodes.len());
                 for _ in 0..missing {
                     let free = load.iter().filter(|(node, _)| !nodes.contains(node));
-                    let Some(least) = free.min_by_key(|(_, load)| **load).map(|(node, _)| (*node).clone()) else { break };
+                    let Some(least) = free.min_by_key(|(_, load)| **load).map(|(node, _)| (*node).clone())
+                    else {
+                        break;
+                    };
                     add_load(&mut load, &least, module);
                     nodes.push(least);
                 }
@@ -92,7 +95,8 @@ fn add_load(load: &mut BTreeMap<&NodeName, (u64, usize)>, node: &NodeName, modul
 /// The nodes a pin leaves for a module: all if there is none, or if none of the pinned ones lives.
 fn allowed<'f>(facts: &'f Facts, module: &ModuleFacts) -> (Vec<&'f NodeName>, bool) {
     let pinned = facts.pins.get(&module.name).into_iter().flatten();
-    let living: Vec<_> = pinned.filter_map(|node| facts.nodes.get(node).or_else(|| facts.guests.get(node))).collect();
+    let living: Vec<_> =
+        pinned.filter_map(|node| facts.nodes.get(node).or_else(|| facts.guests.get(node))).collect();
     if living.is_empty() { (facts.nodes.iter().collect(), false) } else { (living, true) }
 }
 
@@ -130,7 +134,8 @@ fn owners(facts: &Facts, module: &ModuleFacts) -> Vec<Option<NodeName>> {
         _ => &[],
     };
     let owner = |shard: u16| {
-        let stays = before.get(usize::from(shard)).and_then(Option::as_ref).filter(|node| allowed.contains(node));
+        let stays =
+            before.get(usize::from(shard)).and_then(Option::as_ref).filter(|node| allowed.contains(node));
         // A pin redistributes: its nodes share the shards evenly.
         if let (Some(node), false) = (stays, pinned) {
             return Some(node.clone());
@@ -158,7 +163,11 @@ mod tests {
     }
 
     fn facts(nodes: &[u32], modules: &[ModuleFacts]) -> Facts {
-        Facts { modules: modules.to_vec(), nodes: nodes.iter().map(|n| node(*n)).collect(), ..Facts::default() }
+        Facts {
+            modules: modules.to_vec(),
+            nodes: nodes.iter().map(|n| node(*n)).collect(),
+            ..Facts::default()
+        }
     }
 
     fn nodes(spread: &Spread, name: &str) -> String {
@@ -225,10 +234,15 @@ mod tests {
 
     #[test]
     fn reserved_cores_are_spread_first() {
-        let heavy = ModuleFacts { cpu_milli: 4000, ..module("heavy", ModuleKind::Replicated, Replicas::fixed(1)) };
-        let light = |name| ModuleFacts { cpu_milli: 500, ..module(name, ModuleKind::Replicated, Replicas::fixed(1)) };
+        let heavy =
+            ModuleFacts { cpu_milli: 4000, ..module("heavy", ModuleKind::Replicated, Replicas::fixed(1)) };
+        let light =
+            |name| ModuleFacts { cpu_milli: 500, ..module(name, ModuleKind::Replicated, Replicas::fixed(1)) };
         let spread = spread(&facts(&[1, 2], &[heavy, light("x"), light("y"), light("z")]));
-        assert_eq!(["heavy", "x", "y", "z"].map(|name| nodes(&spread, name)), ["node-1", "node-2", "node-2", "node-2"]);
+        assert_eq!(
+            ["heavy", "x", "y", "z"].map(|name| nodes(&spread, name)),
+            ["node-1", "node-2", "node-2", "node-2"]
+        );
     }
 
     #[test]
@@ -255,7 +269,9 @@ mod tests {
         facts.nodes.insert(node(2));
         assert_eq!(spread(&facts), second, "a node that comes back takes no shard away");
         facts.nodes.clear();
-        let Assignment::Owners(nobody) = &spread(&facts)["limits"] else { panic!("keyed modules have owners") };
+        let Assignment::Owners(nobody) = &spread(&facts)["limits"] else {
+            panic!("keyed modules have owners")
+        };
         assert!(nobody.iter().all(Option::is_none));
     }
 }

@@ -69,7 +69,12 @@ async fn a_call_runs_in_its_span() {
     let asked = app.enter(async { skybox::with_trace(trace, async { ask(7).await }).await }).await;
     assert_eq!(asked.unwrap(), 7);
     let seen = seen.0.lock().unwrap().join("\n");
-    for part in ["module=\"ask\"", "method=\"call\"", "traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736", "enter\nmessage=asked\nexit"] {
+    for part in [
+        "module=\"ask\"",
+        "method=\"call\"",
+        "traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736",
+        "enter\nmessage=asked\nexit",
+    ] {
         assert!(seen.contains(part), "{part} is missing in:\n{seen}");
     }
 }

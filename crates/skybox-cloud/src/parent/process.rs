@@ -28,7 +28,11 @@ pub enum Output {
 impl Output {
     /// Prefixed on a terminal, plain lines otherwise.
     pub fn for_terminal() -> Output {
-        if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() { Output::Prefixed } else { Output::Lines }
+        if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() {
+            Output::Prefixed
+        } else {
+            Output::Lines
+        }
     }
 }
 
@@ -110,7 +114,11 @@ async fn wait(
 
 /// Passes lines on, on a thread of its own: a reader that stops must not hold up the parent. What is returned
 /// resolves at the end.
-fn show(from: impl Read + Send + 'static, prefix: String, mut to: impl Write + Send + 'static) -> oneshot::Receiver<()> {
+fn show(
+    from: impl Read + Send + 'static,
+    prefix: String,
+    mut to: impl Write + Send + 'static,
+) -> oneshot::Receiver<()> {
     let (ended, end) = oneshot::channel();
     let pass_on = move || {
         let mut from = BufReader::new(from);

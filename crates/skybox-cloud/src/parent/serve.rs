@@ -105,7 +105,11 @@ fn gone_event<E>(_: mpsc::error::SendError<E>) -> std::io::Error {
     std::io::ErrorKind::BrokenPipe.into()
 }
 
-async fn once(mut lines: BufReader<UnixStream>, name: String, events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+async fn once(
+    mut lines: BufReader<UnixStream>,
+    name: String,
+    events: &mpsc::Sender<Event>,
+) -> std::io::Result<()> {
     let (reply, turn) = oneshot::channel();
     events.send(Event::OnceAsked { name: name.clone(), reply }).await.map_err(gone_event)?;
     let turn = turn.await.map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))?;

@@ -202,7 +202,8 @@ impl State {
 
     /// Starts every node that is this parent's own.
     pub(super) fn start_nodes(&mut self) -> Result<(), ParentError> {
-        let names: Vec<_> = self.nodes.iter().filter(|(_, node)| !node.guest).map(|(name, _)| name.clone()).collect();
+        let names: Vec<_> =
+            self.nodes.iter().filter(|(_, node)| !node.guest).map(|(name, _)| name.clone()).collect();
         for name in names {
             let program = self.config.launch.program.clone();
             self.start_node(&name).map_err(|source| ParentError::Spawn { program, source })?;
@@ -301,7 +302,7 @@ impl State {
             self.nodes.insert(name.clone(), Node::new(n as usize - 1, false));
             self.config.nodes = n;
             if let Err(error) = self.start_node(&name) {
-                tracing::error!(node = %name, "cannot be started: {error}");
+                tracing::error!("{name} cannot be started: {error}");
                 self.nodes.remove(&name);
             }
         }
@@ -313,7 +314,7 @@ impl State {
         }
         self.listeners.forget_failures();
         if let Err(error) = self.start_node(name) {
-            tracing::error!(node = %name, "cannot be started again: {error}");
+            tracing::error!("{name} cannot be started again: {error}");
         }
     }
 
@@ -369,7 +370,7 @@ impl State {
         let refused = std::mem::take(&mut node.refused);
         let text = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
         if self.stopping || node.leaving || status.is_some_and(|status| status.success()) {
-            tracing::info!(node = %name, "ended ({text})");
+            tracing::info!("{name} ended ({text})");
             node.over = true;
             self.end_if_nobody_is_left();
             self.end_last();
@@ -384,11 +385,14 @@ impl State {
         let end = if std::mem::take(&mut node.was_ready) { End::Crashed } else { End::Failed };
         match node.history.decide(&POLICY, end, now) {
             Decision::After(pause) => {
-                tracing::warn!(node = %name, "died ({text}); started again");
+                tracing::warn!("{name} died ({text}); it is started again");
                 self.later(pause, Event::StartAgain { node: name.clone() });
             }
             Decision::GiveUp => {
-                tracing::error!(node = %name, "ended {} times before it was ready, the last time with {text}: given up", POLICY.max_restarts + 1);
+                let times = POLICY.max_restarts + 1;
+                tracing::error!(
+                    "{name} ended {times} times before it was ready, the last time with {text}: given up"
+                );
                 node.over = true;
                 self.exit_code = 1;
                 self.end_if_nobody_is_left();
@@ -398,7 +402,7 @@ impl State {
 
     fn start_failed(&mut self, name: &NodeName, text: &str, code: i32) {
         if !std::mem::replace(&mut self.start_failed, true) {
-            tracing::error!(node = %name, "ended ({text}) before it was ready: the program does not start");
+            tracing::error!("{name} ended ({text}) before it was ready: the program does not start");
             self.exit_code = code;
             self.later(START_FAILED_WAIT, Event::StartFailed);
         }
@@ -454,7 +458,11 @@ impl State {
             },
             Order::Show => Done::Shown {
                 plan: self.plan.clone(),
-                processes: self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.pid?))).collect(),
+                processes: self
+                    .nodes
+                    .iter()
+                    .filter_map(|(name, node)| Some((name.clone(), node.pid?)))
+                    .collect(),
                 pins: self.pins.clone(),
                 listeners: self.listeners.addresses(),
             },
@@ -474,7 +482,10 @@ impl State {
     }
 
     fn drain(&mut self, name: &NodeName) -> Result<(), String> {
-        let others = self.nodes.iter().any(|(other, node)| other != name && !node.guest && !node.leaving && !node.over);
+        let others = self
+            .nodes
+            .iter()
+            .any(|(other, node)| other != name && !node.guest && !node.leaving && !node.over);
         let Some(node) = self.nodes.get_mut(name) else {
             let names: Vec<_> = self.nodes.keys().map(NodeName::as_str).collect();
             return Err(format!("there is no node `{name}`; there are {}", names.join(", ")));
@@ -564,7 +575,8 @@ impl State {
     }
 
     fn kill_all(&mut self) {
-        let names: Vec<_> = self.nodes.iter().filter(|(_, node)| !node.guest).map(|(name, _)| name.clone()).collect();
+        let names: Vec<_> =
+            self.nodes.iter().filter(|(_, node)| !node.guest).map(|(name, _)| name.clone()).collect();
         for name in names {
             self.kill(&name);
         }
@@ -610,11 +622,16 @@ impl State {
         let mut plan = Plan { version: self.plan.version, ..Plan::default() };
         for (name, node) in &self.nodes {
             if let Some(life) = &node.life {
-                let entry = NodeEntry { incarnation: life.incarnation, address: life.address.clone(), draining: node.leaving };
+                let entry = NodeEntry {
+                    incarnation: life.incarnation,
+                    address: life.address.clone(),
+                    draining: node.leaving,
+                };
                 plan.nodes.insert(name.clone(), entry);
             }
         }
-        let names: Vec<(String, ModuleKind)> = self.modules.iter().map(|module| (module.name.clone(), module.kind)).collect();
+        let names: Vec<(String, ModuleKind)> =
+            self.modules.iter().map(|module| (module.name.clone(), module.kind)).collect();
         for (name, kind) in names {
             let module = match kind {
                 ModuleKind::Keyed => ModulePlan::Keyed(self.plan_keyed(&name)),
@@ -658,11 +675,12 @@ impl State {
             _ => vec![None; usize::from(SHARD_COUNT)],
         };
         let nodes = &self.nodes;
-        let released = |name: &NodeName, version: u64| match nodes.get(name).and_then(|node| node.life.as_ref()) {
-            // Its process is gone, and its instances with it.
-            None => true,
-            Some(life) => version > 0 && life.released.get(module).is_some_and(|seen| *seen >= version),
-        };
+        let released =
+            |name: &NodeName, version: u64| match nodes.get(name).and_then(|node| node.life.as_ref()) {
+                // Its process is gone, and its instances with it.
+                None => true,
+                Some(life) => version > 0 && life.released.get(module).is_some_and(|seen| *seen >= version),
+            };
         let keyed = self.keyed.entry(module.to_owned()).or_insert_with(|| Keyed {
             owners: vec![None; usize::from(SHARD_COUNT)],
             leaving: BTreeMap::new(),
@@ -712,7 +730,8 @@ impl State {
             }
         };
         let late = waiter.since.elapsed() >= ORDER_WAIT;
-        let why = || Done::Refused(format!("it is still on its way after {ORDER_WAIT:?}: a call may not end"));
+        let why =
+            || Done::Refused(format!("it is still on its way after {ORDER_WAIT:?}: a call may not end"));
         done.or_else(|| late.then(why))
     }
 
@@ -723,7 +742,8 @@ impl State {
                     return Some(Done::Refused(format!("it does not start there: {cause}")));
                 }
                 let old_gone = self.nodes.iter().all(|(name, node)| {
-                    assigned.contains(name) || node.life.as_ref().is_none_or(|life| !life.started.contains(module))
+                    assigned.contains(name)
+                        || node.life.as_ref().is_none_or(|life| !life.started.contains(module))
                 });
                 let there = assigned.iter().all(|node| serving.contains(node));
                 (there && old_gone).then_some(Done::Ok)
@@ -737,5 +757,10 @@ impl State {
 }
 
 fn module_facts(module: &ModuleDecl) -> ModuleFacts {
-    ModuleFacts { name: module.name.clone(), kind: module.kind, replicas: module.replicas, cpu_milli: module.cpu_milli }
+    ModuleFacts {
+        name: module.name.clone(),
+        kind: module.kind,
+        replicas: module.replicas,
+        cpu_milli: module.cpu_milli,
+    }
 }

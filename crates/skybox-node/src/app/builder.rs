@@ -19,7 +19,9 @@ use super::{App, AppId, AppInner, current, lifecycle};
 use crate::call::install_panic_hook;
 use crate::config::{Config, ConfigError};
 use crate::conn::{Address, Listener};
-use crate::control::{Alone, Control, ControlError, Hello, ModuleDecl, NODE_ENV, OnceTurn, PARENT_ENV, ParentLink};
+use crate::control::{
+    Alone, Control, ControlError, Hello, ModuleDecl, NODE_ENV, OnceTurn, PARENT_ENV, ParentLink,
+};
 use crate::host::{AnyHost, HostSeed};
 use crate::links::Links;
 use crate::module::Registration;
@@ -206,7 +208,8 @@ impl Builder {
             let id = AppId::next();
             let plant = Plant { weak, id, identity: &identity, strict, runtime: &runtime };
             let hosts: Vec<_> = plant.hosts(&registrations, settings);
-            let by_type = registrations.iter().enumerate().map(|(at, module)| ((module.type_id)(), at)).collect();
+            let by_type =
+                registrations.iter().enumerate().map(|(at, module)| ((module.type_id)(), at)).collect();
             AppInner {
                 id,
                 program: identity.program.clone(),
@@ -255,7 +258,11 @@ struct Plant<'p> {
 }
 
 impl Plant<'_> {
-    fn hosts(&self, registrations: &[&'static Registration], settings: Vec<Settings>) -> Vec<Arc<dyn AnyHost>> {
+    fn hosts(
+        &self,
+        registrations: &[&'static Registration],
+        settings: Vec<Settings>,
+    ) -> Vec<Arc<dyn AnyHost>> {
         let modules = registrations.len();
         let seeds = registrations.iter().zip(settings).enumerate().map(|(index, (module, settings))| {
             let seed = HostSeed {
@@ -328,7 +335,8 @@ impl Identity {
 pub(crate) fn program_name() -> String {
     std::env::var("SKYBOX_PROGRAM").unwrap_or_else(|_| {
         let file = std::env::current_exe().ok();
-        let stem = file.as_deref().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
+        let stem =
+            file.as_deref().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
         stem.unwrap_or_else(|| "program".to_owned())
     })
 }
@@ -337,7 +345,9 @@ pub(crate) fn program_name() -> String {
 fn new_incarnation() -> Incarnation {
     use std::sync::atomic::Ordering;
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |now| now.as_nanos() as u64);
     let salt = u64::from(std::process::id()) << 32 | COUNT.fetch_add(1, Ordering::Relaxed);
     Incarnation(now.rotate_left(20) ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }

@@ -1,7 +1,7 @@
 //! Which App code belongs to.
 
-use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 
@@ -59,7 +59,11 @@ impl App {
     /// [`NoApp`].
     pub fn current() -> Result<App, NoApp> {
         let decoding = far::decoding_in();
-        let id = if decoding == AppId::NONE { thread::current(|frame| frame.map_or(AppId::NONE, |frame| frame.inherited.app())) } else { decoding };
+        let id = if decoding == AppId::NONE {
+            thread::current(|frame| frame.map_or(AppId::NONE, |frame| frame.inherited.app()))
+        } else {
+            decoding
+        };
         let apps = apps().load();
         if id != AppId::NONE {
             let app = apps.iter().find(|(living, _)| *living == id).and_then(|(_, app)| app.upgrade());

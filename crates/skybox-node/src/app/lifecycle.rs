@@ -113,7 +113,9 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
             }
         };
         if tokio::time::timeout(ANSWERED_WAIT, answered).await.is_err() {
-            log(|| tracing::warn!("a call was not answered {ANSWERED_WAIT:?} after its instance was handed over"));
+            log(|| {
+                tracing::warn!("a call was not answered {ANSWERED_WAIT:?} after its instance was handed over")
+            });
         }
         app.control.report(Report::Drained);
     }
@@ -139,7 +141,11 @@ fn exit_in_time(leave: Leave) {
     let wait = if leave == Leave::Orphaned { ORPHAN_EXIT_WAIT } else { EXIT_WAIT };
     let exit = move || {
         std::thread::sleep(wait);
-        log(|| tracing::warn!("`main` has not ended {wait:?} after everything was handed over: the process exits"));
+        log(|| {
+            tracing::warn!(
+                "`main` has not ended {wait:?} after everything was handed over: the process exits"
+            )
+        });
         std::process::exit(0);
     };
     if let Err(error) = std::thread::Builder::new().name("skybox-exit".to_owned()).spawn(exit) {
@@ -153,10 +159,14 @@ async fn handed_over(app: &AppInner) {
     let mut plans = app.control.plans();
     let mine = |plan: &Plan| {
         plan.modules.values().any(|module| match module {
-            ModulePlan::Replicated { assigned, serving, .. } => assigned.contains(&app.node) || serving.contains(&app.node),
-            ModulePlan::Keyed(shards) => {
-                shards.nodes.iter().position(|node| *node == app.node).is_some_and(|me| shards.owner.contains(&(me as u16)))
+            ModulePlan::Replicated { assigned, serving, .. } => {
+                assigned.contains(&app.node) || serving.contains(&app.node)
             }
+            ModulePlan::Keyed(shards) => shards
+                .nodes
+                .iter()
+                .position(|node| *node == app.node)
+                .is_some_and(|me| shards.owner.contains(&(me as u16))),
         })
     };
     // The one who plans is gone: nothing will be handed over.
@@ -256,7 +266,9 @@ impl App {
 /// Turns Ctrl-C and SIGTERM into a drain.
 async fn signals(app: std::sync::Weak<AppInner>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         tracing::warn!("no signal handlers can be installed: Ctrl-C ends the process without a drain");
         return;
     };

@@ -134,7 +134,9 @@ impl SentCall {
     ) -> Result<R, Tries> {
         let SentCall { mut pending, began, caller } = self;
         match (&mut pending).await {
-            Ok(reply) => Ok(take_reply(core, method, wire, core.edges.edge(caller, method.index()), began, &reply)),
+            Ok(reply) => {
+                Ok(take_reply(core, method, wire, core.edges.edge(caller, method.index()), began, &reply))
+            }
             Err(kind) => {
                 let mut tries = Tries::default();
                 tries.failed(Some(pending.node().clone()), core.placement.load().version, kind);
@@ -195,12 +197,21 @@ where
             }
         }
         Link::Strict => {
-            let encoded = encode_arguments(method, arguments, |form, payload| (form, Bytes::copy_from_slice(payload)));
+            let encoded =
+                encode_arguments(method, arguments, |form, payload| (form, Bytes::copy_from_slice(payload)));
             match encoded {
                 Err(kind) => return Sent::Answered(refuse(method, wire, edge, kind)),
                 Ok((form, payload)) => {
                     began = edge.count_remote(payload.len()).then(Instant::now);
-                    let answer = strict(host, method.index(), inherited, key, form, payload, method.descriptor().idempotent);
+                    let answer = strict(
+                        host,
+                        method.index(),
+                        inherited,
+                        key,
+                        form,
+                        payload,
+                        method.descriptor().idempotent,
+                    );
                     answer_in_time(answer, inherited.deadline()).await
                 }
             }
@@ -212,8 +223,19 @@ where
     }
 }
 
-fn request<'r>(core: &'r HostCore, method: u16, inherited: &'r Inherited, key: Option<&'r Bytes>) -> Request<'r> {
-    Request { module: core.index, method, key: key.map(|key| &**key), context: inherited.context(), caller: inherited.caller() }
+fn request<'r>(
+    core: &'r HostCore,
+    method: u16,
+    inherited: &'r Inherited,
+    key: Option<&'r Bytes>,
+) -> Request<'r> {
+    Request {
+        module: core.index,
+        method,
+        key: key.map(|key| &**key),
+        context: inherited.context(),
+        caller: inherited.caller(),
+    }
 }
 
 /// The caller's own clock bounds the wait too: the callee may be gone.
@@ -236,7 +258,8 @@ thread_local! {
 /// Encodes with a buffer that the thread keeps: user code may take long, so it never writes into a connection's.
 pub(crate) fn with_scratch<V>(f: impl FnOnce(&mut BytesMut) -> V) -> V {
     // A `Serialize` that makes a call finds the buffer taken; it gets one of its own.
-    let mut buffer = SCRATCH.with(|scratch| scratch.try_borrow_mut().map(|mut b| std::mem::take(&mut *b)).unwrap_or_default());
+    let mut buffer = SCRATCH
+        .with(|scratch| scratch.try_borrow_mut().map(|mut b| std::mem::take(&mut *b)).unwrap_or_default());
     buffer.clear();
     let value = f(&mut buffer);
     if buffer.capacity() <= SCRATCH_BYTES_MAX {
@@ -260,12 +283,19 @@ where
 {
     with_scratch(|buffer| {
         let encoded = data_code(|| codec::encode::<A, O>(arguments, &method.arguments, buffer));
-        let form = encoded.map_err(|why| CallErrorKind::Mismatch { why: format!("an argument cannot cross: {why}") })?;
+        let form = encoded
+            .map_err(|why| CallErrorKind::Mismatch { why: format!("an argument cannot cross: {why}") })?;
         Ok(f(form, buffer))
     })
 }
 
-fn decode_reply<O, R, W: Crossing<R>>(core: &HostCore, method: &Method<O, R>, wire: W, edge: &Edge, reply: &Reply) -> R {
+fn decode_reply<O, R, W: Crossing<R>>(
+    core: &HostCore,
+    method: &Method<O, R>,
+    wire: W,
+    edge: &Edge,
+    reply: &Reply,
+) -> R {
     let decode = || {
         if reply.own_error {
             codec::decode::<W::Image>(reply.form, &reply.payload).map(Err)
@@ -319,11 +349,16 @@ where
     if method.tried[0].swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    encode_arguments(method, arguments, |_, _| ()).inspect_err(|_| method.tried[0].store(false, Ordering::Relaxed))
+    encode_arguments(method, arguments, |_, _| ())
+        .inspect_err(|_| method.tried[0].store(false, Ordering::Relaxed))
 }
 
 /// As [`prove_arguments`], for the result.
-pub(crate) fn prove_result<O, R, W: Crossing<R>>(method: &Method<O, R>, wire: W, result: R) -> Result<R, CallErrorKind> {
+pub(crate) fn prove_result<O, R, W: Crossing<R>>(
+    method: &Method<O, R>,
+    wire: W,
+    result: R,
+) -> Result<R, CallErrorKind> {
     if method.tried[1].swap(true, Ordering::Relaxed) {
         return Ok(result);
     }
@@ -423,7 +458,8 @@ pub(crate) async fn relay_here<T: Module>(
 ) -> Result<Reply, Failed> {
     let (reply, answer) = oneshot::channel();
     let inherited = Inherited::nothing().within(host.core.app_id, CallerIndex(0));
-    let arriving = Arriving { method, form: Form::Json, payload, key, inherited, reply: ReplyTo::Channel(reply) };
+    let arriving =
+        Arriving { method, form: Form::Json, payload, key, inherited, reply: ReplyTo::Channel(reply) };
     let task = AbortOnDrop(host.core.runtime.spawn(host.clone().serve(arriving).run()));
     let outcome = answer.await.unwrap_or(Err(CallErrorKind::Cancelled));
     drop(task);

@@ -190,7 +190,13 @@ fn crashed(blame: &impl Blame, frame: &CallFrame, Panicked { message, place }: P
 /// Dropped, or past its deadline, the call goes on by itself to its end (unless it is `#[cancel_on_drop]`); past
 /// the deadline and the module's `overrun` it is stopped and its instance counts as crashed.
 #[inline]
-pub(crate) fn run_on<'c, B, F>(core: &'c Arc<HostCore>, method: &MethodDescriptor, blame: B, frame: CallFrame, code: F) -> Rest<'c, B, F>
+pub(crate) fn run_on<'c, B, F>(
+    core: &'c Arc<HostCore>,
+    method: &MethodDescriptor,
+    blame: B,
+    frame: CallFrame,
+    code: F,
+) -> Rest<'c, B, F>
 where
     B: Blame + Send + 'static,
     F: Future<Output: Send> + Send + 'static,

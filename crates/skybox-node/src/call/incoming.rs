@@ -110,7 +110,8 @@ impl<T: Module> Incoming<T> {
             let outcome = match arrival.shared(&host).await {
                 Err(kind) => Err(kind),
                 Ok((shared, arguments, inherited)) => {
-                    let frame = here::frame(&host.core, shared.instance(), Mode::Shared, method.index(), inherited);
+                    let frame =
+                        here::frame(&host.core, shared.instance(), Mode::Shared, method.index(), inherited);
                     here::run(&*host.core, frame, run(shared, arguments)).await.map_err(|stopped| *stopped)
                 }
             };
@@ -157,7 +158,8 @@ impl<T: Module> Incoming<T> {
                 Err(kind) => Err(kind),
                 Ok((exclusive, arguments, inherited)) => {
                     leave_the_reader(&host.core, method.descriptor()).await;
-                    let outcome = run_exclusive(&host.core, method, inherited, exclusive, arguments, run).await;
+                    let outcome =
+                        run_exclusive(&host.core, method, inherited, exclusive, arguments, run).await;
                     outcome.map_err(|stopped| *stopped)
                 }
             };
@@ -167,7 +169,11 @@ impl<T: Module> Incoming<T> {
 
     /// The call of a method that this version does not have.
     pub fn unknown(self) -> Serving {
-        let why = format!("there is no method {} in this version of `{}`", self.arriving.method, T::descriptor().name);
+        let why = format!(
+            "there is no method {} in this version of `{}`",
+            self.arriving.method,
+            T::descriptor().name
+        );
         let reply = self.arriving.reply;
         Serving::new(async move { reply.fail(CallErrorKind::Mismatch { why }) })
     }
@@ -196,7 +202,10 @@ struct Arrival<O> {
 
 impl<O> Arrival<O> {
     /// Takes the instance for a `&self` call; at once, if nothing has to be waited for.
-    async fn shared<T: Module>(self, host: &Arc<Host<T>>) -> Result<(Shared<T>, O, Inherited), CallErrorKind> {
+    async fn shared<T: Module>(
+        self,
+        host: &Arc<Host<T>>,
+    ) -> Result<(Shared<T>, O, Inherited), CallErrorKind> {
         let Arrival { arguments, key, inherited } = self;
         let arguments = arguments?;
         let shared = match crate::host::route_here(host, key.as_ref()) {
@@ -207,7 +216,10 @@ impl<O> Arrival<O> {
     }
 
     /// Takes the instance for a `&mut self` call.
-    async fn exclusive<T: Module>(self, host: &Arc<Host<T>>) -> Result<(Exclusive<T>, O, Inherited), CallErrorKind> {
+    async fn exclusive<T: Module>(
+        self,
+        host: &Arc<Host<T>>,
+    ) -> Result<(Exclusive<T>, O, Inherited), CallErrorKind> {
         let Arrival { arguments, key, inherited } = self;
         let arguments = arguments?;
         for _ in 0..=RESENDS_MAX {
@@ -247,7 +259,11 @@ async fn wait_shared<T: Module>(
     Err(CallErrorKind::Gone)
 }
 
-fn decode_arguments<O: DeserializeOwned>(parameters: &[&str], form: Form, payload: &[u8]) -> Result<O, String> {
+fn decode_arguments<O: DeserializeOwned>(
+    parameters: &[&str],
+    form: Form,
+    payload: &[u8],
+) -> Result<O, String> {
     let array;
     let payload = match form {
         Form::Json => {
@@ -256,7 +272,8 @@ fn decode_arguments<O: DeserializeOwned>(parameters: &[&str], form: Form, payloa
         }
         _ => payload,
     };
-    data_code(|| codec::decode(form, payload)).map_err(|why| format!("the arguments cannot be decoded: {why}"))
+    data_code(|| codec::decode(form, payload))
+        .map_err(|why| format!("the arguments cannot be decoded: {why}"))
 }
 
 /// The duty to answer. Dropped without an answer, the caller hears that the call was cancelled.
@@ -274,14 +291,20 @@ impl Drop for Answer {
     }
 }
 
-fn answer<O, R, W: Crossing<R>>(mut reply: Answer, method: &Method<O, R>, wire: W, outcome: Result<R, CallErrorKind>) {
+fn answer<O, R, W: Crossing<R>>(
+    mut reply: Answer,
+    method: &Method<O, R>,
+    wire: W,
+    outcome: Result<R, CallErrorKind>,
+) {
     let Some(to) = reply.to.take() else { return };
     let data = match outcome.and_then(|result| split(wire, result)) {
         Ok(data) => data,
         Err(kind) => return to.fail(kind),
     };
     with_scratch(|buffer| {
-        let encoded = if reply.json { encode_json(&data, buffer) } else { encode_result(method, &data, buffer) };
+        let encoded =
+            if reply.json { encode_json(&data, buffer) } else { encode_result(method, &data, buffer) };
         match encoded {
             Ok(form) => to.answer(data.is_err(), form, buffer),
             Err(kind) => to.fail(kind),
@@ -289,7 +312,10 @@ fn answer<O, R, W: Crossing<R>>(mut reply: Answer, method: &Method<O, R>, wire: 
     });
 }
 
-fn encode_json<V: Serialize, I: Serialize>(data: &Result<V, I>, buffer: &mut BytesMut) -> Result<Form, CallErrorKind> {
+fn encode_json<V: Serialize, I: Serialize>(
+    data: &Result<V, I>,
+    buffer: &mut BytesMut,
+) -> Result<Form, CallErrorKind> {
     let text = data_code(|| match data {
         Ok(value) => serde_json::to_vec(value),
         Err(image) => serde_json::to_vec(image),

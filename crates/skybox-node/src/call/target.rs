@@ -13,9 +13,9 @@ use skybox_core::{CallError, CallErrorKind, KeyHash, Mode, NodeName, Phase};
 
 use super::far::{self, Link, Sent, SentCall};
 use super::{CallOptions, Crossing, RESENDS_MAX, Reply, here};
-use crate::host::{Exclusive, Head, Hold, Host, HostCore, Instance, NoTurn, Shared, route_here};
 use crate::conn::Conn;
 use crate::host::Placement;
+use crate::host::{Exclusive, Head, Hold, Host, HostCore, Instance, NoTurn, Shared, route_here};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
@@ -90,7 +90,10 @@ impl<'de, T: Module> serde::Deserialize<'de> for Handle<T> {
         let (name, key) = <(String, Option<Vec<u8>>)>::deserialize(deserializer)?;
         let app = crate::app::App::current().map_err(D::Error::custom)?;
         if name != T::descriptor().name {
-            return Err(D::Error::custom(format!("a handle of `{name}` is not one of `{}`", T::descriptor().name)));
+            return Err(D::Error::custom(format!(
+                "a handle of `{name}` is not one of `{}`",
+                T::descriptor().name
+            )));
         }
         let host = app.host::<T>().map_err(D::Error::custom)?;
         Ok(Handle::new(Target { host, key: key.map(Bytes::from), options: CallOptions::new() }))
@@ -510,10 +513,24 @@ impl<T: Module> Target<T> {
                 Err(kind) => return Found::Answered(refuse(method, wire, edge, kind)),
             };
             let node = link.node();
-            match far::call(&self.host, &link, head, method, wire, &inherited, self.key.as_ref(), arguments, edge).await {
+            match far::call(
+                &self.host,
+                &link,
+                head,
+                method,
+                wire,
+                &inherited,
+                self.key.as_ref(),
+                arguments,
+                edge,
+            )
+            .await
+            {
                 Sent::Answered(result) => return Found::Answered(result),
                 // In strict mode there is nobody else to ask, and whoever said no has waited already.
-                Sent::Failed(kind) if node.is_none() => return Found::Answered(refuse(method, wire, edge, kind)),
+                Sent::Failed(kind) if node.is_none() => {
+                    return Found::Answered(refuse(method, wire, edge, kind));
+                }
                 Sent::Failed(kind) => {
                     tries.failed(node, self.host.core.placement.load().version, kind);
                     if let Some(kind) = tries.given_up(method) {
@@ -562,7 +579,9 @@ impl<T: Module> Target<T> {
                 }
             };
             match outcome {
-                Err(kind) if far::may_resend(&kind, false) && tries.resends < RESENDS_MAX => tries.resends += 1,
+                Err(kind) if far::may_resend(&kind, false) && tries.resends < RESENDS_MAX => {
+                    tries.resends += 1
+                }
                 outcome => return outcome,
             }
         }
@@ -596,7 +615,9 @@ impl<T: Module> Target<T> {
                 Look::Here(hold) => return Ok(Place::Here(hold, head)),
                 Look::Wake => match self.host.find_here(self.key.as_ref(), deadline).await {
                     // Between the look and here.
-                    Err(CallErrorKind::Moved) => format!("{} had handed its key over and nobody had taken it", core.node),
+                    Err(CallErrorKind::Moved) => {
+                        format!("{} had handed its key over and nobody had taken it", core.node)
+                    }
                     found => return found.map(|(hold, head)| Place::Here(hold, Some(head))),
                 },
                 Look::Conn(conn) => return Ok(Place::Far(Link::Peer(conn), head)),
@@ -681,7 +702,8 @@ impl Tries {
     pub(crate) fn failed(&mut self, node: Option<NodeName>, version: u64, kind: CallErrorKind) {
         self.resends += 1;
         // Twice as long each time: all tries together take as long as a call may wait for an instance.
-        let until = tokio::time::Instant::now().into_std() + far::RECONNECT_PAUSE * (1 << (self.resends - 1).min(RESENDS_MAX));
+        let until = tokio::time::Instant::now().into_std()
+            + far::RECONNECT_PAUSE * (1 << (self.resends - 1).min(RESENDS_MAX));
         self.refused.extend(node.map(|node| Refusal { node, version, until }));
         self.last = Some(kind);
     }
@@ -693,7 +715,6 @@ impl Tries {
         self.last.take_if(|kind| resends > RESENDS_MAX || over(kind))
     }
 
-
     fn refused_by(&self, peer: &Peer, version: u64) -> bool {
         let now = || tokio::time::Instant::now().into_std();
         self.refused.iter().any(|no| no.node == peer.node && no.version == version && now() < no.until)
@@ -701,7 +722,10 @@ impl Tries {
 }
 
 /// Of two replicas that can be called at once, the one with less to do; which two, chance decides.
-fn least_loaded<'p>(core: &HostCore, peers: impl Iterator<Item = &'p Arc<Peer>> + Clone) -> Option<Arc<Conn>> {
+fn least_loaded<'p>(
+    core: &HostCore,
+    peers: impl Iterator<Item = &'p Arc<Peer>> + Clone,
+) -> Option<Arc<Conn>> {
     let mut ready = peers.filter_map(|peer| peer.ready());
     let first = ready.next()?;
     let Some(second) = ready.next() else { return Some(first) };
@@ -810,7 +834,11 @@ fn reentrant(core: &HostCore, held: Option<Mode>, mode: Mode) -> CallErrorKind {
         Mode::Exclusive => "&mut self",
     };
     let held = held.map_or("", name);
-    let chain = format!("a call above holds this {} `{held}`, and this one needs it `{}`", core.descriptor.name, name(mode));
+    let chain = format!(
+        "a call above holds this {} `{held}`, and this one needs it `{}`",
+        core.descriptor.name,
+        name(mode)
+    );
     CallErrorKind::Reentrant { chain }
 }
 
@@ -837,7 +865,10 @@ where
         && let Some(pool) = core.pool()
     {
         let theirs = core.clone();
-        return pool.run(deadline, here::run(theirs, frame, run(shared, arguments))).await.map_err(Box::new)?;
+        return pool
+            .run(deadline, here::run(theirs, frame, run(shared, arguments)))
+            .await
+            .map_err(Box::new)?;
     }
     if descriptor.compute {
         return here::run(&**core, frame, run(shared, arguments)).await;
@@ -868,7 +899,10 @@ where
         && let Some(pool) = core.pool()
     {
         let theirs = core.clone();
-        return pool.run(deadline, here::run_unbounded(theirs, frame, run(exclusive, arguments))).await.map_err(Box::new)?;
+        return pool
+            .run(deadline, here::run_unbounded(theirs, frame, run(exclusive, arguments)))
+            .await
+            .map_err(Box::new)?;
     }
     here::run_on(core, descriptor, here::ByHolders, frame, run(exclusive, arguments)).await
 }
@@ -903,7 +937,12 @@ fn finish<O, R, W: Crossing<R>>(
 }
 
 #[cold]
-pub(crate) fn refuse<O, R, W: Crossing<R>>(method: &Method<O, R>, wire: W, edge: &Edge, kind: CallErrorKind) -> R {
+pub(crate) fn refuse<O, R, W: Crossing<R>>(
+    method: &Method<O, R>,
+    wire: W,
+    edge: &Edge,
+    kind: CallErrorKind,
+) -> R {
     edge.call_error(&kind);
     wire.refuse(CallError::new(method.callee(), kind))
 }

@@ -150,7 +150,13 @@ macro_rules! ways {
             F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
             Fut: Future<Output = R> + Send + 'static,
         {
-            TaskCall::<T>::current().detached(self.method(), $wire::NEW, arguments, |arguments| arguments.own(), run)
+            TaskCall::<T>::current().detached(
+                self.method(),
+                $wire::NEW,
+                arguments,
+                |arguments| arguments.own(),
+                run,
+            )
         }
 
         /// Runs a call of a `&self` method that came from elsewhere.
@@ -255,17 +261,29 @@ impl<O, R> NoCall<O, R> {
     }
 
     /// In place of `Call::serve_shared`.
-    pub fn serve_shared<T: Module, Fut>(&'static self, _: Incoming<T>, _: impl FnOnce(Shared<T>, O) -> Fut) -> Serving {
+    pub fn serve_shared<T: Module, Fut>(
+        &'static self,
+        _: Incoming<T>,
+        _: impl FnOnce(Shared<T>, O) -> Fut,
+    ) -> Serving {
         unreachable!("{REFUSED}")
     }
 
     /// In place of `Call::serve_detached`.
-    pub fn serve_detached<T: Module, Fut>(&'static self, _: Incoming<T>, _: impl FnOnce(Shared<T>, O) -> Fut) -> Serving {
+    pub fn serve_detached<T: Module, Fut>(
+        &'static self,
+        _: Incoming<T>,
+        _: impl FnOnce(Shared<T>, O) -> Fut,
+    ) -> Serving {
         unreachable!("{REFUSED}")
     }
 
     /// In place of `Call::serve_exclusive`.
-    pub fn serve_exclusive<T: Module, Fut>(&'static self, _: Incoming<T>, _: impl FnOnce(Exclusive<T>, O) -> Fut) -> Serving {
+    pub fn serve_exclusive<T: Module, Fut>(
+        &'static self,
+        _: Incoming<T>,
+        _: impl FnOnce(Exclusive<T>, O) -> Fut,
+    ) -> Serving {
         unreachable!("{REFUSED}")
     }
 }

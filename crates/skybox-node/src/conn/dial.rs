@@ -119,7 +119,9 @@ impl Listener {
 
     pub(crate) fn local_address(&self, asked: &Address) -> Address {
         match self {
-            Listener::Tcp(tcp) => tcp.local_addr().map_or_else(|_| asked.clone(), |at| Address::Tcp(at.to_string())),
+            Listener::Tcp(tcp) => {
+                tcp.local_addr().map_or_else(|_| asked.clone(), |at| Address::Tcp(at.to_string()))
+            }
             Listener::Unix(_) => asked.clone(),
         }
     }
@@ -211,7 +213,10 @@ pub(crate) async fn accept_loop(app: Weak<AppInner>, listener: Listener) {
                         Ok(conn) => app.links.accepted(&conn),
                         Err(error) => {
                             let error = skybox_core::TextChain::of(&error).joined();
-                            crate::log_limit::warn("handshake", &format!("a connection was refused: {error}"));
+                            crate::log_limit::warn(
+                                "handshake",
+                                &format!("a connection was refused: {error}"),
+                            );
                         }
                     }
                     drop(place);

@@ -12,8 +12,8 @@ use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId, Context};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{
-    Beat, CallFrame, Decoder, FRAME_BYTES_MAX, Frame, FrameError, Limits, PayloadOf, Progress, Reassembly, ReplyBody, ReplyFrame,
-    Outcome, encode_pong,
+    Beat, CallFrame, Decoder, FRAME_BYTES_MAX, Frame, FrameError, Limits, Outcome, PayloadOf, Progress,
+    Reassembly, ReplyBody, ReplyFrame, encode_pong,
 };
 use skybox_wire::handshake::Role;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -200,7 +200,11 @@ async fn serve(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, call: CallFrame, p
 }
 
 /// Polls a call once; its reply, if it makes one, waits for the end of the batch. Says whether the call waits.
-fn poll_reading(conn: &Arc<Conn>, call: &mut Pin<Box<dyn Future<Output = ()> + Send>>, cx: &mut TaskContext<'_>) -> bool {
+fn poll_reading(
+    conn: &Arc<Conn>,
+    call: &mut Pin<Box<dyn Future<Output = ()> + Send>>,
+    cx: &mut TaskContext<'_>,
+) -> bool {
     struct Restore;
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -221,7 +225,8 @@ fn arrive(
     let Some(host) = app.hosts.get(usize::from(call.module.0)) else {
         return Err(CallErrorKind::Mismatch { why: format!("there is no module {} here", call.module.0) });
     };
-    let form = Form::try_from(call.form).map_err(|error| CallErrorKind::Mismatch { why: error.to_string() })?;
+    let form =
+        Form::try_from(call.form).map_err(|error| CallErrorKind::Mismatch { why: error.to_string() })?;
     let caller = call.caller.and_then(|number| conn.peer.agreed.from_peer(number));
     let context = Context {
         deadline: call.deadline_us.map(|deadline| conn.deadline_from_wire(deadline)),

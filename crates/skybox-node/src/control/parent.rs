@@ -123,7 +123,9 @@ pub enum ControlError {
     #[error("{0}")]
     Refused(String),
     /// A listener could not be bound.
-    #[error("cannot listen on {address} for `{name}`: choose another with `[listeners.{name}] address`, or end what listens there")]
+    #[error(
+        "cannot listen on {address} for `{name}`: choose another with `[listeners.{name}] address`, or end what listens there"
+    )]
     Bind {
         /// The listener.
         name: String,
@@ -182,8 +184,11 @@ impl ParentLink {
                 }
             };
             // First, because a log on the parent's broken pipe can panic.
-            leaves.send_replace(Some(Leave::Orphaned));
-            tracing::warn!("the parent is gone ({why}): this node ends");
+            let told = leaves.send_replace(Some(Leave::Orphaned)).is_some();
+            // A node that was told to leave ends its side of the connection first.
+            if !told {
+                tracing::warn!("the parent is gone ({why}): this node ends");
+            }
         });
         Ok(ParentLink { path: path.to_owned(), node, plan, leave, reports })
     }
@@ -236,7 +241,8 @@ impl Control for ParentLink {
         let path = self.path.clone();
         Box::pin(async move {
             let asked = tokio::task::spawn_blocking(move || ask_listener(&path, &opening)).await;
-            let (answer, descriptor) = asked.map_err(|e| self.io(std::io::Error::other(e)))?.map_err(|e| self.io(e))?;
+            let (answer, descriptor) =
+                asked.map_err(|e| self.io(std::io::Error::other(e)))?.map_err(|e| self.io(e))?;
             match (answer, descriptor) {
                 (FromParent::Listener, Some(descriptor)) => Ok(Some(TcpListener::from(descriptor))),
                 (FromParent::NotServed, _) => Ok(None),
@@ -299,6 +305,9 @@ pub async fn read_line<M: DeserializeOwned>(
 
 impl std::fmt::Debug for ParentLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ParentLink").field("node", &self.node).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("ParentLink")
+            .field("node", &self.node)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }

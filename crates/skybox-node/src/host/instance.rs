@@ -40,18 +40,32 @@ impl<T> fmt::Debug for Instance<T> {
 }
 
 impl<T> Instance<T> {
-    pub(crate) fn new(value: T, id: InstanceId, turn: Option<Turn>, core: &Weak<HostCore>) -> Arc<Instance<T>> {
+    pub(crate) fn new(
+        value: T,
+        id: InstanceId,
+        turn: Option<Turn>,
+        core: &Weak<HostCore>,
+    ) -> Arc<Instance<T>> {
         let (calls, crashed) = (Mutex::default(), AtomicBool::new(false));
         let holders = Holders { instance: id, core: core.clone(), calls, crashed, useful: Useful::default() };
         let holders = Arc::new(holders);
         let ended = EndedGuard(watch::Sender::new(false));
-        Arc::new(Instance { value: UnsafeCell::new(value), id, turn, holders, started: Instant::now(), ended })
+        Arc::new(Instance {
+            value: UnsafeCell::new(value),
+            id,
+            turn,
+            holders,
+            started: Instant::now(),
+            ended,
+        })
     }
 
     /// The turns of a module whose calls wait for one another.
     #[inline]
     pub(crate) fn turns(&self) -> &Turn {
-        self.turn.as_ref().expect("asked only where there is one: a module with `&mut self` methods has turns")
+        self.turn
+            .as_ref()
+            .expect("asked only where there is one: a module with `&mut self` methods has turns")
     }
 
     /// Takes the instance out of the way of new calls if the call that ends here ends by a panic. Its turn is
@@ -69,7 +83,10 @@ impl<T> Instance<T> {
         let own = thread::current(|frame| {
             frame.and_then(|frame| frame.held.as_ref()).is_some_and(|held| held.instance == self.id)
         });
-        if own && self.holders.crash() && let Some(turn) = &self.turn {
+        if own
+            && self.holders.crash()
+            && let Some(turn) = &self.turn
+        {
             turn.close();
         }
     }

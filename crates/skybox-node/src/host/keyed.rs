@@ -61,7 +61,10 @@ enum Now<T> {
     Starting,
     Live(Arc<Instance<T>>),
     /// Its start failed; it is not tried again before then.
-    Failed { cause: String, again: Instant },
+    Failed {
+        cause: String,
+        again: Instant,
+    },
 }
 
 impl<T> fmt::Debug for Slot<T> {
@@ -166,8 +169,15 @@ fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
     if let Some(slot) = slots.get(key) {
         return slot.clone();
     }
-    let state = State { now: Now::Asleep, last_call: Instant::now(), history: History::default(), useful: false, gone: false };
-    let slot = Arc::new(Slot { state: Mutex::new(state), changed: watch::Sender::new(0), line: Line::default() });
+    let state = State {
+        now: Now::Asleep,
+        last_call: Instant::now(),
+        history: History::default(),
+        useful: false,
+        gone: false,
+    };
+    let slot =
+        Arc::new(Slot { state: Mutex::new(state), changed: watch::Sender::new(0), line: Line::default() });
     slots.insert(Bytes::copy_from_slice(key), slot.clone());
     slot
 }
@@ -225,7 +235,9 @@ async fn try_start<T: Module>(
             Decision::After(pause) if pause.is_zero() => {}
             // A keyed instance that crashed is started again by the next call, which waits the pause out.
             Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
-            Decision::GiveUp => return Err(format!("it crashed too often within {:?}", core.settings.within)),
+            Decision::GiveUp => {
+                return Err(format!("it crashed too often within {:?}", core.settings.within));
+            }
         }
     }
     let app = core.app.upgrade().map(App::from_inner).ok_or("the App has ended")?;

@@ -64,7 +64,8 @@ impl Pool {
         let state = Arc::new(AtomicU8::new(WAITING));
         let theirs = state.clone();
         self.push(Box::pin(async move {
-            let waits = theirs.compare_exchange(WAITING, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            let waits =
+                theirs.compare_exchange(WAITING, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok();
             if waits && !answer.is_closed() {
                 // Nobody may be listening any more; the call has ended as it should.
                 drop(answer.send(future.await));
@@ -75,8 +76,9 @@ impl Pool {
             Some(deadline) => match tokio::time::timeout_at(deadline.into(), result).await {
                 Ok(result) => result,
                 Err(_) => {
-                    let waited =
-                        state.compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok();
+                    let waited = state
+                        .compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire)
+                        .is_ok();
                     let phase = if waited { Phase::Queued } else { Phase::Running };
                     return Err(CallErrorKind::Deadline { phase });
                 }

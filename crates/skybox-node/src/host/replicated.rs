@@ -61,7 +61,10 @@ async fn retire<T: Module>(host: &Arc<Host<T>>) {
     let ended = instance.ended();
     drop(instance);
     if tokio::time::timeout(CLOSE_WAIT, ended.wait()).await.is_err() {
-        tracing::warn!(module = host.core.descriptor.name, "a call goes on {CLOSE_WAIT:?} after its instance was retired");
+        tracing::warn!(
+            module = host.core.descriptor.name,
+            "a call goes on {CLOSE_WAIT:?} after its instance was retired"
+        );
     }
 }
 
@@ -132,7 +135,8 @@ pub(crate) trait UnitKey: ToOwned {
 impl<K: crate::module::Key + ?Sized> UnitKey for K {
     /// Decodes the key of a module without keys from nothing, which only `()` does.
     fn owned() -> K::Owned {
-        skybox_wire::codec::decode(skybox_wire::codec::Form::Compact, &[]).expect("the key of a module without keys is ()")
+        skybox_wire::codec::decode(skybox_wire::codec::Form::Compact, &[])
+            .expect("the key of a module without keys is ()")
     }
 }
 
@@ -180,7 +184,9 @@ pub(super) async fn start<T: Module>(
     let outcome = std::future::poll_fn(|cx| {
         match catch(AssertUnwindSafe(|| thread::enter(&frame, || starting.as_mut().poll(cx)))) {
             Ok(poll) => poll.map(|outcome| outcome.map_err(|error| error.to_string())),
-            Err(Panicked { message, place }) => std::task::Poll::Ready(Err(format!("it panicked at {place}: {message}"))),
+            Err(Panicked { message, place }) => {
+                std::task::Poll::Ready(Err(format!("it panicked at {place}: {message}")))
+            }
         }
     })
     .await;

@@ -21,7 +21,7 @@ const STARTED: &str = "successfully on port ";
 
 /// The picture's size on paper, and how many pixels a point has.
 const WINDOW: &str = "--window-size=1360,800";
-const DENSITY: &str = "--force-device-scale-factor=1.5";
+const DENSITY: &str = "--force-device-scale-factor=1.25";
 
 pub(crate) struct Browser {
     driver: Child,
