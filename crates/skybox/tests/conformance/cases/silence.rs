@@ -1,13 +1,11 @@
 //! A peer that says nothing: a stopped process, whose connections stay open.
 
-use std::time::Duration;
-
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use skybox::{CallErrorKind, CallOptions, Phase, Ran};
 
 use crate::modules::*;
-use crate::stage::{CALLEES, RELAYS, SOON, Stage, fails, failure};
+use crate::stage::{CALLEES, LATER, RELAYS, SOON, Stage, failure};
 
 /// The callees' process, stopped until this is dropped.
 struct Stopped(Pid);
@@ -69,18 +67,23 @@ pub async fn a_call_that_arrives_too_late_does_not_run(stage: Stage) {
 
 pub async fn bytes_that_wait_to_be_sent_are_bounded(stage: Stage) {
     /// Together more than the 64 MiB that may wait, and what the kernel takes.
-    const LOADS: usize = 40;
+    const LOADS: usize = 24;
     let desk = stage.get::<Desk>();
-    desk.pages().await.unwrap();
     let load = bytes::Bytes::from(vec![7; 3 << 20]);
-    let stopped = Stopped::callees().await;
-    let mut sending: Vec<_> = (0..LOADS).map(|_| Box::pin(desk.swallow(load.clone()))).collect();
-    let refused =
-        stage.patiently("one load is refused", futures_util::future::select_all(&mut sending)).await;
-    let error = fails(refused.0, "overloaded", Ran::No);
-    assert!(error.to_string().contains("bytes wait"), "it names the bound: {error}");
-    drop(stopped);
-    let first = sending.swap_remove(0);
-    let weight = tokio::time::timeout(Duration::from_secs(20), first).await.expect("what was taken arrives");
-    assert_eq!(weight.unwrap(), load.len());
+    // Once before: a type is proven at its first call, which takes longer than all the others.
+    desk.swallow(load.clone()).await.unwrap();
+    let brief = desk.with(CallOptions::new().deadline(LATER));
+    loop {
+        let stopped = Stopped::callees().await;
+        let mut sending: Vec<_> = (0..LOADS).map(|_| Box::pin(brief.swallow(load.clone()))).collect();
+        let error = failure(select_all(&mut sending).await.0);
+        drop((stopped, sending));
+        if error.kind().name() == "overloaded" {
+            assert!(error.ran() == Ran::No && error.to_string().contains("bytes wait"), "{error}");
+            break;
+        }
+        // A busy machine takes longer to make the loads than their time allows.
+        assert_eq!(error.kind().name(), "deadline");
+    }
+    stage.until("the way is free again", async || desk.swallow(load.clone()).await.is_ok()).await;
 }
