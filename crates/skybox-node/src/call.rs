@@ -16,6 +16,7 @@ mod options;
 mod own;
 mod target;
 mod task;
+mod turns;
 mod uncrossable;
 mod ways;
 

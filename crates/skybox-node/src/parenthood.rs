@@ -12,10 +12,13 @@ use crate::control::PARENT_ENV;
 /// Asks a process to run its program as that many nodes.
 pub const NODES_ENV: &str = "SKYBOX_NODES";
 
+/// The end of a parent: its exit code.
+pub type Ending = Pin<Box<dyn Future<Output = Result<i32, String>> + Send>>;
+
 /// Something that can be a parent.
 pub struct Parenthood {
     /// Runs this very program as so many nodes; resolves when all of it has ended, with the exit code.
-    pub run: fn(Family) -> Pin<Box<dyn Future<Output = Result<i32, String>> + Send>>,
+    pub run: fn(Family) -> Ending,
 }
 
 /// What a parent has to know.

@@ -16,7 +16,7 @@ struct Tally {
 
 #[skybox::module]
 impl Tally {
-    pub async fn add(&mut self, n: u64) -> skybox::Result<u64> {
+    pub(crate) async fn add(&mut self, n: u64) -> skybox::Result<u64> {
         self.sum += n;
         Ok(self.sum)
     }

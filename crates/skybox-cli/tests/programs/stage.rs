@@ -25,6 +25,7 @@ pub(crate) fn wait_for<T, S: Debug>(what: &str, mut look: impl FnMut() -> Result
         match look() {
             Ok(found) => return found,
             Err(seen) if since.elapsed() > WAIT => panic!("{what}: not within {WAIT:?}; last seen: {seen:?}"),
+            // Sleeps because processes and files tell nobody that they have changed; each look is a condition.
             Err(_) => std::thread::sleep(LOOK),
         }
     }
@@ -184,6 +185,7 @@ impl Drop for Stage {
                 break;
             }
             left.into_iter().for_each(|pid| send(pid, Signal::KILL));
+            // Sleeps because a killed process is gone a moment later, and tells nobody.
             std::thread::sleep(LOOK);
         }
         drop(fs::remove_dir_all(&self.directory));

@@ -67,9 +67,9 @@ pub trait Crossing<R>: Copy + Send + Sync + 'static {
 }
 
 /// The error is a [`WireError`].
-pub struct ByImage<R>(PhantomData<fn() -> R>);
+pub(crate) struct ByImage<R>(PhantomData<fn() -> R>);
 /// The error is data.
-pub struct BySerde<R>(PhantomData<fn() -> R>);
+pub(crate) struct BySerde<R>(PhantomData<fn() -> R>);
 
 impl<R> ByImage<R> {
     pub(super) const NEW: ByImage<R> = ByImage(PhantomData);

@@ -17,7 +17,8 @@ use skybox_core::{CallErrorKind, NodeName, Phase};
 use skybox_wire::codec::{self, Form};
 use tokio::sync::oneshot;
 
-use super::target::{Tries, refuse};
+use super::target::Tries;
+use super::turns::refuse;
 use super::{Arriving, Crossing, ReplyTo, catch};
 use crate::app::AppId;
 use crate::conn::{Conn, PendingCall, Request};

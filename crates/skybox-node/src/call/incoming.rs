@@ -13,7 +13,7 @@ use skybox_wire::codec::{self, Form};
 use tokio::sync::oneshot;
 
 use super::far::{data_code, encode_result, in_app, split, with_scratch};
-use super::target::{run_detached, run_exclusive, turn_exclusive, turn_shared};
+use super::turns::{run_detached, run_exclusive, turn_exclusive, turn_shared};
 use super::{Crossing, Failed, RESENDS_MAX, Reply, here};
 use crate::conn::Conn;
 use crate::host::{Exclusive, Hold, Host, HostCore, Shared};

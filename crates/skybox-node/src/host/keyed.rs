@@ -23,8 +23,11 @@ use crate::status::InstanceStatus;
 /// Independent locks over the keys.
 const STRIPES: usize = 64;
 
+/// Keys, with their instances.
+type Slots<T> = HashMap<Bytes, Arc<Slot<T>>>;
+
 pub(super) struct Keyed<T> {
-    stripes: Box<[Mutex<HashMap<Bytes, Arc<Slot<T>>>>]>,
+    stripes: Box<[Mutex<Slots<T>>]>,
     /// The node is leaving: every key is refused.
     closed: AtomicBool,
 }
@@ -159,7 +162,7 @@ pub(super) fn owned_here<T: Module>(host: &Host<T>, key: &Bytes) -> bool {
 }
 
 impl<T> Keyed<T> {
-    fn stripe(&self, key: &Bytes) -> &Mutex<HashMap<Bytes, Arc<Slot<T>>>> {
+    fn stripe(&self, key: &Bytes) -> &Mutex<Slots<T>> {
         &self.stripes[(KeyHash::of(key).0 >> 48) as usize % STRIPES]
     }
 }
