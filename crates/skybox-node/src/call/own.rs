@@ -78,7 +78,7 @@ mod tests {
     fn each_argument_becomes_what_the_method_owns() {
         let (name, numbers) = ("cup".to_owned(), vec![1, 2]);
         let arguments = (&name[..], &numbers[..], &name, 7_u8, (1, 2));
-        let owned: (String, Vec<i32>, String, u8, (i32, i32)) = arguments.own();
+        let owned: (String, Vec<i32>, String, u8, (i32, i32)) = OwnArguments::own(arguments);
         assert_eq!(owned, (name.clone(), numbers.clone(), name.clone(), 7, (1, 2)));
         let () = OwnArguments::<(), _>::own(());
     }
