@@ -69,7 +69,7 @@ impl Site {
     /// The picture of that number at that width, counted.
     ///
     /// # Errors
-    /// Those of [`thumbnail`].
+    /// Those of [`thumbnail()`].
     pub async fn thumbnail(&self, picture: u32, width_px: u32) -> Result<Bytes, AppError> {
         let began = Instant::now();
         let made = thumbnail(picture, width_px).await;
