@@ -1,6 +1,6 @@
 //! The parent of one machine: starts nodes, plans for them, and replaces what dies.
 //!
-//! One task owns all state ([`state`]); sockets and processes only send it events. Each change of the plan goes
+//! One task owns all state (`parent/state.rs`); sockets and processes only send it events. Each change of the plan goes
 //! whole to every node.
 
 mod listeners;

@@ -49,7 +49,7 @@ pub trait Crosses: Serialize + DeserializeOwned + Send {}
 
 impl<T: Serialize + DeserializeOwned + Send> Crosses for T {}
 
-/// The way in which results of type `R` cross. Chosen by [`wired!`](crate::rt::wired).
+/// The way in which results of type `R` cross. Chosen by `judged!`, which generated code writes.
 pub trait Crossing<R>: Copy + Send + Sync + 'static {
     /// The value when all went well.
     type Ok: Serialize + DeserializeOwned + Send;

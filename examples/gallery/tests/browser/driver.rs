@@ -37,12 +37,12 @@ impl Browser {
     pub(crate) fn start() -> Browser {
         let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("profile-{}", std::process::id()));
         // The browser draws on the processors that the demo is about: it gets what they leave.
-        let mut driver = Command::new("nice")
-            .args(["-n", "15", "chromedriver", "--port=0"])
+        let mut driver = Command::new("chrt")
+            .args(["--idle", "0", "chromedriver", "--port=0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("`nice` is on every Unix");
+            .expect("`chrt` is part of util-linux, which every Linux has");
         let mut output = BufReader::new(driver.stdout.take().expect("piped")).lines();
         let port = output.by_ref().map_while(Result::ok).find_map(|line| port(line.split_once(STARTED)?.1));
         let port = port.expect("chromedriver starts; Debian has it in the package chromium-driver");
