@@ -1,5 +1,6 @@
 //! What the compiler says of mistakes: every refusal of the attributes at its place, and the runtime's own words
-//! for types that cannot cross. `TRYBUILD=overwrite` writes the `.stderr` files anew.
+//! for types that cannot cross. Expected with the features of a whole-workspace run (`anyhow` is one): write the
+//! `.stderr` files anew with `TRYBUILD=overwrite cargo nextest run --workspace`.
 
 #[test]
 fn mistakes_are_explained_where_they_are() {

@@ -10,7 +10,7 @@ mod gallery;
 
 use std::path::Path;
 
-use driver::Browser;
+use driver::{Browser, Yields};
 use gallery::Gallery;
 
 /// Shows what the acts do to the figures; a test wants to know only that they are played.
@@ -20,9 +20,9 @@ const ACT_S_IN_PICTURE: u32 = 13;
 #[test]
 fn the_page_is_worth_showing() {
     let keep = std::env::var_os("SKYBOX_SCREENSHOT").is_some();
-    let act_s = if keep { ACT_S_IN_PICTURE } else { ACT_S };
+    let (act_s, yields) = if keep { (ACT_S_IN_PICTURE, Yields::Wholly) } else { (ACT_S, Yields::ALittle) };
     let gallery = Gallery::start();
-    let browser = Browser::start();
+    let browser = Browser::start(yields);
     browser.open(&gallery.url);
     browser.wait(
         "every tile has a thumbnail",
