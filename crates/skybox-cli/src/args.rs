@@ -184,6 +184,19 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_command_and_option() {
+        use clap::CommandFactory;
+        let page = include_str!("../../../docs/cli.md");
+        for command in Args::command().get_subcommands() {
+            let heading = format!("## `skybox {}`", command.get_name());
+            assert!(page.contains(&heading), "docs/cli.md has no `{heading}`");
+            for option in command.get_arguments().filter_map(|argument| argument.get_long()) {
+                assert!(page.contains(&format!("--{option}")), "docs/cli.md does not name --{option}");
+            }
+        }
+    }
+
+    #[test]
     fn places_and_priorities() {
         let line =
             "run --nodes 2 --place a=node-1,node-2 --inline b --inline c=node-2 --nice node-2=-5 -- --x 1";
