@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::control::{Control, Leave};
 use crate::host::{AnyHost, Host};
 use crate::links::Links;
-use crate::module::Module;
+use crate::module::{Callable, KeyOf, Module};
 use crate::random::Random;
 
 /// The program, seen from one of its processes.
@@ -143,7 +143,7 @@ impl App {
     /// # Panics
     /// If the module is keyed or not linked into the program, which is a mistake in the program; see
     /// [`App::try_get`].
-    pub fn get<T: Module>(&self) -> Handle<T> {
+    pub fn get<T: Callable + ?Sized>(&self) -> Handle<T> {
         self.try_get().unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -151,10 +151,10 @@ impl App {
     ///
     /// # Errors
     /// [`Missing`].
-    pub fn try_get<T: Module>(&self) -> Result<Handle<T>, Missing> {
-        let host = self.host::<T>()?;
-        let module = T::descriptor().name;
-        match T::descriptor().kind {
+    pub fn try_get<T: Callable + ?Sized>(&self) -> Result<Handle<T>, Missing> {
+        let host = self.host::<T::Module>()?;
+        let module = T::Module::descriptor().name;
+        match T::Module::descriptor().kind {
             ModuleKind::Replicated => {
                 Ok(Handle::new(Target { host, key: None, options: CallOptions::new() }))
             }
@@ -168,7 +168,7 @@ impl App {
     /// # Panics
     /// If the module is not keyed or not linked into the program, or the key cannot be encoded; see
     /// [`App::try_at`].
-    pub fn at<T: Module>(&self, key: &T::Key) -> Handle<T> {
+    pub fn at<T: Callable + ?Sized>(&self, key: &KeyOf<T>) -> Handle<T> {
         self.try_at(key).unwrap_or_else(|error| panic!("{}", skybox_core::TextChain::of(&error).joined()))
     }
 
@@ -176,12 +176,12 @@ impl App {
     ///
     /// # Errors
     /// [`Missing`].
-    pub fn try_at<T: Module>(&self, key: &T::Key) -> Result<Handle<T>, Missing> {
-        let module = T::descriptor().name;
-        if T::descriptor().kind != ModuleKind::Keyed {
+    pub fn try_at<T: Callable + ?Sized>(&self, key: &KeyOf<T>) -> Result<Handle<T>, Missing> {
+        let module = T::Module::descriptor().name;
+        if T::Module::descriptor().kind != ModuleKind::Keyed {
             return Err(Missing::Form { module, is: "not keyed", with: "app.get::<T>()" });
         }
-        let host = self.host::<T>()?;
+        let host = self.host::<T::Module>()?;
         let key = crate::call::encode_key(key).map_err(|source| Missing::Key { module, source })?;
         Ok(Handle::new(Target { host, key: Some(key), options: CallOptions::new() }))
     }

@@ -33,7 +33,7 @@ pub use conn::{Address, DialError};
 pub use host::Ending;
 pub use listen::bind as bind_listener;
 pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
-pub use module::{Key, Module};
+pub use module::{Callable, Key, KeyOf, Module};
 pub use operate::{AskError, Operator, Outcome};
 pub use status::{InstanceStatus, ModuleStatus, NodeStatus};
 

@@ -15,6 +15,25 @@ use crate::app::App;
 use crate::call::{Incoming, Serving, StartError, Target};
 use crate::host::{AnyHost, Host, HostSeed};
 
+/// What a [`Handle`](crate::Handle) can be of: a module's type, or `dyn` an interface. Implemented by the attributes;
+/// never by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a module",
+    note = "put `#[skybox::module]` on its `impl` block; of an interface, on the trait"
+)]
+pub trait Callable: 'static {
+    /// What instances of it are: the type itself; for an interface, whichever implementation was chosen.
+    type Module: Module;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Module> Callable for M {
+    type Module = M;
+}
+
+/// The key by which a keyed module's instances are told apart.
+pub type KeyOf<T> = <<T as Callable>::Module as Module>::Key;
+
 /// A module or task. Implemented by the attributes; never by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a module",

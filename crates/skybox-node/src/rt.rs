@@ -17,7 +17,7 @@ pub use crate::call::{
 };
 pub use crate::data;
 pub use crate::host::{Exclusive, Shared};
-pub use crate::module::{Key, Method, Module, Registration};
+pub use crate::module::{Callable, Key, Method, Module, Registration};
 pub use crate::test_run::{TestMode, block_on_test, run_test};
 
 use std::error::Error as StdError;
@@ -58,7 +58,7 @@ where
 }
 
 /// Checks at its span that a type is a module.
-pub const fn check_module<M: Module>() {}
+pub const fn check_module<M: Callable + ?Sized>() {}
 
 /// Checks at its span that a type can be a key.
 pub const fn check_key<K: Key + ?Sized>() {}

@@ -73,8 +73,8 @@ pub use skybox_core::{
 };
 pub use skybox_macros::{WireError, module, task, test};
 pub use skybox_node::{
-    App, AppError, Builder, CallOptions, Handle, Key, Missing, Module, NoApp, NodeStatus, Scoped,
-    current_deadline, current_trace, spawn, with_trace,
+    App, AppError, Builder, CallOptions, Callable, Handle, Key, KeyOf, Missing, Module, NoApp, NodeStatus,
+    Scoped, current_deadline, current_trace, spawn, with_trace,
 };
 
 #[doc(hidden)]

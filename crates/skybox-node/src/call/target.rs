@@ -19,7 +19,7 @@ use crate::host::Placement;
 use crate::host::{Exclusive, Head, Hold, Host, HostCore, Shared, route_here};
 use crate::links::Peer;
 use crate::metrics::Edge;
-use crate::module::{Method, Module};
+use crate::module::{Callable, Method, Module};
 use crate::thread::Inherited;
 
 /// A reference to a module: call its methods on it.
@@ -27,21 +27,27 @@ use crate::thread::Inherited;
 /// Cheap to clone; an argument and a result like any other value. It stays valid when instances are replaced or
 /// move: it names the module (and the key), not an instance. The only method it has of its own is
 /// [`with`](Handle::with); everything else is an associated function, so that it shadows none of yours.
-pub struct Handle<T: Module> {
-    proxy: T::Proxy,
+pub struct Handle<T: Callable + ?Sized> {
+    proxy: <T::Module as Module>::Proxy,
 }
 
 impl<T: Module> Handle<T> {
-    pub(crate) fn new(target: Target<T>) -> Handle<T> {
-        Handle { proxy: T::proxy(target) }
-    }
-
     /// Wraps a plain value, for unit tests of code that takes handles: no App, no supervision; a call that
     /// panics leaves the value as it is.
     ///
     /// # Panics
     /// Outside of a tokio runtime: calls need one.
     pub fn of(value: T) -> Handle<T> {
+        Handle::alone(value)
+    }
+}
+
+impl<T: Callable + ?Sized> Handle<T> {
+    pub(crate) fn new(target: Target<T::Module>) -> Handle<T> {
+        Handle { proxy: T::Module::proxy(target) }
+    }
+
+    pub(crate) fn alone(value: T::Module) -> Handle<T> {
         Handle::new(Target { host: Host::alone(value), key: None, options: CallOptions::new() })
     }
 
@@ -51,52 +57,50 @@ impl<T: Module> Handle<T> {
         Handle::new(Target { options, ..self.target().clone() })
     }
 
-    fn target(&self) -> &Target<T> {
-        T::target(&self.proxy)
+    fn target(&self) -> &Target<T::Module> {
+        T::Module::target(&self.proxy)
     }
 }
 
-impl<T: Module> Deref for Handle<T> {
-    type Target = T::Proxy;
+impl<T: Callable + ?Sized> Deref for Handle<T> {
+    type Target = <T::Module as Module>::Proxy;
 
     #[inline]
-    fn deref(&self) -> &T::Proxy {
+    fn deref(&self) -> &Self::Target {
         &self.proxy
     }
 }
 
-impl<T: Module> Clone for Handle<T> {
+impl<T: Callable + ?Sized> Clone for Handle<T> {
     fn clone(&self) -> Handle<T> {
         Handle::new(self.target().clone())
     }
 }
 
-impl<T: Module> fmt::Debug for Handle<T> {
+impl<T: Callable + ?Sized> fmt::Debug for Handle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handle({})", T::descriptor().name)
+        write!(f, "Handle({})", T::Module::descriptor().name)
     }
 }
 
 /// A handle crosses as the module's name and the key.
-impl<T: Module> Serialize for Handle<T> {
+impl<T: Callable + ?Sized> Serialize for Handle<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let key = self.target().key.as_deref().map(<[u8]>::to_vec);
-        (T::descriptor().name, key).serialize(serializer)
+        (T::Module::descriptor().name, key).serialize(serializer)
     }
 }
 
-impl<'de, T: Module> serde::Deserialize<'de> for Handle<T> {
+impl<'de, T: Callable + ?Sized> serde::Deserialize<'de> for Handle<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Handle<T>, D::Error> {
         use serde::de::Error;
         let (name, key) = <(String, Option<Vec<u8>>)>::deserialize(deserializer)?;
         let app = crate::app::App::current().map_err(D::Error::custom)?;
-        if name != T::descriptor().name {
-            return Err(D::Error::custom(format!(
-                "a handle of `{name}` is not one of `{}`",
-                T::descriptor().name
-            )));
+        let own = T::Module::descriptor().name;
+        if name != own {
+            return Err(D::Error::custom(format!("a handle of `{name}` is not one of `{own}`")));
         }
-        let host = app.host::<T>().map_err(D::Error::custom)?;
+        let host = app.host::<T::Module>().map_err(D::Error::custom)?;
         Ok(Handle::new(Target { host, key: key.map(Bytes::from), options: CallOptions::new() }))
     }
 }
