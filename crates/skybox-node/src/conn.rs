@@ -3,11 +3,14 @@
 //! Three tasks share it: a writer, a reader, and one that asks whether the peer is still there. Callers append
 //! their frames to a buffer under a short lock and wait in a table; nobody waits for the socket but the writer.
 
+mod accept;
 mod beat;
 mod dial;
+mod open;
 mod out;
 mod pending;
 mod reader;
+mod socket;
 mod writer;
 
 use std::collections::HashMap;
@@ -27,12 +30,13 @@ use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+pub(crate) use accept::{Listener, accept_loop};
 pub use dial::{Address, DialError};
-pub(crate) use dial::{Listener, accept_loop, dial, dial_operator};
+pub(crate) use dial::{dial, dial_operator};
 use out::Out;
 use pending::Pending;
 pub(crate) use pending::PendingCall;
-use writer::WriteHalf;
+use socket::WriteHalf;
 
 use crate::app::AppInner;
 use crate::clock;
@@ -112,7 +116,7 @@ pub(crate) struct Conn {
 
 impl Conn {
     fn new(app: Weak<AppInner>, agreed: Agreed, socket: WriteHalf) -> Conn {
-        let same_host = matches!(socket, WriteHalf::Unix(_));
+        let same_host = socket.is_local();
         let hello = &agreed.peer;
         let peer =
             PeerInfo { node: hello.node.clone(), incarnation: hello.incarnation, role: hello.role, agreed };

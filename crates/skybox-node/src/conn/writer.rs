@@ -13,41 +13,6 @@ use crate::host::lock;
 /// A batch buffer that grew beyond this is not kept.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
-/// The half of a socket that is written to. Whoever has scheduled [`Out`](super::out::Out) is the only one who
-/// writes.
-#[derive(Debug)]
-pub(super) enum WriteHalf {
-    Unix(tokio::net::unix::OwnedWriteHalf),
-    Tcp(tokio::net::tcp::OwnedWriteHalf),
-}
-
-impl WriteHalf {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            WriteHalf::Unix(socket) => socket.try_write(bytes),
-            WriteHalf::Tcp(socket) => socket.try_write(bytes),
-        }
-    }
-
-    /// Ends the connection for both sides at once, whoever still holds it.
-    pub(super) fn shut_down(&self) {
-        let ended = match self {
-            WriteHalf::Unix(socket) => rustix::net::shutdown(socket.as_ref(), rustix::net::Shutdown::Both),
-            WriteHalf::Tcp(socket) => rustix::net::shutdown(socket.as_ref(), rustix::net::Shutdown::Both),
-        };
-        if let Err(error) = ended {
-            tracing::debug!("the peer had ended the connection before: {error}");
-        }
-    }
-
-    async fn writable(&self) -> io::Result<()> {
-        match self {
-            WriteHalf::Unix(socket) => socket.writable().await,
-            WriteHalf::Tcp(socket) => socket.writable().await,
-        }
-    }
-}
-
 /// Writes what callers append, until the connection is over.
 ///
 /// It yields once before it writes: the caller that rang the bell put this task in front of the worker's queue,

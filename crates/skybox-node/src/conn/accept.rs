@@ -1,0 +1,132 @@
+//! Taking the connections of other nodes and of operators.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::Conn;
+use super::dial::{Address, DialError, check_user};
+use super::open::{Opening, in_time};
+use super::socket::WriteHalf;
+use crate::app::AppInner;
+
+/// Connections that may be in their handshake at once; further ones wait in the kernel's queue.
+const HANDSHAKES_MAX: usize = 128;
+
+/// A socket that takes connections of other nodes.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    pub(crate) async fn bind(address: &Address) -> std::io::Result<Listener> {
+        Ok(match address {
+            Address::Unix(path) => {
+                // What a killed process left behind refuses every connection; a living one has its own name.
+                match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                    _ => Listener::Unix(UnixListener::bind(path)?),
+                }
+            }
+            Address::Abstract(name) => Listener::Unix(bind_abstract(name)?),
+            Address::Tcp(address) => Listener::Tcp(TcpListener::bind(address).await?),
+        })
+    }
+
+    /// Whether only this machine reaches it.
+    pub(crate) fn is_private(&self) -> bool {
+        match self {
+            Listener::Unix(_) => true,
+            Listener::Tcp(tcp) => tcp.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+        }
+    }
+
+    pub(crate) fn local_address(&self, asked: &Address) -> Address {
+        match self {
+            Listener::Tcp(tcp) => {
+                tcp.local_addr().map_or_else(|_| asked.clone(), |at| Address::Tcp(at.to_string()))
+            }
+            Listener::Unix(_) => asked.clone(),
+        }
+    }
+
+    async fn accept(&self) -> std::io::Result<Accepted> {
+        match self {
+            Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn bind_abstract(name: &str) -> std::io::Result<UnixListener> {
+    use std::os::linux::net::SocketAddrExt;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    let listener = std::os::unix::net::UnixListener::bind_addr(&address)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bind_abstract(_name: &str) -> std::io::Result<UnixListener> {
+    Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this system has no abstract socket names"))
+}
+
+/// Takes connections until the App ends.
+pub(crate) async fn accept_loop(app: Weak<AppInner>, listener: Listener) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let accepted = listener.accept().await;
+        let Some(app) = app.upgrade() else { return };
+        match accepted {
+            Err(error) => {
+                // Out of descriptors: those in use go on; give them a moment to end.
+                crate::log_limit::warn("accept", &format!("a connection could not be taken: {error}"));
+                drop(app);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Ok(accepted) => {
+                let runtime = app.runtime.clone();
+                runtime.spawn(async move {
+                    match in_time(welcome(&app, accepted)).await {
+                        Ok(conn) => app.links.accepted(&conn),
+                        Err(error) => {
+                            let error = skybox_core::TextChain::of(&error).joined();
+                            crate::log_limit::warn(
+                                "handshake",
+                                &format!("a connection was refused: {error}"),
+                            );
+                        }
+                    }
+                    drop(place);
+                });
+            }
+        }
+    }
+}
+
+enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+async fn welcome(app: &Arc<AppInner>, accepted: Accepted) -> Result<Arc<Conn>, DialError> {
+    let opening = Opening::of(app);
+    match accepted {
+        Accepted::Unix(stream) => {
+            check_user(&stream)?;
+            let (read, write) = stream.into_split();
+            opening.shake(read, WriteHalf::Unix(write)).await
+        }
+        Accepted::Tcp(stream) => {
+            stream.set_nodelay(true).map_err(DialError::Broke)?;
+            let (read, write) = stream.into_split();
+            opening.shake(read, WriteHalf::Tcp(write)).await
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The half of a connection that is written to: one face for every transport.
+
+use std::io;
+
+use bytes::{Buf, BytesMut};
+
+/// Whoever has scheduled [`Out`](super::out::Out) is the only one who writes.
+#[derive(Debug)]
+pub(super) enum WriteHalf {
+    Unix(tokio::net::unix::OwnedWriteHalf),
+    Tcp(tokio::net::tcp::OwnedWriteHalf),
+}
+
+impl WriteHalf {
+    /// Whether both ends are on one machine for certain.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self, WriteHalf::Unix(_))
+    }
+
+    /// Hands over as many bytes as the kernel takes now: what it returns has left this process.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the kernel takes nothing: wait until it is [`writable`](WriteHalf::writable), then come again
+    /// with the same bytes first.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            WriteHalf::Unix(socket) => socket.try_write(bytes),
+            WriteHalf::Tcp(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// Resolves when the kernel may take more.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        match self {
+            WriteHalf::Unix(socket) => socket.writable().await,
+            WriteHalf::Tcp(socket) => socket.writable().await,
+        }
+    }
+
+    /// Writes everything: for the handshake, before the connection has a writer.
+    pub(super) async fn write_all(&self, bytes: &mut BytesMut) -> io::Result<()> {
+        while bytes.has_remaining() {
+            match self.try_write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => bytes.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that nothing more comes; what it sends can still be read.
+    pub(super) fn end(&self) {
+        self.shut(rustix::net::Shutdown::Write);
+    }
+
+    /// Ends the connection for both sides at once, whoever still holds it.
+    pub(super) fn shut_down(&self) {
+        self.shut(rustix::net::Shutdown::Both);
+    }
+
+    fn shut(&self, how: rustix::net::Shutdown) {
+        let ended = match self {
+            WriteHalf::Unix(socket) => rustix::net::shutdown(socket.as_ref(), how),
+            WriteHalf::Tcp(socket) => rustix::net::shutdown(socket.as_ref(), how),
+        };
+        if let Err(error) = ended {
+            tracing::debug!("the peer had ended the connection before: {error}");
+        }
+    }
+}
