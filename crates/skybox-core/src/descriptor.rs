@@ -59,6 +59,11 @@ impl MethodDescriptor {
         MethodDescriptor { name, parameters, mode, idempotent: false, cancel_on_drop: false, compute: false }
     }
 
+    /// A `&self` method that is not async: it runs on the module's own threads when `cpu` is set, to its end.
+    pub const fn sync(name: &'static str, parameters: &'static [&'static str]) -> MethodDescriptor {
+        MethodDescriptor::shared(name, parameters).compute().to_completion()
+    }
+
     /// Sending it twice does no harm.
     #[must_use]
     pub const fn idempotent(self) -> MethodDescriptor {

@@ -60,6 +60,44 @@ pub trait Module: Sized + Send + 'static {
     fn serve(call: Incoming<Self>) -> Serving;
 }
 
+/// A task: a module of one method and no state, so that this is all that has to be said of it.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a task")]
+pub trait Task: Default + Send + Sync + 'static {
+    /// The task as written.
+    const DESCRIPTOR: &'static ModuleDescriptor;
+    /// Runs a call that came from elsewhere.
+    fn serve(call: Incoming<Self>) -> Serving;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Task> Module for T {
+    type Proxy = Target<T>;
+    type Key = ();
+
+    fn descriptor() -> &'static ModuleDescriptor {
+        T::DESCRIPTOR
+    }
+
+    fn proxy(target: Target<T>) -> Target<T> {
+        target
+    }
+
+    fn target(proxy: &Target<T>) -> &Target<T> {
+        proxy
+    }
+
+    async fn start(_: App, (): ()) -> Result<T, StartError> {
+        Ok(T::default())
+    }
+
+    fn serve(call: Incoming<T>) -> Serving {
+        match call.method() {
+            0 => <T as Task>::serve(call),
+            _ => call.unknown(),
+        }
+    }
+}
+
 /// What can be the key of a keyed module: data that can be cloned. Two keys are the same if they encode the same.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",

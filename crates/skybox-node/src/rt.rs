@@ -17,7 +17,7 @@ pub use crate::call::{
 };
 pub use crate::data;
 pub use crate::host::{Exclusive, Shared};
-pub use crate::module::{Callable, Key, Method, Module, Registration};
+pub use crate::module::{Callable, Key, Method, Module, Registration, Task};
 pub use crate::test_run::{TestMode, block_on_test, run_test};
 
 use std::error::Error as StdError;
@@ -29,12 +29,6 @@ use crate::call::{ErrorCrosses, IsResult, ValueCrosses};
 pub trait Calling<'c, R>: Future<Output = R> + Send + 'c {}
 
 impl<'c, R, F: Future<Output = R> + Send + 'c> Calling<'c, R> for F {}
-
-/// A task's result, its instance held until there is one: arguments are evaluated from left to right.
-#[inline]
-pub fn held<G, R>(_instance: G, result: R) -> R {
-    result
-}
 
 /// What can cross as an argument: chosen by [`data!`], and explained where it is not.
 #[diagnostic::on_unimplemented(

@@ -35,28 +35,33 @@ impl Callable<'_> {
 
     /// The method's row in the descriptor: `skybox_rt::MethodDescriptor::shared("get", &["id"])`.
     pub(super) fn row(&self) -> TokenStream {
-        let Method { ident, arguments, dispatch, idempotent, cancel_on_drop, compute, .. } = self.method;
+        let Method { ident, arguments, is_async, dispatch, idempotent, cancel_on_drop, compute, .. } =
+            self.method;
         let name = match self.owner {
             Some(_) => ident.unraw().to_string(),
             None => "call".to_owned(),
         };
         let parameters = arguments.iter().map(|argument| argument.ident.unraw().to_string());
         let exclusive = *dispatch == Dispatch::Exclusive;
-        let mode = if exclusive { quote!(exclusive) } else { quote!(shared) };
-        let compute = compute.then(|| quote!(.compute()));
+        let (mode, said) = match (exclusive, is_async) {
+            (true, _) => (quote!(exclusive), false),
+            (false, true) => (quote!(shared), false),
+            // That it computes, and to its end, goes without saying.
+            (false, false) => (quote!(sync), true),
+        };
+        let compute = (*compute && !said).then(|| quote!(.compute()));
         let cancel = match (exclusive, cancel_on_drop) {
             (true, true) => quote!(.cancel_on_drop()),
-            (false, false) => quote!(.to_completion()),
-            (true, false) | (false, true) => quote!(),
+            (false, false) if !said => quote!(.to_completion()),
+            _ => quote!(),
         };
         let idempotent = idempotent.then(|| quote!(.idempotent()));
         quote!(skybox_rt::MethodDescriptor::#mode(#name, &[#(#parameters),*]) #compute #cancel #idempotent)
     }
 
-    /// What the proxy does: `GET_CALL.shared(&self.0, …)`.
+    /// What the proxy does: `GET_CALL.shared(&self.0, …)`; a task: `FETCH_CALL.shared_task(FetchTask, …)`.
     pub(super) fn call(&self, target: &TokenStream) -> TokenStream {
-        let name = self.name();
-        let way = self.way("", if self.owner.is_some() { "" } else { "_task" });
+        let (name, way) = (self.name(), self.way(""));
         let arguments = self.method.arguments.iter().map(|argument| &argument.ident);
         let run = self.run(match self.method.dispatch {
             Dispatch::Shared => Held::Lent,
@@ -65,11 +70,10 @@ impl Callable<'_> {
         quote!(#name.#way(#target, (#(#arguments,)*), #run))
     }
 
-    /// What is done with a call from elsewhere: `0 => GET_CALL.serve_shared(call, …)`.
+    /// What is done with a call from elsewhere: `GET_CALL.serve_shared(call, …)`.
     pub(super) fn serve(&self) -> TokenStream {
-        let (index, name, way) = (self.index(), self.name(), self.way("serve_", ""));
-        let run = self.run(Held::Owned);
-        quote!(#index => #name.#way(call, #run),)
+        let (name, way, run) = (self.name(), self.way("serve_"), self.run(Held::Owned));
+        quote!(#name.#way(call, #run))
     }
 
     /// `GET_CALL`.
@@ -81,7 +85,8 @@ impl Callable<'_> {
         )
     }
 
-    fn index(&self) -> Literal {
+    /// Its number, as it is written.
+    pub(super) fn index(&self) -> Literal {
         Literal::usize_unsuffixed(self.index)
     }
 
@@ -91,16 +96,20 @@ impl Callable<'_> {
     }
 
     /// The runtime's way for this kind of call.
-    fn way(&self, prefix: &str, suffix: &str) -> Ident {
-        let kind = match self.method.dispatch {
-            Dispatch::Shared => "shared",
-            Dispatch::Detached => "detached",
-            Dispatch::Exclusive => "exclusive",
+    fn way(&self, prefix: &str) -> Ident {
+        let kind = match (self.method.dispatch, self.owner) {
+            (Dispatch::Shared, Some(_)) => "shared",
+            (Dispatch::Detached, Some(_)) => "detached",
+            (Dispatch::Exclusive, _) => "exclusive",
+            (Dispatch::Shared, None) => "shared_task",
+            (Dispatch::Detached, None) if self.method.is_async => "detached_task",
+            (Dispatch::Detached, None) => "sync_task",
         };
-        format_ident!("{prefix}{kind}{suffix}", span = self.at())
+        format_ident!("{prefix}{kind}", span = self.at())
     }
 
-    /// `|this, (id,)| async move { <Catalog>::get(&this, &id).await }`.
+    /// `|this, (id,)| async move { <Catalog>::get(&this, &id).await }`; of a task that is not async
+    /// `|(id,)| thumbnail(id)`.
     fn run(&self, held: Held) -> TokenStream {
         let Method { ident, arguments, is_async, dispatch, .. } = self.method;
         // Of a hygiene of its own: an argument may be called `this`.
@@ -112,7 +121,14 @@ impl Callable<'_> {
         });
         let wait = is_async.then(|| quote!(.await));
         let (pattern, body) = match (self.owner, dispatch) {
-            (None, _) => (quote!(#this), quote!(skybox_rt::held(#this, #ident(#(#values),*) #wait))),
+            (None, _) => {
+                let call = quote!(#ident(#(#values),*));
+                // A block of its own, which takes along what the task borrows; and where a future that is not
+                // `Send` is refused, once.
+                let block = || quote_spanned!(self.at()=> async move { #call.await });
+                let body = if *is_async { block() } else { call };
+                return quote_spanned!(self.at()=> |(#(#names,)*)| #body);
+            }
             (Some(owner), Dispatch::Exclusive) => {
                 (quote!(mut #this), quote!(<#owner>::#ident(&mut #this #(, #values)*) #wait))
             }

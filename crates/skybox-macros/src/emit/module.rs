@@ -23,7 +23,7 @@ pub(crate) fn module(module: &Module) -> TokenStream {
     let described = describe(module, &descriptor, &callables);
     let statics = callables.iter().map(Callable::statics);
     let proxied = callables.iter().map(proxied);
-    let served = callables.iter().map(Callable::serve);
+    let (indices, served) = (callables.iter().map(Callable::index), callables.iter().map(Callable::serve));
     let (key, start) = (key(&module.form), start(module));
     let checks = method::checks(&callables);
     let neighbours = annotations::neighbours(&module.needs);
@@ -61,7 +61,7 @@ pub(crate) fn module(module: &Module) -> TokenStream {
                 #start
                 fn serve(call: skybox_rt::Incoming<Self>) -> skybox_rt::Serving {
                     match call.method() {
-                        #(#served)*
+                        #(#indices => #served,)*
                         _ => call.unknown(),
                     }
                 }

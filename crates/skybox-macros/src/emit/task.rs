@@ -47,30 +47,11 @@ pub(crate) fn task(task: &Task) -> TokenStream {
             #[derive(::core::default::Default)]
             pub struct #kind;
 
-            impl skybox_rt::Module for #kind {
-                type Proxy = skybox_rt::Target<#kind>;
-                type Key = ();
+            impl skybox_rt::Task for #kind {
+                const DESCRIPTOR: &'static skybox_rt::ModuleDescriptor = &#descriptor;
 
-                fn descriptor() -> &'static skybox_rt::ModuleDescriptor {
-                    &#descriptor
-                }
-                fn proxy(target: skybox_rt::Target<#kind>) -> skybox_rt::Target<#kind> {
-                    target
-                }
-                fn target(proxy: &skybox_rt::Target<#kind>) -> &skybox_rt::Target<#kind> {
-                    proxy
-                }
-                async fn start(
-                    _app: skybox_rt::App,
-                    _key: (),
-                ) -> ::core::result::Result<Self, skybox_rt::StartError> {
-                    ::core::result::Result::Ok(#kind)
-                }
                 fn serve(call: skybox_rt::Incoming<Self>) -> skybox_rt::Serving {
-                    match call.method() {
-                        #served
-                        _ => call.unknown(),
-                    }
+                    #served
                 }
             }
 

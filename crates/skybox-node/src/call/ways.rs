@@ -20,7 +20,7 @@ use super::crossing::{ByImage, BySerde, Crosses, Returned};
 use super::own::OwnArguments;
 use super::{Incoming, Serving, Target, TaskCall};
 use crate::host::{Exclusive, Shared};
-use crate::module::{Method, Module};
+use crate::module::{Method, Module, Task};
 
 /// A method, as it is called and served: its arguments as owned types, and its result.
 pub struct Call<O, R>(SerdeCall<O, R>);
@@ -67,6 +67,12 @@ impl<O, R> Deref for SerdeCall<O, R> {
     fn deref(&self) -> &NoCall<O, R> {
         &self.0
     }
+}
+
+/// A task's result, its instance held until there is one: arguments are evaluated from left to right.
+#[inline]
+fn held<G, R>(_instance: G, result: R) -> R {
+    result
 }
 
 /// The ways of a call, with the given [`Crossing`](super::Crossing).
@@ -129,15 +135,20 @@ macro_rules! ways {
             run: F,
         ) -> impl Future<Output = R> + Send + 'c
         where
-            T: Module + Default + Sync,
+            T: Task,
             A: Serialize + Send + Sync + 'c,
-            F: FnOnce(Shared<T>, A) -> Fut + Send + 'c,
+            F: FnOnce(A) -> Fut + Send + 'c,
             Fut: Future<Output = R> + Send + 'c,
         {
-            TaskCall::<T>::current().shared(self.method(), $wire::NEW, arguments, run)
+            TaskCall::<T>::current().shared(
+                self.method(),
+                $wire::NEW,
+                arguments,
+                |this, arguments| async move { held(this, run(arguments).await) },
+            )
         }
 
-        /// Calls a task that may leave its caller; see [`TaskCall::detached`].
+        /// Calls an async task that may leave its caller; see [`TaskCall::detached`].
         pub fn detached_task<'c, T, A, How, F, Fut>(
             &'static self,
             _task: T,
@@ -145,17 +156,77 @@ macro_rules! ways {
             run: F,
         ) -> impl Future<Output = R> + Send + 'c
         where
-            T: Module + Default + Sync,
+            T: Task,
             A: OwnArguments<O, How> + Serialize + Send + Sync + 'c,
-            F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
+            F: FnOnce(O) -> Fut + Send + 'static,
             Fut: Future<Output = R> + Send + 'static,
         {
+            let own = |arguments: A| arguments.own();
             TaskCall::<T>::current().detached(
                 self.method(),
                 $wire::NEW,
                 arguments,
-                |arguments| arguments.own(),
-                run,
+                own,
+                |this, arguments| async move { held(this, run(arguments).await) },
+            )
+        }
+
+        /// Calls a task that is not async; see [`TaskCall::detached`].
+        pub fn sync_task<'c, T, A, How, F>(
+            &'static self,
+            _task: T,
+            arguments: A,
+            run: F,
+        ) -> impl Future<Output = R> + Send + 'c
+        where
+            T: Task,
+            A: OwnArguments<O, How> + Serialize + Send + Sync + 'c,
+            F: FnOnce(O) -> R + Send + 'static,
+        {
+            let own = |arguments: A| arguments.own();
+            TaskCall::<T>::current().detached(
+                self.method(),
+                $wire::NEW,
+                arguments,
+                own,
+                |this, arguments| async move { held(this, run(arguments)) },
+            )
+        }
+
+        /// Runs a call of an async task that came from elsewhere.
+        pub fn serve_shared_task<T, F, Fut>(&'static self, call: Incoming<T>, run: F) -> Serving
+        where
+            T: Task,
+            F: FnOnce(O) -> Fut + Send + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+        {
+            call.shared(self.method(), $wire::NEW, |this, arguments| async move {
+                held(this, run(arguments).await)
+            })
+        }
+
+        /// Runs a call of an async task that may leave its caller, from elsewhere.
+        pub fn serve_detached_task<T, F, Fut>(&'static self, call: Incoming<T>, run: F) -> Serving
+        where
+            T: Task,
+            F: FnOnce(O) -> Fut + Send + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+        {
+            call.detached(self.method(), $wire::NEW, |this, arguments| async move {
+                held(this, run(arguments).await)
+            })
+        }
+
+        /// Runs a call of a task that is not async, from elsewhere.
+        pub fn serve_sync_task<T, F>(&'static self, call: Incoming<T>, run: F) -> Serving
+        where
+            T: Task,
+            F: FnOnce(O) -> R + Send + 'static,
+        {
+            call.detached(
+                self.method(),
+                $wire::NEW,
+                |this, arguments| async move { held(this, run(arguments)) },
             )
         }
 
@@ -241,23 +312,33 @@ impl<O, R> NoCall<O, R> {
     }
 
     /// In place of `Call::shared_task`.
-    pub fn shared_task<T: Module, A, Fut>(
-        &'static self,
-        _: T,
-        _: A,
-        _: impl FnOnce(Shared<T>, A) -> Fut,
-    ) -> Pending<R> {
+    pub fn shared_task<T: Task, A, Fut>(&'static self, _: T, _: A, _: impl FnOnce(A) -> Fut) -> Pending<R> {
         pending()
     }
 
     /// In place of `Call::detached_task`.
-    pub fn detached_task<T: Module, A, Fut>(
-        &'static self,
-        _: T,
-        _: A,
-        _: impl FnOnce(Shared<T>, O) -> Fut,
-    ) -> Pending<R> {
+    pub fn detached_task<T: Task, A, Fut>(&'static self, _: T, _: A, _: impl FnOnce(O) -> Fut) -> Pending<R> {
         pending()
+    }
+
+    /// In place of `Call::sync_task`.
+    pub fn sync_task<T: Task, A>(&'static self, _: T, _: A, _: impl FnOnce(O) -> R) -> Pending<R> {
+        pending()
+    }
+
+    /// In place of `Call::serve_shared_task`.
+    pub fn serve_shared_task<T: Task, Fut>(&self, _: Incoming<T>, _: impl FnOnce(O) -> Fut) -> Serving {
+        unreachable!("{REFUSED}")
+    }
+
+    /// In place of `Call::serve_detached_task`.
+    pub fn serve_detached_task<T: Task, Fut>(&self, _: Incoming<T>, _: impl FnOnce(O) -> Fut) -> Serving {
+        unreachable!("{REFUSED}")
+    }
+
+    /// In place of `Call::serve_sync_task`.
+    pub fn serve_sync_task<T: Task>(&self, _: Incoming<T>, _: impl FnOnce(O) -> R) -> Serving {
+        unreachable!("{REFUSED}")
     }
 
     /// In place of `Call::serve_shared`.
