@@ -160,6 +160,14 @@ impl RunningNodes {
         self.order(Order::Move { module: module.to_owned(), nodes }).await;
     }
 
+    /// Has a node hand over what it has, and waits until its process has ended.
+    ///
+    /// # Panics
+    /// If it cannot be done: nobody else is there to take over.
+    pub async fn drain(&self, node: &str) {
+        self.order(Order::Drain { node: NodeName::new(node) }).await;
+    }
+
     async fn order(&self, order: Order) {
         if let Done::Refused(why) = self.parent.order(order.clone()).await {
             panic!("{order:?}: {why}");
