@@ -666,6 +666,9 @@ impl<T: Module> Target<T> {
             return Look::Here(hold);
         }
         let core = &self.host.core;
+        if core.app.strong_count() == 0 {
+            return Look::Never(CallErrorKind::Gone);
+        }
         let placement = core.placement.load();
         if let Some(key) = &self.key {
             return self.look_keyed(&placement, key, tries);
@@ -677,9 +680,6 @@ impl<T: Module> Target<T> {
         let nodes: Vec<_> = peers().cloned().collect();
         if !nodes.is_empty() {
             return Look::Dial(nodes);
-        }
-        if core.app.strong_count() == 0 {
-            return Look::Never(CallErrorKind::Gone);
         }
         if let Some(cause) = crate::host::failed_here(core) {
             return Look::Never(CallErrorKind::NotStarted { cause });

@@ -3,10 +3,11 @@
 use std::process::Command;
 
 use skybox::cloud::testing::Nodes;
-use skybox::{App, CallErrorKind, Handle, Ran};
+use skybox::{App, CallErrorKind, CallOptions, Handle, Ran};
 
 use crate::ledger::Ledger;
-use crate::modules::{book, lookup, traced, work};
+use crate::modules::{Register, book, lookup, traced, work};
+use crate::stage::{LATER, fails};
 
 /// A small module without needs.
 #[derive(Default)]
@@ -61,6 +62,22 @@ fn where_there_is_no_node_a_call_is_unplaced() {
         let error = error.call_error().expect("the call itself fails");
         assert_eq!((error.kind().name(), error.ran()), ("unplaced", Ran::No), "{error:?}");
         nodes.stop().await;
+    });
+}
+
+/// Nobody is waited for who cannot come any more.
+#[test]
+fn a_handle_that_outlives_the_app_of_several_nodes_finds_its_instance_gone() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let nodes = Nodes::of_this_test(1).start(|builder| builder.provide(Ledger::default())).await;
+        let (counter, register) = (nodes.app().get::<Counter>(), nodes.app().at::<Register>("ada"));
+        assert_eq!((counter.add(1).await.unwrap(), register.name().await.unwrap()), (1, "ada".to_owned()));
+        nodes.stop().await;
+        let brief = CallOptions::new().deadline(LATER);
+        for outcome in [counter.with(brief).add(1).await.map(drop), register.with(brief).enter(1).await] {
+            fails(outcome, "gone", Ran::No);
+        }
     });
 }
 
