@@ -31,6 +31,12 @@ use crate::thread::{CallerIndex, Inherited};
 /// How long a caller that reached no node waits before it tries again, unless the plan changes before.
 pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(25);
 
+/// How long past its deadline a call waits for its callee's verdict. Both ends see the same deadline pass at the same
+/// moment, and only the callee knows whether the call had begun: its "it still waited for its turn" is worth more than
+/// the caller's "it may have run". A verdict takes one way back, under a millisecond on one machine; this leaves a
+/// busy scheduler and a slow network the rest. Nobody waits longer for a callee that is silent.
+const VERDICT_GRACE: Duration = Duration::from_millis(100);
+
 /// Encode buffers that grew beyond this are given back: one large call must not hold memory for ever.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
@@ -239,14 +245,15 @@ fn request<'r>(
     }
 }
 
-/// The caller's own clock bounds the wait too: the callee may be gone.
+/// The callee enforces the deadline and says how far the call had come. The caller's own clock bounds the wait all the
+/// same, a [`VERDICT_GRACE`] later: the callee may be gone.
 async fn answer_in_time(
     answer: impl Future<Output = Result<Reply, Failed>>,
     deadline: Option<Instant>,
 ) -> Result<Reply, Failed> {
     match deadline {
         None => answer.await,
-        Some(deadline) => tokio::time::timeout_at(deadline.into(), answer)
+        Some(deadline) => tokio::time::timeout_at((deadline + VERDICT_GRACE).into(), answer)
             .await
             .unwrap_or(Err(CallErrorKind::Deadline { phase: Phase::Sent })),
     }

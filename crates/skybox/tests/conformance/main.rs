@@ -75,6 +75,7 @@ macro_rules! in_every_mode {
                 a_nested_call_cannot_extend_a_deadline
                 time_is_up_before_a_call_is_sent
                 time_is_up_while_a_call_waits_for_its_turn
+                calls_behind_a_long_one_are_known_not_to_have_run
                 time_is_up_while_a_call_waits_for_a_thread
                 time_is_up_while_a_call_runs
                 the_callee_keeps_the_deadline_too;

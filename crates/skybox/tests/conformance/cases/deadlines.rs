@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use skybox::{CallOptions, Phase};
+use futures_util::future::join_all;
+use skybox::{CallOptions, Phase, Ran};
 
 use crate::modules::*;
-use crate::stage::{LATER, SOON, Stage, failure};
+use crate::stage::{LATER, SOON, Stage, assert_phase, fails, failure};
 
 fn within(deadline: Duration) -> CallOptions {
     CallOptions::new().deadline(deadline)
@@ -26,7 +27,7 @@ pub async fn a_modules_deadline_bounds_its_calls(stage: Stage) {
     let overdue = stage.get::<Overdue>();
     assert!(overdue.has_deadline().await.unwrap());
     let error = failure(overdue.look("never").await);
-    stage.assert_phase(&error, Phase::Running);
+    assert_phase(&error, Phase::Running);
     stage.reached("never dropped", 1).await;
 }
 
@@ -46,7 +47,7 @@ pub async fn a_nested_call_cannot_extend_a_deadline(stage: Stage) {
 
 pub async fn time_is_up_before_a_call_is_sent(stage: Stage) {
     let error = failure(stage.get::<Latecomer>().with(within(SOON)).hello().await);
-    stage.assert_phase(&error, Phase::Unsent);
+    assert_phase(&error, Phase::Unsent);
 }
 
 pub async fn time_is_up_while_a_call_waits_for_its_turn(stage: Stage) {
@@ -54,9 +55,9 @@ pub async fn time_is_up_while_a_call_waits_for_its_turn(stage: Stage) {
     let waiting = async {
         stage.reached("turn began", 1).await;
         let error = failure(desk.with(within(SOON)).add(7).await);
-        stage.assert_phase(&error, Phase::Queued);
+        assert_phase(&error, Phase::Queued);
         let error = failure(desk.with(within(SOON)).look("unseen").await);
-        stage.assert_phase(&error, Phase::Queued);
+        assert_phase(&error, Phase::Queued);
         stage.waiting::<Desk>(0).await;
         stage.open("turn").await;
     };
@@ -66,12 +67,31 @@ pub async fn time_is_up_while_a_call_waits_for_its_turn(stage: Stage) {
     assert_eq!(stage.count("unseen began").await, 0);
 }
 
+/// Caller and callee see the same deadline pass: the answer is the callee's, which knows that none of them began.
+pub async fn calls_behind_a_long_one_are_known_not_to_have_run(stage: Stage) {
+    /// Enough for each of two timers to be the first, now and then.
+    const CALLS: usize = 64;
+    let desk = stage.get::<Desk>();
+    let waiting = async {
+        stage.reached("turn began", 1).await;
+        let brief = desk.with(within(SOON));
+        let outcomes = join_all((0..CALLS).map(|_| brief.add(7))).await;
+        stage.open("turn").await;
+        for outcome in outcomes {
+            fails(outcome, "deadline", Ran::No);
+        }
+    };
+    let (written, ()) = tokio::join!(desk.write("turn"), waiting);
+    assert_eq!(written.unwrap(), [1, 2]);
+    assert_eq!(desk.pages().await.unwrap(), [1, 2], "what waited did not run");
+}
+
 pub async fn time_is_up_while_a_call_waits_for_a_thread(stage: Stage) {
     let pooled = stage.get::<Pooled>();
     let waiting = async {
         stage.reached("thread began", 1).await;
         let error = failure(pooled.with(within(SOON)).grind("unseen").await);
-        stage.assert_phase(&error, Phase::Queued);
+        assert_phase(&error, Phase::Queued);
         stage.settle().await;
         stage.open("thread").await;
     };
@@ -82,7 +102,7 @@ pub async fn time_is_up_while_a_call_waits_for_a_thread(stage: Stage) {
 
 pub async fn time_is_up_while_a_call_runs(stage: Stage) {
     let error = failure(stage.get::<Desk>().with(within(LATER)).look("never").await);
-    stage.assert_phase(&error, Phase::Running);
+    assert_phase(&error, Phase::Running);
     assert_eq!(stage.count("never began").await, 1);
     stage.reached("never dropped", 1).await;
 }
