@@ -339,6 +339,12 @@ impl Conn {
         }
     }
 
+    /// Stops the calls of the peer that still run here. Each is answered: it was cancelled.
+    pub(crate) fn stop_serving(&self) {
+        let tasks: Vec<_> = lock(&self.tasks).values().cloned().collect();
+        tasks.iter().for_each(AbortHandle::abort);
+    }
+
     /// Wakes the writer, unless this is the reader's own thread answering what it has just read: it writes all of a
     /// batch's replies at its end.
     fn ring_unless_reading(&self, mut out: std::sync::MutexGuard<'_, Out>) {

@@ -3,7 +3,7 @@
 //! Leaving, in order:
 //! 1. The node is not ready any more.
 //! 2. If others go on: its peers are told which of their calls were the last it took; its instances are handed
-//!    over, and their calls end.
+//!    over, and their calls end; those that do not are stopped.
 //! 3. `draining()` resolves, and a `listen` that was waiting returns a listener nobody knows, so that `main`
 //!    comes to its end.
 //! 4. If a parent started the process, and its `main` does not wait for `draining()`, it gets the SIGTERM that any
@@ -26,8 +26,11 @@ use crate::host::lock;
 /// How long a leaving node waits until the plan has others serve what it has.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(10);
 /// How long calls that were taken may go on after their instance was handed over, as long as `main` may take to its
-/// end. A peer that does not read its replies is not waited for any longer.
+/// end. Then they are stopped.
 const ANSWERED_WAIT: Duration = Duration::from_secs(10);
+/// How long the answers of stopped calls may take to be handed to the kernel. A peer that does not read is not waited
+/// for any longer, nor is code that holds its thread.
+const STOPPED_WAIT: Duration = Duration::from_secs(1);
 /// How long `main` may take to its end after everything has been handed over. What it waits for then is mostly a
 /// connection that its client holds open.
 const EXIT_WAIT: Duration = Duration::from_secs(10);
@@ -107,19 +110,26 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
             // A host that panics while it closes is gone as well.
             drop(host.await);
         }
-        let answered = async {
-            for conn in app.links.open() {
-                conn.answered().await;
-            }
-        };
-        if tokio::time::timeout(ANSWERED_WAIT, answered).await.is_err() {
+        if !answered(app, ANSWERED_WAIT).await {
             log(|| {
-                tracing::warn!("a call was not answered {ANSWERED_WAIT:?} after its instance was handed over")
+                tracing::warn!("a call goes on {ANSWERED_WAIT:?} after its instance was handed over; stopped")
             });
+            app.links.open().iter().for_each(|conn| conn.stop_serving());
+            answered(app, STOPPED_WAIT).await;
         }
         app.control.report(Report::Drained);
     }
     app.drained.send_replace(true);
+}
+
+/// Waits until every call that was taken is answered; says whether that was so in time.
+async fn answered(app: &AppInner, wait: Duration) -> bool {
+    let all = async {
+        for conn in app.links.open() {
+            conn.answered().await;
+        }
+    };
+    tokio::time::timeout(wait, all).await.is_ok()
 }
 
 /// Logs, and goes on if that panics: a subscriber whose output is a pipe that nobody reads any more does, and then

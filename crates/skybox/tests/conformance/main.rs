@@ -176,4 +176,8 @@ mod split {
             a_call_that_arrives_too_late_does_not_run
             bytes_that_wait_to_be_sent_are_bounded;
     }
+    tests! { Split by run_long:
+        cancellation:
+            a_call_that_does_not_end_is_cancelled_when_its_node_leaves;
+    }
 }

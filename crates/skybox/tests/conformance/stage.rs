@@ -31,6 +31,8 @@ pub const RELAYS: &str = "node-2";
 
 /// The longest any wait for a condition may take. Generous: it only ends tests that would fail anyway.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same for a case that waits for a bound of the runtime; the longest is a drain, whose parts are 50 s together.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A deadline that a call meets only if nothing holds it up.
 pub const SOON: Duration = Duration::from_millis(50);
@@ -51,17 +53,27 @@ pub type Case = fn(Stage) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Runs a case in a mode, on a runtime as a program has one.
 pub fn run(mode: Mode, case: Case) {
+    run_within(PATIENCE, mode, case);
+}
+
+/// Runs a case that waits for one of the runtime's own bounds to pass, which are in real time where there are several
+/// processes.
+pub fn run_long(mode: Mode, case: Case) {
+    run_within(LONG_PATIENCE, mode, case);
+}
+
+fn run_within(patience: Duration, mode: Mode, case: Case) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("the operating system gives a test two threads").block_on(play(mode, case));
+    runtime.expect("the operating system gives a test two threads").block_on(play(patience, mode, case));
 }
 
 /// Runs a case whose clock stands still while there is something to do, and jumps when there is not.
 pub fn run_paused(mode: Mode, case: Case) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.expect("a runtime on this thread").block_on(play(mode, case));
+    runtime.expect("a runtime on this thread").block_on(play(PATIENCE, mode, case));
 }
 
-async fn play(mode: Mode, case: Case) {
+async fn play(patience: Duration, mode: Mode, case: Case) {
     let (app, nodes) = match mode {
         Mode::Inline | Mode::Strict => {
             let builder = App::builder().aside().strict(mode == Mode::Strict).provide(Ledger::default());
@@ -77,7 +89,7 @@ async fn play(mode: Mode, case: Case) {
         }
     };
     let stage = Stage { mode, probe: app.get(), app: app.clone(), nodes };
-    stage.patiently("the case ends", app.enter(case(stage.clone()))).await;
+    stage.within(patience, "the case ends", app.enter(case(stage.clone()))).await;
     let Stage { nodes, probe, app: same, .. } = stage;
     drop((probe, same));
     match nodes {
@@ -155,10 +167,14 @@ impl Stage {
 
     /// Awaits what must come, and says what had happened if it does not.
     pub async fn patiently<F: Future>(&self, what: &str, future: F) -> F::Output {
-        match tokio::time::timeout(PATIENCE, future).await {
+        self.within(PATIENCE, what, future).await
+    }
+
+    async fn within<F: Future>(&self, patience: Duration, what: &str, future: F) -> F::Output {
+        match tokio::time::timeout(patience, future).await {
             Ok(output) => output,
             Err(_) => {
-                panic!("waited {PATIENCE:?} until {what}; the callees noted {:#?}", self.probe.all().await)
+                panic!("waited {patience:?} until {what}; the callees noted {:#?}", self.probe.all().await)
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use std::future::Future;
 
-use skybox::{CallOptions, Phase};
+use skybox::{CallOptions, Phase, Ran};
 use tokio::task::JoinHandle;
 
 use crate::modules::*;
-use crate::stage::{LATER, Stage, assert_phase, failure};
+use crate::stage::{CALLEES, LATER, Stage, assert_phase, fails, failure};
 
 /// Starts a call in a task, so that aborting the task drops it.
 fn start<F: Future<Output: Send> + Send + 'static>(call: F) -> JoinHandle<F::Output> {
@@ -142,4 +142,16 @@ pub async fn sync_methods_run_on_the_modules_own_threads(stage: Stage) {
     stage.open("gate").await;
     assert_eq!(pooled.grind("gate").await.unwrap(), "pooled-0");
     assert_eq!(pooled.stir().await.unwrap(), "pooled-0");
+}
+
+/// A node that leaves lets calls end for a while, and then stops them.
+pub async fn a_call_that_does_not_end_is_cancelled_when_its_node_leaves(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let leaving = async {
+        stage.reached("never began", 1).await;
+        stage.nodes().drain(CALLEES).await;
+    };
+    let (looked, ()) = tokio::join!(desk.look("never"), leaving);
+    fails(looked, "cancelled", Ran::Maybe);
+    assert!(desk.pages().await.is_ok(), "others have taken over");
 }
