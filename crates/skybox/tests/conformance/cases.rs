@@ -12,3 +12,4 @@ pub mod order;
 pub mod reentrancy;
 pub mod silence;
 pub mod values;
+pub mod versions;

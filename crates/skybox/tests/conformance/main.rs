@@ -167,6 +167,8 @@ mod split {
         delivery:
             a_lost_call_is_not_sent_again
             a_lost_idempotent_call_is_sent_again
+            a_full_replica_is_passed_over
+            a_node_that_leaves_fails_no_call
             calls_wait_while_a_node_is_replaced
             calls_follow_a_module_that_moves
             keyed_calls_follow_their_shard
@@ -174,9 +176,21 @@ mod split {
         silence:
             a_silent_node_leaves_rotation_and_its_calls_wait
             a_call_that_arrives_too_late_does_not_run
+            what_a_dead_node_had_not_taken_is_asked_of_its_successor
             bytes_that_wait_to_be_sent_are_bounded;
+        failures:
+            a_call_that_waited_long_enough_is_unreachable;
+        cancellation:
+            the_death_of_its_caller_stops_a_shared_method
+            the_death_of_its_caller_lets_a_started_exclusive_method_end;
+        versions:
+            a_module_with_other_methods_is_a_mismatch
+            an_argument_that_the_callee_does_not_know_is_a_mismatch
+            a_result_that_the_caller_does_not_know_is_a_bad_reply;
     }
     tests! { Split by run_long:
+        silence:
+            a_node_that_stays_silent_is_given_up;
         cancellation:
             a_call_that_does_not_end_is_cancelled_when_its_node_leaves;
     }

@@ -5,18 +5,20 @@ mod errors;
 mod relay;
 mod rows;
 mod starts;
+mod versions;
 
 use std::collections::BTreeMap;
 
 use skybox::{App, Result};
 
-pub use desk::{Desk, Narrow, Overdue, Pooled, Register, work};
+pub use desk::{Cramped, Desk, Narrow, Overdue, Pooled, Register, work};
 #[cfg(feature = "anyhow")]
 pub use errors::any::Anyhow;
 pub use errors::{Plain, PlainError, ShopError, Shops};
 pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
 pub use starts::{Latecomer, Sleeper, Stillborn, StillbornKey, Unsteady, book, lookup};
+pub use versions::{Edition, Ours, Theirs};
 
 use crate::ledger::Ledger;
 
@@ -25,7 +27,9 @@ pub const CALLEES: &[&str] = &[
     "anyhow",
     "book",
     "come_back",
+    "cramped",
     "desk",
+    "edition",
     "latecomer",
     "lookup",
     "narrow",

@@ -80,9 +80,8 @@ async fn play(patience: Duration, mode: Mode, case: Case) {
             (builder.start().await.expect("an App that nothing keeps from starting"), None)
         }
         Mode::Split => {
-            let pinned = modules::CALLEES
-                .iter()
-                .fold(Nodes::of_this_test(2), |nodes, module| nodes.pin(module, &[CALLEES]));
+            let nodes = Nodes::of_this_test(2).env("SKYBOX_MODULES__CRAMPED__QUEUE", "1");
+            let pinned = modules::CALLEES.iter().fold(nodes, |nodes, module| nodes.pin(module, &[CALLEES]));
             let nodes =
                 pinned.pin("relay", &[RELAYS]).start(|builder| builder.provide(Ledger::default())).await;
             (nodes.app().clone(), Some(Arc::new(nodes)))

@@ -6,7 +6,7 @@ use skybox::{CallOptions, Phase, Ran};
 use tokio::task::JoinHandle;
 
 use crate::modules::*;
-use crate::stage::{CALLEES, LATER, Stage, assert_phase, fails, failure};
+use crate::stage::{CALLEES, LATER, RELAYS, Stage, assert_phase, fails, failure};
 
 /// Starts a call in a task, so that aborting the task drops it.
 fn start<F: Future<Output: Send> + Send + 'static>(call: F) -> JoinHandle<F::Output> {
@@ -142,6 +142,41 @@ pub async fn sync_methods_run_on_the_modules_own_threads(stage: Stage) {
     stage.open("gate").await;
     assert_eq!(pooled.grind("gate").await.unwrap(), "pooled-0");
     assert_eq!(pooled.stir().await.unwrap(), "pooled-0");
+}
+
+/// Kills the node that calls, once a call of its own has come to a gate.
+async fn caller_dies_at(stage: &Stage, gate: &str) {
+    stage.reached(&format!("{gate} began"), 1).await;
+    stage.nodes().kill(RELAYS).await;
+}
+
+pub async fn the_death_of_its_caller_stops_a_shared_method(stage: Stage) {
+    let relay = stage.get::<Relay>();
+    let (waited, ()) = tokio::join!(relay.wait("gate"), caller_dies_at(&stage, "gate"));
+    fails(waited, "lost", Ran::Maybe);
+    stage.reached("gate dropped", 1).await;
+}
+
+pub async fn the_death_of_its_caller_lets_a_started_exclusive_method_end(stage: Stage) {
+    let (relay, nest) = (stage.get::<Relay>(), stage.get::<Nest>());
+    let steps = |gate: &str| vec![Step::Exclusive, Step::Gate(gate.to_owned())];
+    let dying = async {
+        stage.reached("gate began", 1).await;
+        let queued = relay.shared(steps("unseen"));
+        let killing = async {
+            stage.waiting::<Nest>(1).await;
+            caller_dies_at(&stage, "gate").await;
+        };
+        tokio::join!(queued, killing).0
+    };
+    let (started, queued) = tokio::join!(relay.shared(steps("gate")), dying);
+    fails(started, "lost", Ran::Maybe);
+    fails(queued, "lost", Ran::Maybe);
+    stage.waiting::<Nest>(0).await;
+    stage.open("gate").await;
+    assert_eq!(nest.exclusive(vec![]).await.unwrap(), "done", "it has its turn when that one has ended");
+    assert_eq!((stage.count("gate ended").await, stage.count("gate dropped").await), (1, 0));
+    assert_eq!(stage.count("unseen began").await, 0, "what waited did not run");
 }
 
 /// A node that leaves lets calls end for a while, and then stops them.

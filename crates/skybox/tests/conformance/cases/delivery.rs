@@ -57,6 +57,50 @@ pub async fn a_lost_idempotent_call_is_sent_again(stage: Stage) {
     );
 }
 
+/// What one replica refuses did not run there, so another one is asked.
+pub async fn a_full_replica_is_passed_over(stage: Stage) {
+    /// More than the full replica's node has, so that it is the one to be asked first.
+    const BUSY: usize = 4;
+    let (cramped, relay) = (stage.get::<Cramped>(), stage.get::<Relay>());
+    let callees = work(true).await.unwrap();
+    let passing = async {
+        // One holds it, and its `queue` has room for one more.
+        stage.waiting::<Cramped>(1).await;
+        stage.reached("busy began", BUSY as u64).await;
+        stage.nodes().move_to("cramped", &[CALLEES, RELAYS]).await;
+        let elsewhere = async || matches!(cramped.hold("gate", callees).await, Ok(p) if p != callees);
+        stage.until("this node's plan has the other one too", elsewhere).await;
+        for _ in 0..BUSY {
+            assert_ne!(cramped.hold("gate", callees).await.unwrap(), callees);
+        }
+        stage.open("gate").await;
+        stage.open("busy").await;
+    };
+    let holding = join_all((0..2).map(|_| cramped.hold("gate", callees)));
+    let busy = join_all((0..BUSY).map(|_| relay.wait("busy")));
+    let (held, busy, ()) = tokio::join!(holding, busy, passing);
+    assert!(held.iter().all(|process| matches!(process, Ok(process) if *process == callees)), "{held:?}");
+    assert!(busy.iter().all(Result::is_ok), "{busy:?}");
+}
+
+/// Those that its connections say it did not take are asked of another node, the others answered.
+pub async fn a_node_that_leaves_fails_no_call(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    stage.nodes().move_to("desk", &[CALLEES, RELAYS]).await;
+    let left = Cell::new(false);
+    let leaving = async {
+        stage.nodes().drain(RELAYS).await;
+        left.set(true);
+    };
+    let calling = async {
+        while !left.get() {
+            let outcomes = join_all((0..10).map(|_| desk.once())).await;
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        }
+    };
+    tokio::join!(leaving, calling);
+}
+
 pub async fn calls_wait_while_a_node_is_replaced(stage: Stage) {
     let desk = stage.get::<Desk>();
     desk.add(7).await.unwrap();

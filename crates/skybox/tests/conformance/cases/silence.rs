@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use skybox::{CallErrorKind, CallOptions, Phase, Ran};
 
 use crate::modules::*;
-use crate::stage::{CALLEES, LATER, RELAYS, SOON, Stage, failure};
+use crate::stage::{CALLEES, LATER, RELAYS, SOON, Stage, fails, failure};
 
 /// The callees' process, stopped until this is dropped.
 struct Stopped(Pid);
@@ -23,7 +23,8 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        kill_process(self.0, Signal::CONT).expect("a stopped child is still there");
+        // It may have been killed.
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 
@@ -50,6 +51,33 @@ pub async fn a_silent_node_leaves_rotation_and_its_calls_wait(stage: Stage) {
     let (outcomes, ()) = tokio::join!(calls, silencing);
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     assert!(outcomes.iter().any(|process| *process.as_ref().unwrap() == callees), "none was sent again");
+}
+
+/// Nobody knows what has become of it: its calls may have run.
+pub async fn a_node_that_stays_silent_is_given_up(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let silencing = async {
+        stage.reached("gate began", 1).await;
+        Stopped::callees().await
+    };
+    let (looked, stopped) = tokio::join!(desk.look("gate"), silencing);
+    let error = fails(looked, "lost", Ran::Maybe);
+    assert!(error.to_string().contains("said nothing for 30s"), "it names the bound: {error}");
+    drop(stopped);
+    assert!(desk.pages().await.is_ok(), "it is asked again when it speaks again");
+    stage.reached("gate dropped", 1).await;
+}
+
+/// Of what is still here when its connection breaks, it is certain that it did not run.
+pub async fn what_a_dead_node_had_not_taken_is_asked_of_its_successor(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    // More than a socket holds, so that its last byte stays here. A type is proven at its first call.
+    let load = bytes::Bytes::from(vec![7; 3 << 20]);
+    desk.swallow(load.clone()).await.unwrap();
+    let _stopped = Stopped::callees().await;
+    let (swallowed, ()) = tokio::join!(biased; desk.swallow(load.clone()), stage.nodes().kill(CALLEES));
+    assert_eq!(swallowed.unwrap(), load.len());
+    assert_eq!(stage.count("desk started").await, 1, "by the next life of that node");
 }
 
 /// Time spent in buffers counts.

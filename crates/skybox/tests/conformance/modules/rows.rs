@@ -7,6 +7,7 @@ use std::fmt::{self, Debug};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skybox::{App, Result};
 
+use super::{Ours, Theirs};
 use crate::ledger::Ledger;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -202,6 +203,16 @@ impl Rows {
     pub async fn take_unreadable(&self, _value: Unreadable) -> Result<()> {
         self.ledger.note("take_unreadable ran");
         Ok(())
+    }
+
+    pub async fn take_ours(&self, value: Ours) -> Result<u32> {
+        self.ledger.note("take_ours ran");
+        Ok(value.0)
+    }
+
+    pub async fn give_theirs(&self) -> Result<Theirs> {
+        self.ledger.note("give_theirs ran");
+        Ok(Theirs(7))
     }
 
     pub async fn give_speechless(&self) -> Result<()> {
