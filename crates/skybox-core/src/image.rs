@@ -160,7 +160,9 @@ impl FromText for Error {
     }
 }
 
+// The hint above names it with or without the feature; a list of impls would differ.
 #[cfg(feature = "anyhow")]
+#[diagnostic::do_not_recommend]
 impl FromText for anyhow::Error {
     fn from_text(text: TextChain) -> anyhow::Error {
         text.into()
