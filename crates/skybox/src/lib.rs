@@ -59,6 +59,12 @@
 //! - [`WireError`](derive@WireError): your own error type.
 //! - [`test`]: tests that run inline and strict.
 //!
+//! # Debug builds
+//! A call within a process moves its arguments and encodes nothing. In a debug build the first call of each method is
+//! also encoded and decoded, its arguments and its result once each, so that a type that cannot cross is found on a
+//! laptop and not in the first deployment: that call fails as it would between processes. `SKYBOX_STRICT=1` does so
+//! for every call, in any build.
+//!
 //! # What it does not do
 //! It is no queue (durable jobs want one), no database, and no interface to other companies. On one machine that
 //! never splits, `spawn_blocking` is enough.
