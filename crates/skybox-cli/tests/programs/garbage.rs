@@ -6,12 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use serde_json::json;
-use skybox_core::{Incarnation, NodeName};
-use skybox_wire::handshake::{Handshake, Hello, MAGIC, Role};
+use skybox_wire::handshake::MAGIC;
 
 use crate::http::{self, Http};
+use crate::peer::Peer;
 use crate::stage::{Program, Stage, wait_for};
 
 /// Connections of each kind. A node that leaked a read buffer (64 KiB) for each would grow beyond the bound below.
@@ -48,30 +47,7 @@ impl<'s> Target<'s> {
 
     /// A connection with a finished handshake.
     fn shake(&self) -> UnixStream {
-        let mut stream = self.connect("node-2.sock");
-        let hello = Hello {
-            protocols: Hello::PROTOCOLS,
-            role: Role::Operator,
-            incarnation: Incarnation(1),
-            clock_us: 0,
-            program: "shop".to_owned(),
-            build: "test".to_owned(),
-            node: NodeName::new("garbage"),
-            modules: Vec::new(),
-        };
-        let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
-        let mut handshake = Handshake::new(hello, &mut output).expect("a short hello");
-        loop {
-            stream.write_all(&output.split()).expect("the node reads");
-            let mut bytes = [0; 4096];
-            let n = stream.read(&mut bytes).expect("the node answers");
-            assert!(n > 0, "the node closed the connection");
-            input.extend_from_slice(&bytes[..n]);
-            if handshake.feed(&mut input, &mut output).expect("it welcomes operators").is_some() {
-                stream.write_all(&output.split()).expect("the node reads");
-                return stream;
-            }
-        }
+        Peer::shake(self.connect("node-2.sock")).into_stream()
     }
 
     fn memory_kib(&self) -> u64 {

@@ -4,10 +4,12 @@
 //! in it, also when it fails.
 
 mod http;
+mod peer;
 mod stage;
 
 mod commands;
 mod ends;
+mod frames;
 mod garbage;
 mod mistakes;
 mod starts;
