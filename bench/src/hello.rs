@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// Cold starts that are measured.
 const STARTS: usize = 31;
+/// Nodes whose memory is measured.
+const NODES: usize = 3;
 
 /// What is measured, and in which form it is printed.
 #[derive(Debug, clap::Args)]
@@ -48,6 +50,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let mut starts = (0..STARTS).map(|_| cold_start(&program)).collect::<Result<Vec<_>>>()?;
         print("cold_start_ms", &mut starts, "ms");
         print("idle_memory", &mut [idle_memory(&program)?], "MiB");
+        if subject == "skybox" {
+            print("node_memory", &mut node_memory(&program)?, "MiB");
+        }
     }
     Ok(())
 }
@@ -104,6 +109,8 @@ fn build(manifest: &Path, target: &Path) -> Result<f64> {
     let cargo = |verb: &str| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.arg(verb).arg("--quiet").arg("--manifest-path").arg(manifest);
+        // As cargo's release profile has it; this workspace keeps line tables, which are most of a binary.
+        cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
         cargo
     };
     ensure!(cargo("fetch").status()?.success(), "the crates could not be fetched");
@@ -117,7 +124,7 @@ fn build(manifest: &Path, target: &Path) -> Result<f64> {
 fn cold_start(program: &Path) -> Result<f64> {
     let began = Instant::now();
     let mut child = Command::new(program).stdout(Stdio::piped()).spawn()?;
-    read_hello(&mut child)?;
+    read_hello(&mut child, 1)?;
     let time = began.elapsed().as_secs_f64() * 1e3;
     ensure!(child.wait()?.success(), "{} failed", program.display());
     Ok(time)
@@ -126,16 +133,47 @@ fn cold_start(program: &Path) -> Result<f64> {
 /// MiB of resident memory once it has said hello and waits.
 fn idle_memory(program: &Path) -> Result<f64> {
     let mut child = Command::new(program).arg("--stay").stdout(Stdio::piped()).spawn()?;
-    let memory = read_hello(&mut child).and_then(|()| resident_mib(child.id()));
+    let memory = read_hello(&mut child, 1).and_then(|()| resident_mib(child.id()));
     child.kill()?;
     child.wait()?;
     memory
 }
 
-fn read_hello(child: &mut Child) -> Result<()> {
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().context("its output is a pipe")?).read_line(&mut line)?;
-    ensure!(line.starts_with("hello"), "it said {line:?}");
+/// The same of each node, where there are several: once all of them have said hello, connected to one another.
+fn node_memory(program: &Path) -> Result<Vec<f64>> {
+    let mut parent = Command::new(program)
+        .arg("--stay")
+        .env("SKYBOX_NODES", NODES.to_string())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let memory = read_hello(&mut parent, NODES)
+        .and_then(|()| children(parent.id()))
+        .and_then(|nodes| nodes.into_iter().map(resident_mib).collect());
+    // Its nodes end with it.
+    parent.kill()?;
+    parent.wait()?;
+    memory
+}
+
+/// The processes that any thread of this one has started.
+fn children(parent: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{parent}/task"))? {
+        let started = fs::read_to_string(thread?.path().join("children"))?;
+        for pid in started.split_whitespace() {
+            children.push(pid.parse()?);
+        }
+    }
+    ensure!(children.len() == NODES, "{} nodes instead of {NODES}", children.len());
+    Ok(children)
+}
+
+fn read_hello(child: &mut Child, times: usize) -> Result<()> {
+    let mut lines = BufReader::new(child.stdout.take().context("its output is a pipe")?).lines();
+    for _ in 0..times {
+        let line = lines.next().context("it ended without a word")??;
+        ensure!(line.starts_with("hello"), "it said {line:?}");
+    }
     Ok(())
 }
 
