@@ -177,14 +177,17 @@ impl Stage {
             }
         }
     }
-}
 
-/// Checks that time was up in this phase, as the callee has seen it.
-#[track_caller]
-pub fn assert_phase(error: &CallError, phase: Phase) {
-    assert_eq!(*error.kind(), CallErrorKind::Deadline { phase }, "{error:?}");
-    let ran = if phase == Phase::Running { Ran::Maybe } else { Ran::No };
-    assert_eq!(error.ran(), ran, "{error:?}");
+    /// Checks that time was up in this phase. A machine may be too busy to carry the verdict of one callee in time:
+    /// where a call crosses, its caller may know only that it was sent.
+    #[track_caller]
+    pub fn assert_phase(&self, error: &CallError, phase: Phase) {
+        let known = *error.kind() == CallErrorKind::Deadline { phase };
+        let unheard = self.crosses() && *error.kind() == CallErrorKind::Deadline { phase: Phase::Sent };
+        assert!(known || unheard, "time was up while {phase:?}: {error:?}");
+        let ran = if known && phase != Phase::Running { Ran::No } else { Ran::Maybe };
+        assert_eq!(error.ran(), ran, "{error:?}");
+    }
 }
 
 /// The failure of one's own call.

@@ -6,7 +6,7 @@ use skybox::{CallOptions, Phase, Ran};
 use tokio::task::JoinHandle;
 
 use crate::modules::*;
-use crate::stage::{CALLEES, LATER, RELAYS, Stage, assert_phase, fails, failure};
+use crate::stage::{CALLEES, LATER, RELAYS, Stage, fails, failure};
 
 /// Starts a call in a task, so that aborting the task drops it.
 fn start<F: Future<Output: Send> + Send + 'static>(call: F) -> JoinHandle<F::Output> {
@@ -66,7 +66,7 @@ pub async fn a_started_exclusive_call_that_is_dropped_runs_to_its_end(stage: Sta
 pub async fn a_started_exclusive_call_outlives_its_deadline(stage: Stage) {
     let desk = stage.get::<Desk>();
     let error = failure(desk.with(CallOptions::new().deadline(LATER)).write("gate").await);
-    assert_phase(&error, Phase::Running);
+    stage.assert_phase(&error, Phase::Running);
     stage.open("gate").await;
     assert_eq!(desk.pages().await.unwrap(), [1, 2]);
     assert_eq!(stage.count("desk started").await, 1, "it ended in time");
@@ -75,7 +75,7 @@ pub async fn a_started_exclusive_call_outlives_its_deadline(stage: Stage) {
 pub async fn an_exclusive_call_that_overruns_crashes_its_instance(stage: Stage) {
     let overdue = stage.get::<Overdue>();
     let error = failure(overdue.write("never").await);
-    assert_phase(&error, Phase::Running);
+    stage.assert_phase(&error, Phase::Running);
     stage.reached("never dropped", 1).await;
     stage.reached("overdue started", 2).await;
     assert_eq!(overdue.pages().await.unwrap(), 0, "nothing half changed is left");

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use skybox::{CallOptions, Phase, Ran};
 
 use crate::modules::*;
-use crate::stage::{LATER, SOON, Stage, assert_phase, fails, failure};
+use crate::stage::{LATER, SOON, Stage, fails, failure};
 
 fn within(deadline: Duration) -> CallOptions {
     CallOptions::new().deadline(deadline)
@@ -27,7 +27,7 @@ pub async fn a_modules_deadline_bounds_its_calls(stage: Stage) {
     let overdue = stage.get::<Overdue>();
     assert!(overdue.has_deadline().await.unwrap());
     let error = failure(overdue.look("never").await);
-    assert_phase(&error, Phase::Running);
+    stage.assert_phase(&error, Phase::Running);
     stage.reached("never dropped", 1).await;
 }
 
@@ -47,7 +47,7 @@ pub async fn a_nested_call_cannot_extend_a_deadline(stage: Stage) {
 
 pub async fn time_is_up_before_a_call_is_sent(stage: Stage) {
     let error = failure(stage.get::<Latecomer>().with(within(SOON)).hello().await);
-    assert_phase(&error, Phase::Unsent);
+    stage.assert_phase(&error, Phase::Unsent);
 }
 
 pub async fn time_is_up_while_a_call_waits_for_its_turn(stage: Stage) {
@@ -55,9 +55,9 @@ pub async fn time_is_up_while_a_call_waits_for_its_turn(stage: Stage) {
     let waiting = async {
         stage.reached("turn began", 1).await;
         let error = failure(desk.with(within(SOON)).add(7).await);
-        assert_phase(&error, Phase::Queued);
+        stage.assert_phase(&error, Phase::Queued);
         let error = failure(desk.with(within(SOON)).look("unseen").await);
-        assert_phase(&error, Phase::Queued);
+        stage.assert_phase(&error, Phase::Queued);
         stage.waiting::<Desk>(0).await;
         stage.open("turn").await;
     };
@@ -91,7 +91,7 @@ pub async fn time_is_up_while_a_call_waits_for_a_thread(stage: Stage) {
     let waiting = async {
         stage.reached("thread began", 1).await;
         let error = failure(pooled.with(within(SOON)).grind("unseen").await);
-        assert_phase(&error, Phase::Queued);
+        stage.assert_phase(&error, Phase::Queued);
         stage.settle().await;
         stage.open("thread").await;
     };
@@ -102,7 +102,7 @@ pub async fn time_is_up_while_a_call_waits_for_a_thread(stage: Stage) {
 
 pub async fn time_is_up_while_a_call_runs(stage: Stage) {
     let error = failure(stage.get::<Desk>().with(within(LATER)).look("never").await);
-    assert_phase(&error, Phase::Running);
+    stage.assert_phase(&error, Phase::Running);
     assert_eq!(stage.count("never began").await, 1);
     stage.reached("never dropped", 1).await;
 }
