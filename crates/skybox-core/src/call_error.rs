@@ -63,6 +63,8 @@ pub enum Phase {
     Sent,
     /// It was running.
     Running,
+    /// Its stream gave no item for as long as its reader would wait.
+    Idle,
 }
 
 /// The ways a call fails. [`CallErrorKind::ran`] is part of each one's meaning.
@@ -177,6 +179,7 @@ impl fmt::Display for CallErrorKind {
             Deadline { phase: Phase::Queued } => f.write_str("time was up while it waited for its turn"),
             Deadline { phase: Phase::Sent } => f.write_str("time was up before an answer came"),
             Deadline { phase: Phase::Running } => f.write_str("time was up while it ran"),
+            Deadline { phase: Phase::Idle } => f.write_str("its stream gave no item for too long"),
             Lost { why } => write!(f, "no answer: {why}"),
             Cancelled => f.write_str("its instance was stopped before it ended"),
             BadReply { why } => write!(f, "its result could not cross: {why}"),
@@ -267,6 +270,7 @@ mod tests {
             (CallErrorKind::Deadline { phase: Phase::Queued }, Ran::No),
             (CallErrorKind::Deadline { phase: Phase::Sent }, Ran::Maybe),
             (CallErrorKind::Deadline { phase: Phase::Running }, Ran::Maybe),
+            (CallErrorKind::Deadline { phase: Phase::Idle }, Ran::Maybe),
             (CallErrorKind::Lost { why: text() }, Ran::Maybe),
             (CallErrorKind::Cancelled, Ran::Maybe),
             (CallErrorKind::BadReply { why: text() }, Ran::Yes),

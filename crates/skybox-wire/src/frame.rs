@@ -12,12 +12,14 @@
 //! - The ids of the calls that one side makes over one connection rise from frame to frame, and are never zero.
 //! - Whoever stops a payload before its announced end says so: the caller with a cancel frame, the callee with a
 //!   reply that failed. Nothing of that payload follows.
+//! - Streams go beside the calls they belong to; [`stream`](crate::stream) has their rules.
 
 mod decode;
 mod encode;
 mod error;
 mod reassembly;
 mod rest;
+mod stream;
 mod verdict;
 
 use bytes::Bytes;
@@ -31,6 +33,10 @@ pub use encode::{
 pub use error::FrameError;
 pub use reassembly::{PayloadRefused, Progress, Reassembly};
 pub use rest::{Rest, encode_chunk};
+pub use stream::{
+    Credit, ItemFrame, ItemHead, StreamId, encode_credit, encode_item, encode_item_chunk, encode_reset,
+    encode_stream_end,
+};
 
 /// Payload bytes in one frame. Long enough that the head costs nothing, short enough that a ping waits less than
 /// a millisecond behind it at 1 Gbit/s. The odd KiB lets a block of 64 KiB with a few fields around it be one frame.
@@ -80,8 +86,9 @@ pub struct ModuleNumber(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MethodNumber(pub u16);
 
-/// Which payload of a call a chunk belongs to. Both sides count their own calls, so the id alone would not say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Which payload of a call a chunk belongs to, or which a stream is part of. Both sides count their own calls, so the
+/// id alone would not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PayloadOf {
     /// The arguments: sent by the caller.
     Call,
@@ -135,6 +142,16 @@ pub enum Frame {
         /// The last call it took.
         last: CallId,
     },
+    /// One item of a stream, or its beginning.
+    Item(ItemFrame),
+    /// More of a stream's item: at least one byte.
+    ItemChunk(StreamId, Bytes),
+    /// A stream gives no more items: it has ended, or broken off for a reason.
+    StreamEnd(StreamId, Option<CallErrorKind>),
+    /// The reader of a stream takes so much more.
+    Credit(StreamId, Credit),
+    /// The reader of a stream wants no more of it.
+    Reset(StreamId),
 }
 
 /// A call frame.
@@ -219,8 +236,11 @@ mod kind {
     pub(super) const PING: u8 = 6;
     pub(super) const PONG: u8 = 7;
     pub(super) const DRAIN: u8 = 8;
-    /// Kept for items, ends and credits of streams.
-    pub(super) const STREAMS: std::ops::RangeInclusive<u8> = 0x10..=0x12;
+    pub(super) const ITEM: u8 = 0x10;
+    pub(super) const ITEM_CHUNK: u8 = 0x11;
+    pub(super) const STREAM_END: u8 = 0x12;
+    pub(super) const CREDIT: u8 = 0x13;
+    pub(super) const RESET: u8 = 0x14;
 }
 
 /// Bits of a call frame's flags byte: which optional fields are there.
@@ -242,7 +262,14 @@ mod reply_flag {
     pub(super) const RESERVED: u8 = 0b1101_1100;
 }
 
-/// In the flags of calls and replies: the payload goes on in chunks, and its length is announced.
+/// Bits of the flags byte of a stream's frames.
+mod stream_flag {
+    pub(super) const OF_REPLY: u8 = 1 << 0;
+    /// Of an item: it is an error. Of an end: it broke off.
+    pub(super) const FAILED: u8 = 1 << 1;
+}
+
+/// In the flags of calls, replies and items: the payload goes on in chunks, and its length is announced.
 const FLAG_MORE: u8 = 1 << 5;
 
 /// A link's mode byte.

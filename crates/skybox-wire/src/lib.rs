@@ -5,7 +5,7 @@
 //! it what it read, and writes what it is handed.
 //!
 //! Start reading at [`frame`]: what a call looks like on the way. [`handshake`] comes before it on a connection,
-//! [`codec`] fills its payloads.
+//! [`codec`] fills its payloads; [`stream`] says when a stream may give its next item.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -22,6 +22,7 @@
 pub mod codec;
 pub mod frame;
 pub mod handshake;
+pub mod stream;
 
 mod field;
 

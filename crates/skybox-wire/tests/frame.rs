@@ -6,7 +6,7 @@ use skybox_wire::FieldError;
 use skybox_wire::frame::{
     CHUNK_BYTES_MAX, CallHead, Decoder, FRAME_BYTES_MAX, Frame, FrameError, HeadError, KEY_BYTES_MAX, Limits,
     MethodNumber, ModuleNumber, Outcome, Payload, PayloadOf, PayloadRefused, Progress, Reassembly, ReplyBody,
-    ReplyHead, Rest, begin_call, begin_reply, encode_call, encode_failure, encode_reply,
+    ReplyHead, Rest, StreamId, begin_call, begin_reply, encode_call, encode_failure, encode_reply,
 };
 
 fn head(chain: &Chain) -> CallHead<'_> {
@@ -91,8 +91,23 @@ fn every_break_of_the_protocol_is_named() {
         (&[], FrameError::Empty),
         (&[0], FrameError::UnknownKind { kind: 0 }),
         (&[9], FrameError::UnknownKind { kind: 9 }),
-        (&[0x10, 1], FrameError::ReservedKind { kind: 0x10 }),
-        (&[0x12], FrameError::ReservedKind { kind: 0x12 }),
+        (&[0x15], FrameError::UnknownKind { kind: 0x15 }),
+        (&[0x10, 4, 5, 0, 0], FrameError::UnknownFlags { frame: "item", flags: 4 }),
+        (&[0x10, 0, 5, 16, 0], value("item", "position", 16)),
+        (&[0x10, 0, 5, 0], truncated("item", "form")),
+        (&[0x10, 32, 5, 0, 0, 2, 1, 1], FrameError::BadTotal { call: CallId(5), total: 2, here: 2 }),
+        (&[0x11, 2, 5, 0, 1], FrameError::UnknownFlags { frame: "item chunk", flags: 2 }),
+        (&[0x11, 0, 5, 0], FrameError::EmptyChunk { call: CallId(5) }),
+        (&[0x12, 0, 5, 0, 1], FrameError::Trailing { frame: "stream end", len: 1 }),
+        (&[0x12, 2, 5, 0, 99], FrameError::BadVerdict { call: CallId(5) }),
+        (&[0x13, 0, 5, 0, 1], truncated("credit", "bytes")),
+        (
+            &[0x13, 0, 5, 0, 0xff, 0xff, 0xff, 0xff, 0x1f, 1],
+            FrameError::CreditTooHigh {
+                stream: StreamId { of: PayloadOf::Call, call: CallId(5), position: 0 },
+            },
+        ),
+        (&[0x14, 0, 5, 0, 1], FrameError::Trailing { frame: "reset", len: 1 }),
         (&[1], truncated("call", "flags")),
         (&[1, 0x80], FrameError::UnknownFlags { frame: "call", flags: 0x80 }),
         (&[1, 0, 5], truncated("call", "module")),

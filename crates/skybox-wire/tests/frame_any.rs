@@ -8,9 +8,11 @@ use skybox_core::{
     CHAIN_LEN_MAX, CallErrorKind, CallId, Chain, Incarnation, InstanceId, Link, Mode, Phase, TraceContext,
 };
 use skybox_wire::frame::{
-    Beat, CHUNK_BYTES_MAX, CallFrame, CallHead, ChunkFrame, Decoder, Frame, FrameError, Limits, MethodNumber,
-    ModuleNumber, Outcome, Payload, PayloadOf, ReplyBody, ReplyFrame, ReplyHead, encode_call, encode_cancel,
-    encode_chunk, encode_drain, encode_failure, encode_ping, encode_pong, encode_reply,
+    Beat, CHUNK_BYTES_MAX, CallFrame, CallHead, ChunkFrame, Credit, Decoder, Frame, FrameError, ItemFrame,
+    ItemHead, Limits, MethodNumber, ModuleNumber, Outcome, Payload, PayloadOf, ReplyBody, ReplyFrame,
+    ReplyHead, StreamId, encode_call, encode_cancel, encode_chunk, encode_credit, encode_drain,
+    encode_failure, encode_item, encode_item_chunk, encode_ping, encode_pong, encode_reply, encode_reset,
+    encode_stream_end,
 };
 
 /// Numbers around the places where a varint gets longer, and any others.
@@ -89,6 +91,25 @@ fn reply() -> impl Strategy<Value = Frame> {
         .prop_map(|(call, load, body)| Frame::Reply(ReplyFrame { call: CallId(call), load, body }))
 }
 
+fn stream() -> impl Strategy<Value = Frame> {
+    let of = prop_oneof![Just(PayloadOf::Call), Just(PayloadOf::Reply)];
+    let id = (of, number(), 0..16u8).prop_map(|(of, call, position)| StreamId {
+        of,
+        call: CallId(call),
+        position,
+    });
+    prop_oneof![
+        (id.clone(), any::<bool>(), any::<u8>(), whole(300)).prop_map(|(stream, is_error, form, payload)| {
+            Frame::Item(ItemFrame { stream, is_error, form, payload })
+        }),
+        (id.clone(), vec(any::<u8>(), 1..300)).prop_map(|(id, bytes)| Frame::ItemChunk(id, bytes.into())),
+        (id.clone(), option::of(verdict())).prop_map(|(id, failed)| Frame::StreamEnd(id, failed)),
+        (id.clone(), any::<u32>(), number())
+            .prop_map(|(id, items, bytes)| Frame::Credit(id, Credit { items, bytes })),
+        id.prop_map(Frame::Reset),
+    ]
+}
+
 fn frame() -> impl Strategy<Value = Frame> {
     let of = prop_oneof![Just(PayloadOf::Call), Just(PayloadOf::Reply)];
     let chunk = (of, number(), vec(any::<u8>(), 1..300));
@@ -96,6 +117,7 @@ fn frame() -> impl Strategy<Value = Frame> {
     prop_oneof![
         4 => call(),
         4 => reply(),
+        4 => stream(),
         2 => chunk.prop_map(|(of, call, bytes)| {
             Frame::Chunk(ChunkFrame { of, call: CallId(call), bytes: bytes.into() })
         }),
@@ -134,6 +156,14 @@ fn write(frame: &Frame, out: &mut BytesMut) {
         Frame::Drain { last } => encode_drain(out, *last),
         Frame::Ping(beat) => encode_ping(out, *beat),
         Frame::Pong(beat) => encode_pong(out, *beat),
+        Frame::Item(ItemFrame { stream, is_error, form, payload }) => {
+            let head = ItemHead { stream: *stream, is_error: *is_error, form: *form };
+            encode_item(out, &head, &payload.first);
+        }
+        Frame::ItemChunk(id, bytes) => assert!(encode_item_chunk(out, *id, bytes) > 0),
+        Frame::StreamEnd(id, failed) => encode_stream_end(out, *id, failed.as_ref()),
+        Frame::Credit(id, credit) => encode_credit(out, *id, *credit),
+        Frame::Reset(id) => encode_reset(out, *id),
         other => panic!("a frame of a kind that this test does not know: {other:?}"),
     }
 }
@@ -187,7 +217,7 @@ proptest! {
 
     #[test]
     fn any_body_behind_a_true_length_is_a_frame_or_an_error(
-        kind in 0..0x14u8,
+        kind in 0..0x18u8,
         body in vec(any::<u8>(), 0..200),
     ) {
         let mut out = BytesMut::new();

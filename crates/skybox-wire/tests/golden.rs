@@ -8,9 +8,10 @@ use std::path::Path;
 use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId, Chain, Incarnation, InstanceId, Link, Mode, NodeName, Phase};
 use skybox_wire::frame::{
-    Beat, CallHead, Decoder, Frame, Limits, MethodNumber, ModuleNumber, Outcome, Progress, Reassembly,
-    ReplyBody, ReplyHead, encode_call, encode_cancel, encode_drain, encode_failure, encode_ping, encode_pong,
-    encode_reply,
+    Beat, CallHead, Credit, Decoder, Frame, ItemHead, Limits, MethodNumber, ModuleNumber, Outcome, PayloadOf,
+    Progress, Reassembly, ReplyBody, ReplyHead, StreamId, encode_call, encode_cancel, encode_credit,
+    encode_drain, encode_failure, encode_item, encode_ping, encode_pong, encode_reply, encode_reset,
+    encode_stream_end,
 };
 use skybox_wire::handshake::{Handshake, Hello, ModuleEntry, Role};
 
@@ -187,6 +188,37 @@ fn control() {
     assert!(matches!(read[0], Frame::Cancel(CallId(300))));
     assert!(matches!(read[2], Frame::Pong(Beat { clock_us: 2_000_001, .. })));
     assert!(matches!(read[4], Frame::Drain { last: CallId(0) }));
+}
+
+#[test]
+fn streams() {
+    let argument = StreamId { of: PayloadOf::Call, call: CallId(300), position: 1 };
+    let result = StreamId { of: PayloadOf::Reply, call: CallId(300), position: 0 };
+    let mut out = BytesMut::new();
+    encode_credit(&mut out, argument, Credit { items: 128, bytes: 64 });
+    encode_item(&mut out, &ItemHead { stream: argument, is_error: false, form: 0 }, b"hi");
+    encode_item(&mut out, &ItemHead { stream: result, is_error: true, form: 1 }, b"");
+    assert_eq!(out, golden("streams")[..out.len()]);
+    let mut out = BytesMut::new();
+    encode_stream_end(&mut out, result, None);
+    encode_stream_end(&mut out, result, Some(&CallErrorKind::Lost { why: "w".into() }));
+    encode_reset(&mut out, StreamId { position: 2, ..argument });
+    assert!(golden("streams").ends_with(&out));
+
+    let read = frames("streams");
+    let [credit, item, error, begun, chunk, end, failed, reset] = &read[..] else { panic!("{read:?}") };
+    let asked = Credit { items: 128, bytes: 64 };
+    assert!(matches!(credit, Frame::Credit(id, credit) if (*id, *credit) == (argument, asked)));
+    let Frame::Item(item) = item else { panic!("{item:?}") };
+    assert_eq!((item.stream, item.is_error, &item.payload.first[..]), (argument, false, &b"hi"[..]));
+    let Frame::Item(error) = error else { panic!("{error:?}") };
+    assert_eq!((error.stream, error.is_error, error.form, error.payload.total), (result, true, 1, 0));
+    let Frame::Item(begun) = begun else { panic!("{begun:?}") };
+    assert_eq!((begun.payload.total, &begun.payload.first[..]), (3, &b"ab"[..]));
+    assert!(matches!(chunk, Frame::ItemChunk(id, bytes) if *id == result && &bytes[..] == b"c"));
+    assert!(matches!(end, Frame::StreamEnd(id, None) if *id == result));
+    assert!(matches!(failed, Frame::StreamEnd(_, Some(CallErrorKind::Lost { why })) if why == "w"));
+    assert!(matches!(reset, Frame::Reset(StreamId { position: 2, .. })));
 }
 
 fn node_1() -> Hello {

@@ -57,7 +57,11 @@ impl Decoder {
             kind::PING => body.beat("ping").map(|beat| Some(Frame::Ping(beat))),
             kind::PONG => body.beat("pong").map(|beat| Some(Frame::Pong(beat))),
             kind::DRAIN => body.id("drain").map(|last| Some(Frame::Drain { last })),
-            kind if kind::STREAMS.contains(&kind) => Err(FrameError::ReservedKind { kind }),
+            kind::ITEM => body.item(),
+            kind::ITEM_CHUNK => body.item_chunk(),
+            kind::STREAM_END => body.stream_end(),
+            kind::CREDIT => body.credit(),
+            kind::RESET => body.reset(),
             kind => Err(FrameError::UnknownKind { kind }),
         }
     }
@@ -67,15 +71,15 @@ impl Decoder {
 ///
 /// Each reader ends by building the answer of [`Decoder::next`] in place: a frame is so large that passing it
 /// through further results made reading a small one take 1.3 times as long.
-struct Body<'b> {
-    buffer: &'b mut BytesMut,
-    at: usize,
-    end: usize,
+pub(super) struct Body<'b> {
+    pub(super) buffer: &'b mut BytesMut,
+    pub(super) at: usize,
+    pub(super) end: usize,
 }
 
 impl Body<'_> {
     #[inline]
-    fn fields(&self) -> Fields<'_> {
+    pub(super) fn fields(&self) -> Fields<'_> {
         Fields::new(&self.buffer[self.at..self.end])
     }
 
@@ -205,7 +209,7 @@ impl Body<'_> {
     }
 
     /// Takes the frame off the buffer if its fields left nothing over.
-    fn take_all(self, left: usize, frame: &'static str) -> Result<(), FrameError> {
+    pub(super) fn take_all(self, left: usize, frame: &'static str) -> Result<(), FrameError> {
         if left > 0 {
             return Err(FrameError::Trailing { frame, len: left });
         }
@@ -216,7 +220,7 @@ impl Body<'_> {
 
 /// The payload's whole length: announced if it goes on, else what is here.
 #[inline]
-fn read_total(
+pub(super) fn read_total(
     fields: &mut Fields<'_>,
     flags: u8,
     call: CallId,
@@ -274,6 +278,6 @@ fn read_link(fields: &mut Fields<'_>) -> Result<Link, FieldError> {
 
 /// Takes bytes off the buffer without copying. Without bytes, nothing needs to be shared.
 #[inline]
-fn take_bytes(buffer: &mut BytesMut, len: usize) -> Bytes {
+pub(super) fn take_bytes(buffer: &mut BytesMut, len: usize) -> Bytes {
     if len == 0 { Bytes::new() } else { buffer.split_to(len).freeze() }
 }

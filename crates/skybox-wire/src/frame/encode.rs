@@ -294,7 +294,7 @@ fn put_reply_head(out: &mut BytesMut, head: &ReplyHead) -> usize {
 }
 
 /// Appends what fits of the payload, ends the frame that began at `start`, and returns the bytes it took.
-fn put_payload(out: &mut BytesMut, start: usize, payload: &[u8]) -> usize {
+pub(super) fn put_payload(out: &mut BytesMut, start: usize, payload: &[u8]) -> usize {
     let len = payload.len().min(CHUNK_BYTES_MAX);
     if len < payload.len() {
         announce(out, start, payload.len());
@@ -311,7 +311,7 @@ fn announce(out: &mut BytesMut, start: usize, total: usize) {
 }
 
 /// Sets the length of the frame that began at `start` and ends here.
-fn close(out: &mut BytesMut, start: usize) {
+pub(super) fn close(out: &mut BytesMut, start: usize) {
     let len =
         u32::try_from(out.len() - start - LENGTH_BYTES).expect("head and chunk are bounded far below 4 GiB");
     out[start..start + LENGTH_BYTES].copy_from_slice(&len.to_le_bytes());

@@ -2,7 +2,9 @@
 
 use skybox_core::{CHAIN_LEN_MAX, CallId};
 
+use super::StreamId;
 use crate::FieldError;
+use crate::stream::ITEM_BYTES_MAX;
 
 /// The peer broke the protocol. Nothing that follows on the connection can be trusted: close it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,12 +24,6 @@ pub enum FrameError {
     /// No such kind in this version of the protocol.
     #[error("unknown frame kind {kind:#04x}")]
     UnknownKind {
-        /// What arrived.
-        kind: u8,
-    },
-    /// A kind kept for streams, which this version of the protocol does not carry.
-    #[error("frame kind {kind:#04x} is reserved for streams, which this protocol version does not carry")]
-    ReservedKind {
         /// What arrived.
         kind: u8,
     },
@@ -109,5 +105,31 @@ pub enum FrameError {
     TooManyPayloads {
         /// How many.
         count: usize,
+    },
+    /// An item, or bytes of one, that the reader has not asked for.
+    #[error("{stream} has more items than its reader asked for")]
+    StreamOverrun {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// An item above its bound.
+    #[error("{stream} has an item of {total} bytes, above the bound of {ITEM_BYTES_MAX}")]
+    ItemTooLong {
+        /// The stream.
+        stream: StreamId,
+        /// What was announced.
+        total: u64,
+    },
+    /// A further item while one is incomplete, bytes of an item that has not begun, or more than it announced.
+    #[error("{stream} has items that are not one after the other")]
+    ItemsMixed {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// A reader's credits add up to more than anybody could mean.
+    #[error("the reader of {stream} asks for more than can be counted")]
+    CreditTooHigh {
+        /// The stream.
+        stream: StreamId,
     },
 }
