@@ -44,19 +44,32 @@ pub struct MethodDescriptor {
     pub cancel_on_drop: bool,
     /// Whether it runs on the module's own threads when `cpu` is set: sync methods and `#[compute]` ones.
     pub compute: bool,
+    /// Whether an argument or the result is a stream.
+    pub streams: bool,
 }
+
+/// What no method says of itself.
+const PLAIN: MethodDescriptor = MethodDescriptor {
+    name: "",
+    parameters: &[],
+    mode: Mode::Shared,
+    idempotent: false,
+    cancel_on_drop: false,
+    compute: false,
+    streams: false,
+};
 
 impl MethodDescriptor {
     /// An async `&self` method: it stops at its next await when its caller stops waiting.
     pub const fn shared(name: &'static str, parameters: &'static [&'static str]) -> MethodDescriptor {
         let mode = Mode::Shared;
-        MethodDescriptor { name, parameters, mode, idempotent: false, cancel_on_drop: true, compute: false }
+        MethodDescriptor { name, parameters, mode, cancel_on_drop: true, ..PLAIN }
     }
 
     /// An async `&mut self` method: once started it runs to its end.
     pub const fn exclusive(name: &'static str, parameters: &'static [&'static str]) -> MethodDescriptor {
         let mode = Mode::Exclusive;
-        MethodDescriptor { name, parameters, mode, idempotent: false, cancel_on_drop: false, compute: false }
+        MethodDescriptor { name, parameters, mode, ..PLAIN }
     }
 
     /// A `&self` method that is not async: it runs on the module's own threads when `cpu` is set, to its end.
@@ -74,6 +87,12 @@ impl MethodDescriptor {
     #[must_use]
     pub const fn compute(self) -> MethodDescriptor {
         MethodDescriptor { compute: true, ..self }
+    }
+
+    /// An argument or the result is a stream.
+    #[must_use]
+    pub const fn streams(self) -> MethodDescriptor {
+        MethodDescriptor { streams: true, ..self }
     }
 
     /// It stops at its next await when its caller stops waiting.

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use skybox_core::{CallErrorKind, CallId, Context, Incarnation, NodeName};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{
@@ -41,6 +42,7 @@ use socket::WriteHalf;
 use crate::app::AppInner;
 use crate::clock;
 use crate::host::lock;
+use crate::stream::{Outlets, Streams};
 use crate::thread::CallerIndex;
 
 /// A peer that says nothing for this long leaves rotation: a sync method may be holding its runtime.
@@ -63,6 +65,8 @@ pub(crate) struct Request<'r> {
     pub(crate) key: Option<&'r [u8]>,
     pub(crate) context: &'r Context,
     pub(crate) caller: CallerIndex,
+    /// Those among the arguments.
+    pub(crate) streams: &'r Outlets,
 }
 
 /// How often a leaving node looks whether everything has been answered.
@@ -110,6 +114,7 @@ pub(crate) struct Conn {
     tasks_len: AtomicU32,
     /// Calls in progress at the peer, as it last said.
     peer_load: AtomicU32,
+    pub(crate) streams: Arc<Streams>,
     /// Frames of calls and replies received. Those sent are counted with what they wait in.
     frames_in: AtomicU64,
 }
@@ -140,15 +145,17 @@ impl Conn {
             tasks: Mutex::default(),
             tasks_len: AtomicU32::new(0),
             peer_load: AtomicU32::new(0),
+            streams: Streams::of_conn(),
             frames_in: AtomicU64::new(0),
         }
     }
 
     /// Starts the tasks of a connection whose handshake is done. `rest`: bytes behind the handshake.
-    fn start<R>(self: &Arc<Conn>, runtime: &tokio::runtime::Handle, read: R, rest: bytes::BytesMut)
+    fn start<R>(self: &Arc<Conn>, runtime: &tokio::runtime::Handle, read: R, rest: BytesMut)
     where
         R: AsyncRead + Unpin + Send + 'static,
     {
+        self.streams.begin(self, runtime);
         runtime.spawn(reader::read(self.clone(), read, rest));
         runtime.spawn(writer::write(self.clone()));
         runtime.spawn(beat::beat(Arc::downgrade(self)));
@@ -217,7 +224,9 @@ impl Conn {
         payload: &[u8],
     ) -> Result<PendingCall, CallErrorKind> {
         let context = Context::none();
-        let request = Request { module: 0, method, key: None, context: &context, caller: CallerIndex(0) };
+        let streams = &Outlets::new();
+        let caller = CallerIndex(0);
+        let request = Request { module: 0, method, key: None, context: &context, caller, streams };
         self.send_numbered(module, &request, Form::Json, payload)
     }
 
@@ -243,6 +252,11 @@ impl Conn {
             return Err(CallErrorKind::Overloaded { what });
         }
         let call = pending.reserve();
+        // Before its frame leaves: the callee may ask for an item at once.
+        if let Err(kind) = self.streams.attach_sending(PayloadOf::Call, call, request.streams) {
+            pending.release(call);
+            return Err(kind);
+        }
         let head = CallHead {
             call,
             module,
@@ -258,6 +272,7 @@ impl Conn {
             Ok(first) => first,
             Err(error) => {
                 pending.release(call);
+                self.streams.unread(PayloadOf::Call, call);
                 return Err(CallErrorKind::Mismatch { why: error.to_string() });
             }
         };
@@ -311,8 +326,17 @@ impl Conn {
         u16::try_from(left).unwrap_or(u16::MAX)
     }
 
-    /// The caller of `call` waits no longer.
-    fn cancel(&self, call: CallId) {
+    /// Appends a stream's frame.
+    pub(crate) fn append(&self, frame: impl FnOnce(&mut BytesMut)) {
+        let mut out = lock(&self.out);
+        if self.closed.get().is_none() {
+            frame(out.filling());
+            self.ring_unless_reading(out);
+        }
+    }
+
+    /// The caller of `call` waits no longer, or does not read its result.
+    pub(crate) fn cancel(&self, call: CallId) {
         let mut out = lock(&self.out);
         if self.closed.get().is_none() {
             encode_cancel(out.filling(), call);
@@ -331,7 +355,8 @@ impl Conn {
     /// Resolves when every call of the peer that was taken here has ended, and the kernel has its reply.
     pub(crate) async fn answered(&self) {
         while self.closed.get().is_none() {
-            if self.serving.load(Ordering::Acquire) == 0 && lock(&self.out).is_written() {
+            let served = self.serving.load(Ordering::Acquire) == 0 && self.streams.are_served();
+            if served && lock(&self.out).is_written() {
                 return;
             }
             // Nobody counts for this on the way of each call: a node leaves once in its life.
@@ -380,6 +405,8 @@ impl Conn {
         }
         tracing::debug!(peer = %self.peer.node, why, "connection closed");
         self.socket.shut_down();
+        // First, so that whoever hears of a lost call knows whether its streams were asked for anything.
+        self.streams.close(why);
         let handed_over = self.handed_over.load(Ordering::Acquire);
         lock(&self.pending).fail_all(|position| {
             if position <= handed_over {

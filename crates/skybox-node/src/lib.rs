@@ -24,6 +24,7 @@ pub mod parenthood;
 mod random;
 pub mod rt;
 mod status;
+mod stream;
 mod test_run;
 mod thread;
 
@@ -36,6 +37,7 @@ pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
 pub use module::{Callable, Key, KeyOf, Module};
 pub use operate::{AskError, Operator, Outcome};
 pub use status::{InstanceStatus, ModuleStatus, NodeStatus};
+pub use stream::{Closed, Stream, StreamSender};
 
 use skybox_core::TraceContext;
 

@@ -18,6 +18,7 @@ pub use crate::call::{
 pub use crate::data;
 pub use crate::host::{Exclusive, Shared};
 pub use crate::module::{Callable, Key, Method, Module, Registration, Task};
+pub use crate::stream::{Holds, Live, Passing, Streaming};
 pub use crate::test_run::{TestMode, block_on_test, run_test};
 
 use std::error::Error as StdError;

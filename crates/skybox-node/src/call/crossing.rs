@@ -8,7 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skybox_core::{CallError, CallErrorKind, Callee, WireError};
 
+use skybox_wire::frame::PayloadOf;
+
 use super::far::data_code;
+use crate::stream::{Passing, Stream};
 
 /// A `Result`, by whatever alias.
 #[diagnostic::on_unimplemented(
@@ -49,12 +52,54 @@ pub trait Crosses: Serialize + DeserializeOwned + Send {}
 
 impl<T: Serialize + DeserializeOwned + Send> Crosses for T {}
 
+/// What a result holds when all went well: data, or a stream of it.
+pub trait ResultValue: Send {
+    /// What is encoded of it.
+    type Data: Crosses;
+    /// Whether it is a stream, whose items come afterwards.
+    const IS_STREAM: bool;
+    /// As what is encoded.
+    fn into_data(self) -> Self::Data;
+    /// From what was decoded.
+    fn from_data(data: Self::Data) -> Self;
+}
+
+impl<T: Crosses> ResultValue for T {
+    type Data = T;
+    const IS_STREAM: bool = false;
+
+    #[inline]
+    fn into_data(self) -> T {
+        self
+    }
+
+    #[inline]
+    fn from_data(data: T) -> T {
+        data
+    }
+}
+
+impl<T: Crosses + 'static, E: WireError + 'static> ResultValue for Stream<T, E> {
+    type Data = Passing<T, E>;
+    const IS_STREAM: bool = true;
+
+    fn into_data(self) -> Passing<T, E> {
+        Passing::of(PayloadOf::Reply, self)
+    }
+
+    fn from_data(data: Passing<T, E>) -> Stream<T, E> {
+        data.into_stream()
+    }
+}
+
 /// The way in which results of type `R` cross. Chosen by `judged!`, which generated code writes.
 pub trait Crossing<R>: Copy + Send + Sync + 'static {
     /// The value when all went well.
     type Ok: Serialize + DeserializeOwned + Send;
     /// The error as data.
     type Image: Serialize + DeserializeOwned + Send;
+    /// Whether the value is a stream.
+    const IS_STREAM: bool;
     /// The result of a call that failed.
     fn refuse(self, error: CallError) -> R;
     /// The result as data.
@@ -79,20 +124,21 @@ impl<R> BySerde<R> {
     pub(super) const NEW: BySerde<R> = BySerde(PhantomData);
 }
 
-impl<R: Returned<Ok: Crosses, Err: WireError> + 'static> Crossing<R> for ByImage<R> {
-    type Ok = R::Ok;
+impl<R: Returned<Ok: ResultValue, Err: WireError> + 'static> Crossing<R> for ByImage<R> {
+    type Ok = <R::Ok as ResultValue>::Data;
     type Image = <R::Err as WireError>::Image;
+    const IS_STREAM: bool = R::Ok::IS_STREAM;
 
     fn refuse(self, error: CallError) -> R {
         R::from_result(Err(error.into()))
     }
 
     fn split(self, result: R) -> Result<Self::Ok, Self::Image> {
-        result.into_result().map_err(WireError::into_image)
+        result.into_result().map(ResultValue::into_data).map_err(WireError::into_image)
     }
 
     fn join(self, data: Result<Self::Ok, Self::Image>) -> R {
-        R::from_result(data.map_err(WireError::from_image))
+        R::from_result(data.map(ResultValue::from_data).map_err(WireError::from_image))
     }
 
     #[inline]
@@ -107,20 +153,21 @@ impl<R: Returned<Ok: Crosses, Err: WireError> + 'static> Crossing<R> for ByImage
     }
 }
 
-impl<R: Returned<Ok: Crosses, Err: Crosses + From<CallError>> + 'static> Crossing<R> for BySerde<R> {
-    type Ok = R::Ok;
+impl<R: Returned<Ok: ResultValue, Err: Crosses + From<CallError>> + 'static> Crossing<R> for BySerde<R> {
+    type Ok = <R::Ok as ResultValue>::Data;
     type Image = R::Err;
+    const IS_STREAM: bool = R::Ok::IS_STREAM;
 
     fn refuse(self, error: CallError) -> R {
         R::from_result(Err(error.into()))
     }
 
     fn split(self, result: R) -> Result<Self::Ok, Self::Image> {
-        result.into_result()
+        result.into_result().map(ResultValue::into_data)
     }
 
     fn join(self, data: Result<Self::Ok, Self::Image>) -> R {
-        R::from_result(data)
+        R::from_result(data.map(ResultValue::from_data))
     }
 
     #[inline]

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::{CallErrorKind, NodeName, Phase};
+use skybox_core::{CallErrorKind, MethodDescriptor, NodeName, Phase};
 use skybox_wire::codec::{self, Form};
+use skybox_wire::frame::PayloadOf;
 use tokio::sync::oneshot;
 
 use super::target::Tries;
@@ -26,6 +27,7 @@ use crate::host::{AnyHost, Head, Host, HostCore};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
+use crate::stream::{Outlets, ReplyWay, STRICT_CALL, Streams, Unanswered, arriving, collecting};
 use crate::thread::{CallerIndex, Inherited};
 
 /// How long a caller that reached no node waits before it tries again, unless the plan changes before.
@@ -120,12 +122,16 @@ where
     A: Serialize,
     O: Serialize + DeserializeOwned,
 {
+    if method.descriptor().streams {
+        // The long way knows whether it may be sent again.
+        return None;
+    }
     let caller = inherited.caller();
     let edge = core.edges.edge(caller, method.index());
     let mut began = None;
-    let sent = encode_arguments(method, arguments, |form, payload| {
+    let sent = encode_arguments(method, arguments, |form, payload, streams| {
         began = edge.count_remote(payload.len()).then(Instant::now);
-        conn.send(&request(core, method.index(), inherited, key), form, payload)
+        conn.send(&request(core, method.index(), inherited, key, &streams), form, payload)
     });
     Some(SentCall { pending: sent.ok()?.ok()?, began, caller })
 }
@@ -142,7 +148,8 @@ impl SentCall {
         let SentCall { mut pending, began, caller } = self;
         match (&mut pending).await {
             Ok(reply) => {
-                Ok(take_reply(core, method, wire, core.edges.edge(caller, method.index()), began, &reply))
+                let edge = core.edges.edge(caller, method.index());
+                Ok(take_reply(core, method, wire, edge, began, &reply, pending.way()))
             }
             Err(kind) => {
                 let mut tries = Tries::default();
@@ -160,12 +167,13 @@ fn take_reply<O, R, W: Crossing<R>>(
     edge: &Edge,
     began: Option<Instant>,
     reply: &Reply,
+    way: ReplyWay<'_>,
 ) -> R {
     edge.answered(reply.payload.len(), began);
     if reply.own_error {
         edge.own_error();
     }
-    decode_reply(core, method, wire, edge, reply)
+    decode_reply(core, method, wire, edge, reply, way)
 }
 
 /// Sends a call once and waits for its answer.
@@ -189,45 +197,56 @@ where
 {
     let mut began = None;
     let core = &host.core;
-    let sent = match link {
+    let mut outlets = Outlets::new();
+    let failed = match link {
         Link::Peer(conn) => {
-            let sending = encode_arguments(method, arguments, |form, payload| {
+            let sending = encode_arguments(method, arguments, |form, payload, streams| {
                 began = edge.count_remote(payload.len()).then(Instant::now);
-                conn.send(&request(core, method.index(), inherited, key), form, payload)
+                let sent = conn.send(&request(core, method.index(), inherited, key, &streams), form, payload);
+                outlets = streams;
+                sent
             });
             // It is on its way: the next call may follow.
             drop(head);
-            match sending {
+            let mut pending = match sending {
                 Err(kind) => return Sent::Answered(refuse(method, wire, edge, kind)),
                 Ok(Err(kind)) => return Sent::Failed(kind),
-                Ok(Ok(pending)) => answer_in_time(pending, inherited.deadline()).await,
+                Ok(Ok(pending)) => pending,
+            };
+            match answer_in_time(&mut pending, inherited.deadline()).await {
+                Ok(reply) => {
+                    let reply = take_reply(core, method, wire, edge, began, &reply, pending.way());
+                    return Sent::Answered(reply);
+                }
+                Err(kind) => kind,
             }
         }
         Link::Strict => {
-            let encoded =
-                encode_arguments(method, arguments, |form, payload| (form, Bytes::copy_from_slice(payload)));
-            match encoded {
+            let encoded = encode_arguments(method, arguments, |form, payload, streams| {
+                outlets = streams;
+                (form, Bytes::copy_from_slice(payload))
+            });
+            let (form, payload) = match encoded {
                 Err(kind) => return Sent::Answered(refuse(method, wire, edge, kind)),
-                Ok((form, payload)) => {
-                    began = edge.count_remote(payload.len()).then(Instant::now);
-                    let answer = strict(
-                        host,
-                        method.index(),
-                        inherited,
-                        key,
-                        form,
-                        payload,
-                        method.descriptor().idempotent,
-                    );
-                    answer_in_time(answer, inherited.deadline()).await
+                Ok(encoded) => encoded,
+            };
+            began = edge.count_remote(payload.len()).then(Instant::now);
+            let answer =
+                strict(host, method.descriptor(), method.index(), inherited, key, form, payload, &outlets);
+            match answer_in_time(answer, inherited.deadline()).await {
+                Ok((reply, streams)) => {
+                    let way = ReplyWay::Strict(streams.as_ref());
+                    return Sent::Answered(take_reply(core, method, wire, edge, began, &reply, way));
                 }
+                Err(kind) => kind,
             }
         }
     };
-    match sent {
-        Err(kind) => Sent::Failed(kind),
-        Ok(reply) => Sent::Answered(take_reply(core, method, wire, edge, began, &reply)),
+    if outlets.iter().any(|outlet| outlet.has_given()) {
+        // What was given is gone: nobody else can be asked.
+        return Sent::Answered(refuse(method, wire, edge, failed));
     }
+    Sent::Failed(failed)
 }
 
 fn request<'r>(
@@ -235,6 +254,7 @@ fn request<'r>(
     method: u16,
     inherited: &'r Inherited,
     key: Option<&'r Bytes>,
+    streams: &'r Outlets,
 ) -> Request<'r> {
     Request {
         module: core.index,
@@ -242,15 +262,16 @@ fn request<'r>(
         key: key.map(|key| &**key),
         context: inherited.context(),
         caller: inherited.caller(),
+        streams,
     }
 }
 
 /// The callee enforces the deadline and says how far the call had come. The caller's own clock bounds the wait all the
 /// same, a [`VERDICT_GRACE`] later: the callee may be gone.
-async fn answer_in_time(
-    answer: impl Future<Output = Result<Reply, Failed>>,
+async fn answer_in_time<V>(
+    answer: impl Future<Output = Result<V, Failed>>,
     deadline: Option<Instant>,
-) -> Result<Reply, Failed> {
+) -> Result<V, Failed> {
     match deadline {
         None => answer.await,
         Some(deadline) => tokio::time::timeout_at((deadline + VERDICT_GRACE).into(), answer)
@@ -283,17 +304,22 @@ pub(crate) fn with_scratch<V>(f: impl FnOnce(&mut BytesMut) -> V) -> V {
 fn encode_arguments<A, O, R, V>(
     method: &Method<O, R>,
     arguments: &A,
-    f: impl FnOnce(Form, &[u8]) -> V,
+    f: impl FnOnce(Form, &[u8], Outlets) -> V,
 ) -> Result<V, CallErrorKind>
 where
     A: Serialize,
     O: Serialize + DeserializeOwned,
 {
     with_scratch(|buffer| {
-        let encoded = data_code(|| codec::encode::<A, O>(arguments, &method.arguments, buffer));
+        let encode = |buffer| data_code(|| codec::encode::<A, O>(arguments, &method.arguments, buffer));
+        let (encoded, outlets) = if method.descriptor().streams {
+            collecting(|| encode(buffer))
+        } else {
+            (encode(buffer), Outlets::new())
+        };
         let form = encoded
             .map_err(|why| CallErrorKind::Mismatch { why: format!("an argument cannot cross: {why}") })?;
-        Ok(f(form, buffer))
+        Ok(f(form, buffer, outlets))
     })
 }
 
@@ -303,7 +329,9 @@ fn decode_reply<O, R, W: Crossing<R>>(
     wire: W,
     edge: &Edge,
     reply: &Reply,
+    way: ReplyWay<'_>,
 ) -> R {
+    let landing = if W::IS_STREAM { way.landing(method.callee(), core.app_id) } else { None };
     let decode = || {
         if reply.own_error {
             codec::decode::<W::Image>(reply.form, &reply.payload).map(Err)
@@ -311,9 +339,18 @@ fn decode_reply<O, R, W: Crossing<R>>(
             codec::decode::<W::Ok>(reply.form, &reply.payload).map(Ok)
         }
     };
-    match in_app(core.app_id, || data_code(decode)) {
+    let decoded = in_app(core.app_id, || match landing {
+        None => data_code(decode),
+        Some(landing) => arriving(landing, || data_code(decode)),
+    });
+    match decoded {
         Ok(data) => wire.join(data),
-        Err(why) => refuse(method, wire, edge, CallErrorKind::BadReply { why }),
+        Err(why) => {
+            if W::IS_STREAM {
+                way.unread();
+            }
+            refuse(method, wire, edge, CallErrorKind::BadReply { why })
+        }
     }
 }
 
@@ -357,7 +394,7 @@ where
     if method.tried[0].swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    encode_arguments(method, arguments, |_, _| ())
+    encode_arguments(method, arguments, |_, _, _| ())
         .inspect_err(|_| method.tried[0].store(false, Ordering::Relaxed))
 }
 
@@ -371,7 +408,7 @@ pub(crate) fn prove_result<O, R, W: Crossing<R>>(
         return Ok(result);
     }
     let proven = split(wire, result).and_then(|data| {
-        with_scratch(|buffer| encode_result(method, &data, buffer))?;
+        with_scratch(|buffer| collecting(|| encode_result(method, &data, buffer)).0)?;
         Ok(wire.join(data))
     });
     proven.inspect_err(|_| method.tried[1].store(false, Ordering::Relaxed))
@@ -400,17 +437,24 @@ where
 }
 
 /// Strict mode: the call runs on another task, after a moment, from bytes; an idempotent one sometimes twice.
+#[expect(clippy::too_many_arguments, reason = "one call's parts, each of another owner")]
 async fn strict<T: Module>(
     host: &Arc<Host<T>>,
+    descriptor: &MethodDescriptor,
     method: u16,
     inherited: &Inherited,
     key: Option<&Bytes>,
     form: Form,
     payload: Bytes,
-    idempotent: bool,
-) -> Result<Reply, Failed> {
+    outlets: &Outlets,
+) -> Result<(Reply, Option<Arc<Streams>>), Failed> {
     let Some(app) = host.core.app.upgrade() else { return Err(CallErrorKind::Gone) };
-    let twice = idempotent && app.random.below(4) == 0;
+    let streams = descriptor.streams.then(|| Streams::strict(host.core.runtime.clone()));
+    let unanswered = Unanswered(streams.clone());
+    if let Some(streams) = &streams {
+        streams.attach_sending(PayloadOf::Call, STRICT_CALL, outlets)?;
+    }
+    let twice = descriptor.idempotent && !descriptor.streams && app.random.below(4) == 0;
     let mut last = Err(CallErrorKind::Cancelled);
     for _ in 0..=u32::from(twice) {
         // As on a connection, calls arrive in the order in which they were sent.
@@ -422,7 +466,7 @@ async fn strict<T: Module>(
             payload: payload.clone(),
             key: key.cloned(),
             inherited: Inherited::arrived(inherited.context().clone(), host.core.app_id, inherited.caller()),
-            reply: ReplyTo::Channel(reply),
+            reply: ReplyTo::Channel(reply, streams.clone()),
         };
         let serving = host.clone().serve(arriving);
         let delay = app.random.below(3);
@@ -442,7 +486,7 @@ async fn strict<T: Module>(
         last = answer.await.unwrap_or(Err(CallErrorKind::Cancelled));
         drop(task);
     }
-    last
+    last.map(|reply| (reply, unanswered.answered()))
 }
 
 /// Sends a call from the command line on to where its module is.
@@ -454,7 +498,7 @@ pub(crate) async fn relay(
     payload: &[u8],
 ) -> Result<Reply, Failed> {
     let inherited = Inherited::nothing();
-    conn.send(&request(core, method, &inherited, key), Form::Json, payload)?.await
+    conn.send(&request(core, method, &inherited, key, &Outlets::new()), Form::Json, payload)?.await
 }
 
 /// Runs a call from the command line here.
@@ -467,7 +511,7 @@ pub(crate) async fn relay_here<T: Module>(
     let (reply, answer) = oneshot::channel();
     let inherited = Inherited::nothing().within(host.core.app_id, CallerIndex(0));
     let arriving =
-        Arriving { method, form: Form::Json, payload, key, inherited, reply: ReplyTo::Channel(reply) };
+        Arriving { method, form: Form::Json, payload, key, inherited, reply: ReplyTo::Channel(reply, None) };
     let task = AbortOnDrop(host.core.runtime.spawn(host.clone().serve(arriving).run()));
     let outcome = answer.await.unwrap_or(Err(CallErrorKind::Cancelled));
     drop(task);

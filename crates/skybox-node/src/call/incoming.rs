@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skybox_core::{CallErrorKind, CallId, MethodDescriptor, Mode, Phase};
 use skybox_wire::codec::{self, Form};
+use skybox_wire::frame::PayloadOf;
 use tokio::sync::oneshot;
 
 use super::far::{data_code, encode_result, in_app, split, with_scratch};
@@ -18,6 +19,7 @@ use super::{Crossing, Failed, RESENDS_MAX, Reply, here};
 use crate::conn::Conn;
 use crate::host::{Exclusive, Hold, Host, HostCore, Shared};
 use crate::module::{Method, Module};
+use crate::stream::{Landing, STRICT_CALL, Streams, arriving, collecting, refusing};
 use crate::thread::Inherited;
 
 /// A call as it arrives.
@@ -33,22 +35,31 @@ pub(crate) struct Arriving {
 /// Where an answer goes.
 pub(crate) enum ReplyTo {
     Conn(Arc<Conn>, CallId),
-    Channel(oneshot::Sender<Result<Reply, Failed>>),
+    /// In this process: in strict mode with a way for streams, for a person at a command line without.
+    Channel(oneshot::Sender<Result<Reply, Failed>>, Option<Arc<Streams>>),
 }
 
 impl ReplyTo {
+    /// Where the streams of the call are, if it can have any.
+    fn streams(&self) -> Option<(&Arc<Streams>, CallId)> {
+        match self {
+            ReplyTo::Conn(conn, call) => Some((&conn.streams, *call)),
+            ReplyTo::Channel(_, streams) => streams.as_ref().map(|streams| (streams, STRICT_CALL)),
+        }
+    }
+
     pub(crate) fn fail(self, kind: CallErrorKind) {
         match self {
             ReplyTo::Conn(conn, call) => conn.reply_failed(call, &kind),
             // Nobody listens to the answer of a call that was cancelled.
-            ReplyTo::Channel(answer) => drop(answer.send(Err(kind))),
+            ReplyTo::Channel(answer, _) => drop(answer.send(Err(kind))),
         }
     }
 
     pub(crate) fn answer(self, own_error: bool, form: Form, payload: &[u8]) {
         match self {
             ReplyTo::Conn(conn, call) => conn.reply(call, own_error, form, payload),
-            ReplyTo::Channel(answer) => {
+            ReplyTo::Channel(answer, _) => {
                 drop(answer.send(Ok(Reply { own_error, form, payload: Bytes::copy_from_slice(payload) })));
             }
         }
@@ -181,13 +192,23 @@ impl<T: Module> Incoming<T> {
     /// Decodes the arguments.
     fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> (Arc<Host<T>>, Answer, Arrival<O>) {
         let Incoming { host, arriving: Arriving { form, payload, key, inherited, reply, .. } } = self;
+        let landing = method.descriptor().streams.then(|| {
+            let (streams, call) = reply.streams().filter(|_| form != Form::Json)?;
+            let (of, callee, app) = (PayloadOf::Call, method.callee(), host.core.app_id);
+            Some(Landing { streams: streams.clone(), of, call, callee, app })
+        });
         let reply = Answer { to: Some(reply), json: form == Form::Json };
         let late = |deadline| deadline <= tokio::time::Instant::now().into_std();
         let arguments = if inherited.deadline().is_some_and(late) {
             Err(CallErrorKind::Deadline { phase: Phase::Queued })
         } else {
             let decode = || decode_arguments::<O>(method.descriptor().parameters, form, &payload);
-            in_app(host.core.app_id, decode).map_err(|why| CallErrorKind::Mismatch { why })
+            let decoded = in_app(host.core.app_id, || match landing {
+                None => decode(),
+                Some(None) => refusing(decode),
+                Some(Some(landing)) => arriving(landing, decode),
+            });
+            decoded.map_err(|why| CallErrorKind::Mismatch { why })
         };
         (host, reply, Arrival { arguments, key, inherited })
     }
@@ -303,13 +324,38 @@ fn answer<O, R, W: Crossing<R>>(
         Err(kind) => return to.fail(kind),
     };
     with_scratch(|buffer| {
-        let encoded =
-            if reply.json { encode_json(&data, buffer) } else { encode_result(method, &data, buffer) };
+        let encoded = if reply.json {
+            encode_json(&data, buffer)
+        } else if W::IS_STREAM {
+            encode_streams(method, &data, buffer, &to)
+        } else {
+            encode_result(method, &data, buffer)
+        };
         match encoded {
             Ok(form) => to.answer(data.is_err(), form, buffer),
             Err(kind) => to.fail(kind),
         }
     });
+}
+
+/// Encodes a result with a stream, which is sent once its reader asks.
+fn encode_streams<O, R, V, I>(
+    method: &Method<O, R>,
+    data: &Result<V, I>,
+    buffer: &mut BytesMut,
+    to: &ReplyTo,
+) -> Result<Form, CallErrorKind>
+where
+    V: Serialize + DeserializeOwned,
+    I: Serialize + DeserializeOwned,
+{
+    let (encoded, outlets) = collecting(|| encode_result(method, data, buffer));
+    let form = encoded?;
+    if let Some((streams, call)) = to.streams() {
+        let attached = streams.attach_sending(PayloadOf::Reply, call, &outlets);
+        attached.map_err(|kind| CallErrorKind::BadReply { why: kind.to_string() })?;
+    }
+    Ok(form)
 }
 
 fn encode_json<V: Serialize, I: Serialize>(

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use skybox_core::{CallError, WireError};
 
-use super::crossing::{Crosses, Returned};
+use super::crossing::{Crosses, ResultValue, Returned};
 use super::ways::Call;
 
 /// A result type, and whether it can cross.
@@ -61,19 +61,19 @@ pub trait JudgeAny<R> {
     fn judged(&self) -> Judged<R, NotAResult>;
 }
 
-impl<R: Returned<Ok: Crosses, Err: WireError>> JudgeImage<R> for &&&&Returns<R> {
+impl<R: Returned<Ok: ResultValue, Err: WireError>> JudgeImage<R> for &&&&Returns<R> {
     fn judged(&self) -> Judged<R, Sound> {
         Judged(PhantomData)
     }
 }
 
-impl<R: Returned<Ok: Crosses, Err: Crosses + From<CallError>>> JudgeSerde<R> for &&&Returns<R> {
+impl<R: Returned<Ok: ResultValue, Err: Crosses + From<CallError>>> JudgeSerde<R> for &&&Returns<R> {
     fn judged(&self) -> Judged<R, Sound> {
         Judged(PhantomData)
     }
 }
 
-impl<R: Returned<Ok: Crosses>> JudgeError<R> for &&Returns<R> {
+impl<R: Returned<Ok: ResultValue>> JudgeError<R> for &&Returns<R> {
     fn judged(&self) -> Judged<R, BadError> {
         Judged(PhantomData)
     }

@@ -16,11 +16,12 @@ use std::ops::Deref;
 use serde::Serialize;
 use skybox_core::{CallError, ModuleDescriptor, WireError};
 
-use super::crossing::{ByImage, BySerde, Crosses, Returned};
+use super::crossing::{ByImage, BySerde, Crosses, ResultValue, Returned};
 use super::own::OwnArguments;
 use super::{Incoming, Serving, Target, TaskCall};
 use crate::host::{Exclusive, Shared};
 use crate::module::{Method, Module, Task};
+use crate::stream::{Holds, Live, Passing, Stream};
 
 /// A method, as it is called and served: its arguments as owned types, and its result.
 pub struct Call<O, R>(SerdeCall<O, R>);
@@ -41,6 +42,18 @@ impl<O, R> Call<O, R> {
     #[inline]
     fn method(&self) -> &Method<O, R> {
         &self.0.0.0
+    }
+}
+
+impl<O, R> NoCall<O, R> {
+    /// A stream as an argument of this call, which is being made.
+    pub fn passing<T: 'static, E: WireError + 'static>(&'static self, stream: Stream<T, E>) -> Passing<T, E> {
+        Passing::argument(stream, self.0.callee())
+    }
+
+    /// The streams of this call, which runs on that instance.
+    pub fn live(&'static self, held: &impl Holds) -> Live {
+        held.live(self.0.callee())
     }
 }
 
@@ -193,6 +206,45 @@ macro_rules! ways {
             )
         }
 
+        /// Calls a task with streams; see [`TaskCall::detached`].
+        pub fn streaming_task<'c, T, A, How, F, Fut>(
+            &'static self,
+            _task: T,
+            arguments: A,
+            run: F,
+        ) -> impl Future<Output = R> + Send + 'c
+        where
+            T: Task,
+            A: OwnArguments<O, How> + Serialize + Send + Sync + 'c,
+            F: FnOnce(Live, O) -> Fut + Send + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+        {
+            let own = |arguments: A| arguments.own();
+            TaskCall::<T>::current().detached(
+                self.method(),
+                $wire::NEW,
+                arguments,
+                own,
+                move |this, arguments| async move {
+                    let live = self.live(&this);
+                    held(this, run(live, arguments).await)
+                },
+            )
+        }
+
+        /// Runs a call of a task with streams, from elsewhere.
+        pub fn serve_streaming_task<T, F, Fut>(&'static self, call: Incoming<T>, run: F) -> Serving
+        where
+            T: Task,
+            F: FnOnce(Live, O) -> Fut + Send + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+        {
+            call.detached(self.method(), $wire::NEW, move |this, arguments| async move {
+                let live = self.live(&this);
+                held(this, run(live, arguments).await)
+            })
+        }
+
         /// Runs a call of an async task that came from elsewhere.
         pub fn serve_shared_task<T, F, Fut>(&'static self, call: Incoming<T>, run: F) -> Serving
         where
@@ -265,7 +317,7 @@ macro_rules! ways {
 impl<O, R> Call<O, R>
 where
     O: Crosses + 'static,
-    R: Returned<Ok: Crosses, Err: WireError> + Send + 'static,
+    R: Returned<Ok: ResultValue, Err: WireError> + Send + 'static,
 {
     ways!(ByImage);
 }
@@ -273,7 +325,7 @@ where
 impl<O, R> SerdeCall<O, R>
 where
     O: Crosses + 'static,
-    R: Returned<Ok: Crosses, Err: Crosses + From<CallError>> + Send + 'static,
+    R: Returned<Ok: ResultValue, Err: Crosses + From<CallError>> + Send + 'static,
 {
     ways!(BySerde);
 }
@@ -324,6 +376,25 @@ impl<O, R> NoCall<O, R> {
     /// In place of `Call::sync_task`.
     pub fn sync_task<T: Task, A>(&'static self, _: T, _: A, _: impl FnOnce(O) -> R) -> Pending<R> {
         pending()
+    }
+
+    /// In place of `Call::streaming_task`.
+    pub fn streaming_task<T: Task, A, Fut>(
+        &'static self,
+        _: T,
+        _: A,
+        _: impl FnOnce(Live, O) -> Fut,
+    ) -> Pending<R> {
+        pending()
+    }
+
+    /// In place of `Call::serve_streaming_task`.
+    pub fn serve_streaming_task<T: Task, Fut>(
+        &self,
+        _: Incoming<T>,
+        _: impl FnOnce(Live, O) -> Fut,
+    ) -> Serving {
+        unreachable!("{REFUSED}")
     }
 
     /// In place of `Call::serve_shared_task`.

@@ -10,6 +10,7 @@ use skybox_core::{CallErrorKind, CallId};
 use super::Conn;
 use crate::call::{Failed, Reply};
 use crate::host::lock;
+use crate::stream::ReplyWay;
 
 /// Bits of a call id that name its slot; the rest counts up, so that ids rise and a late reply finds nobody.
 const SLOT_BITS: u32 = 16;
@@ -65,14 +66,12 @@ impl Pending {
         }
     }
 
-    /// Gives a slot back. Says whether its call was still waiting.
-    pub(super) fn release(&mut self, call: CallId) -> bool {
-        let Some(slot) = self.slot(call) else { return false };
-        let waited = matches!(slot.state, State::Waiting(_));
+    /// Gives a slot back.
+    pub(super) fn release(&mut self, call: CallId) {
+        let Some(slot) = self.slot(call) else { return };
         slot.state = State::Free;
         self.free.push(index(call));
         self.len -= 1;
-        waited
     }
 
     /// Hands over a reply. `None`: nobody waits for it (any more).
@@ -139,6 +138,11 @@ impl PendingCall {
         PendingCall { conn, call, done: false }
     }
 
+    /// Reads what is in the reply.
+    pub(crate) fn way(&self) -> ReplyWay<'_> {
+        ReplyWay::Conn(&self.conn, self.call)
+    }
+
     /// Where it was sent.
     pub(crate) fn node(&self) -> &skybox_core::NodeName {
         &self.conn.peer().node
@@ -175,7 +179,9 @@ impl Future for PendingCall {
 
 impl Drop for PendingCall {
     fn drop(&mut self) {
-        if !self.done && lock(&self.conn.pending).release(self.call) {
+        if !self.done {
+            // Also when its reply has come: if that holds a stream, nobody is going to read it.
+            lock(&self.conn.pending).release(self.call);
             self.conn.cancel(self.call);
         }
     }

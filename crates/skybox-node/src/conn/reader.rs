@@ -128,6 +128,7 @@ async fn take_frames(
             },
             Frame::Cancel(call) => {
                 partial.calls.end(call);
+                conn.streams.unread(PayloadOf::Reply, call);
                 if let Some(task) = lock(&conn.tasks).remove(&call) {
                     conn.tasks_len.fetch_sub(1, Ordering::Release);
                     task.abort();
@@ -149,8 +150,8 @@ async fn take_frames(
                     app.routes_changed();
                 }
             }
-            // The wire grows by kinds that both sides have agreed on first.
-            _ => {}
+            // Those of streams; the wire grows by kinds that both sides have agreed on first.
+            frame => conn.streams.take(frame)?,
         }
     }
     Ok(())
@@ -254,6 +255,7 @@ fn take_reply(conn: &Conn, partial: &mut Partial, reply: ReplyFrame) -> Result<(
         }
         ReplyBody::Failed(kind) => {
             partial.replies.end(reply.call);
+            conn.streams.unread(PayloadOf::Call, reply.call);
             complete(conn, reply.call, Err(kind));
         }
     }

@@ -203,6 +203,11 @@ impl<T> Hold<T> {
     pub(crate) fn counted(instance: Arc<Instance<T>>) -> Hold<T> {
         Hold(arc_swap::Guard::from_inner(Some(instance)))
     }
+
+    /// A further hold, by a reference count.
+    fn keep(&self) -> Arc<Instance<T>> {
+        self.0.clone().expect("made only from a guard that holds an instance")
+    }
 }
 
 impl<T> Deref for Hold<T> {
@@ -227,6 +232,11 @@ impl<T> Shared<T> {
     #[inline]
     pub(crate) fn instance(&self) -> &Instance<T> {
         &self.0
+    }
+
+    /// The instance, for what goes on after the call.
+    pub(crate) fn keep(&self) -> Arc<Instance<T>> {
+        self.0.keep()
     }
 }
 
@@ -271,6 +281,11 @@ impl<T> Exclusive<T> {
 
     pub(crate) fn instance(&self) -> &Instance<T> {
         &self.hold
+    }
+
+    /// The instance, for what goes on after the call.
+    pub(crate) fn keep(&self) -> Arc<Instance<T>> {
+        self.hold.keep()
     }
 }
 
