@@ -64,6 +64,8 @@ pub(crate) struct Method {
     pub(crate) dispatch: Dispatch,
     pub(crate) arguments: Vec<Argument>,
     pub(crate) output: Type,
+    /// The value of `output` is a stream.
+    pub(crate) gives_stream: bool,
     pub(crate) idempotent: bool,
     pub(crate) cancel_on_drop: bool,
     pub(crate) compute: bool,
@@ -95,6 +97,8 @@ pub(crate) enum ArgumentForm {
     Slice(Type),
     /// `&T`: what `ToOwned` makes of it.
     Reference(Type),
+    /// `Stream<T, E>`, whose items come beside the call.
+    Stream(Type),
 }
 
 /// The annotations, in the units of the descriptor.

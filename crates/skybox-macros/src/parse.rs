@@ -13,6 +13,7 @@ pub(crate) use marks::without_marks;
 pub(crate) use module::module;
 pub(crate) use task::task;
 pub(crate) use test::test;
+pub(crate) use types::type_arguments;
 pub(crate) use wire_error::wire_error;
 
 use proc_macro2::{Ident, Span};

@@ -56,6 +56,7 @@
 //! - [`task`] and [`module`]: what can be annotated, and how.
 //! - [`App`]: values, handles, listeners, the end.
 //! - [`CallError`]: why a call failed, and whether it ran.
+//! - [`Stream`]: arguments and results that come item by item.
 //! - [`WireError`](derive@WireError): your own error type.
 //! - [`test`]: tests that run inline and strict.
 //!
@@ -79,8 +80,8 @@ pub use skybox_core::{
 };
 pub use skybox_macros::{WireError, module, task, test};
 pub use skybox_node::{
-    App, AppError, Builder, CallOptions, Callable, Handle, Key, KeyOf, Missing, Module, NoApp, NodeStatus,
-    Scoped, current_deadline, current_trace, spawn, with_trace,
+    App, AppError, Builder, CallOptions, Callable, Closed, Handle, Key, KeyOf, Missing, Module, NoApp,
+    NodeStatus, Scoped, Stream, StreamSender, current_deadline, current_trace, spawn, with_trace,
 };
 
 #[doc(hidden)]
@@ -88,3 +89,8 @@ pub use skybox_node::rt;
 
 #[cfg(feature = "cloud")]
 pub use skybox_cloud as cloud;
+
+/// The programs of the page about streams.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/streams.md")]
+mod streams_page {}

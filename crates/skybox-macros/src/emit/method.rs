@@ -9,6 +9,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::model::{Argument, ArgumentForm, Dispatch, Method};
+use crate::parse::type_arguments;
 
 /// A method, or the function of a task, in its place.
 pub(super) struct Callable<'a> {
@@ -56,17 +57,23 @@ impl Callable<'_> {
             _ => quote!(),
         };
         let idempotent = idempotent.then(|| quote!(.idempotent()));
-        quote!(skybox_rt::MethodDescriptor::#mode(#name, &[#(#parameters),*]) #compute #cancel #idempotent)
+        let streams = streams(self.method).then(|| quote!(.streams()));
+        quote! {
+            skybox_rt::MethodDescriptor::#mode(#name, &[#(#parameters),*])
+                #compute #cancel #idempotent #streams
+        }
     }
 
     /// What the proxy does: `GET_CALL.shared(&self.0, …)`; a task: `FETCH_CALL.shared_task(FetchTask, …)`.
     pub(super) fn call(&self, target: &TokenStream) -> TokenStream {
         let (name, way) = (self.name(), self.way(""));
-        let arguments = self.method.arguments.iter().map(|argument| &argument.ident);
-        let run = self.run(match self.method.dispatch {
-            Dispatch::Shared => Held::Lent,
-            Dispatch::Detached | Dispatch::Exclusive => Held::Owned,
+        let arguments = self.method.arguments.iter().map(|Argument { ident, form }| match form {
+            ArgumentForm::Stream(_) => quote_spanned!(self.at()=> #name.passing(#ident)),
+            _ => quote!(#ident),
         });
+        let lent =
+            self.method.dispatch == Dispatch::Shared && !(self.owner.is_none() && streams(self.method));
+        let run = self.run(if lent { Held::Lent } else { Held::Owned });
         quote!(#name.#way(#target, (#(#arguments,)*), #run))
     }
 
@@ -101,6 +108,7 @@ impl Callable<'_> {
             (Dispatch::Shared, Some(_)) => "shared",
             (Dispatch::Detached, Some(_)) => "detached",
             (Dispatch::Exclusive, _) => "exclusive",
+            (_, None) if streams(self.method) => "streaming_task",
             (Dispatch::Shared, None) => "shared_task",
             (Dispatch::Detached, None) if self.method.is_async => "detached_task",
             (Dispatch::Detached, None) => "sync_task",
@@ -111,16 +119,18 @@ impl Callable<'_> {
     /// `|this, (id,)| async move { <Catalog>::get(&this, &id).await }`; of a task that is not async
     /// `|(id,)| thumbnail(id)`.
     fn run(&self, held: Held) -> TokenStream {
-        let Method { ident, arguments, is_async, dispatch, .. } = self.method;
-        // Of a hygiene of its own: an argument may be called `this`.
-        let this = Ident::new("this", self.at());
+        let Method { ident, arguments, is_async, dispatch, gives_stream, .. } = self.method;
+        // Of a hygiene of their own: an argument may be called `this`.
+        let (this, live) = (Ident::new("this", self.at()), Ident::new("live", self.at()));
         let names: Vec<_> = arguments.iter().map(|argument| &argument.ident).collect();
         let values = arguments.iter().map(|Argument { ident, form }| match (held, form) {
+            (_, ArgumentForm::Stream(_)) => quote!(#live.argument(#ident)),
             (Held::Lent, _) | (_, ArgumentForm::Value(_)) => quote!(#ident),
             (Held::Owned, _) => quote!(&#ident),
         });
         let wait = is_async.then(|| quote!(.await));
-        let (pattern, body) = match (self.owner, dispatch) {
+        let (pattern, called) = match (self.owner, dispatch) {
+            (None, _) if streams(self.method) => (quote!(#live), quote!(#ident(#(#values),*) #wait)),
             (None, _) => {
                 let call = quote!(#ident(#(#values),*));
                 // A block of its own, which takes along what the task borrows; and where a future that is not
@@ -134,7 +144,11 @@ impl Callable<'_> {
             }
             (Some(owner), _) => (quote!(#this), quote!(<#owner>::#ident(&#this #(, #values)*) #wait)),
         };
-        quote_spanned!(self.at()=> |#pattern, (#(#names,)*)| async move { #body })
+        let body = if *gives_stream { quote!(#live.result(#called)) } else { called };
+        let name = self.name();
+        let alive =
+            (self.owner.is_some() && streams(self.method)).then(|| quote!(let #live = #name.live(&#this);));
+        quote_spanned!(self.at()=> |#pattern, (#(#names,)*)| async move { #alive #body })
     }
 }
 
@@ -147,14 +161,21 @@ enum Held {
 
 /// Whether callers lend something, so that the future cannot outlive it.
 pub(super) fn borrows(method: &Method) -> bool {
-    method.arguments.iter().any(|argument| !matches!(argument.form, ArgumentForm::Value(_)))
+    let owned = |form: &ArgumentForm| matches!(form, ArgumentForm::Value(_) | ArgumentForm::Stream(_));
+    method.arguments.iter().any(|argument| !owned(&argument.form))
+}
+
+/// Whether something of the call goes on beside it.
+fn streams(method: &Method) -> bool {
+    let is_stream = |argument: &Argument| matches!(argument.form, ArgumentForm::Stream(_));
+    method.gives_stream || method.arguments.iter().any(is_stream)
 }
 
 /// `item: Item`, `note: &'c str`.
 pub(super) fn parameter(argument: &Argument) -> TokenStream {
     let Argument { ident, form } = argument;
     match form {
-        ArgumentForm::Value(ty) => quote!(#ident: #ty),
+        ArgumentForm::Value(ty) | ArgumentForm::Stream(ty) => quote!(#ident: #ty),
         ArgumentForm::Str(span) => quote_spanned!(*span=> #ident: &'c str),
         ArgumentForm::Slice(item) => quote!(#ident: &'c [#item]),
         ArgumentForm::Reference(ty) => quote!(#ident: &'c #ty),
@@ -173,6 +194,7 @@ fn owned_type(argument: &Argument) -> TokenStream {
         ArgumentForm::Str(span) => quote_spanned!(*span=> ::std::string::String),
         ArgumentForm::Slice(item) => quote_spanned!(seen_at(item)=> ::std::vec::Vec<#item>),
         ArgumentForm::Reference(ty) => quote_spanned!(seen_at(ty)=> <#ty as ::std::borrow::ToOwned>::Owned),
+        ArgumentForm::Stream(ty) => quote_spanned!(seen_at(ty)=> <#ty as skybox_rt::Streaming>::Passing),
     }
 }
 
@@ -190,7 +212,14 @@ pub(super) fn checks(callables: &[Callable<'_>]) -> TokenStream {
     for callable in callables {
         let Method { arguments, output, .. } = callable.method;
         let texts = |argument: &&Argument| matches!(argument.form, ArgumentForm::Str(_));
-        for ty in arguments.iter().filter(|argument| !texts(argument)).map(owned_type) {
+        // Of a stream, its items.
+        let crossing = |argument: &Argument| match &argument.form {
+            ArgumentForm::Stream(Type::Path(stream)) => {
+                type_arguments(stream).next().map(Type::to_token_stream)
+            }
+            _ => Some(owned_type(argument)),
+        };
+        for ty in arguments.iter().filter(|argument| !texts(argument)).filter_map(crossing) {
             if seen.insert((true, ty.to_string())) {
                 checks.extend(quote_spanned! {seen_at(&ty)=>
                     skybox_rt::check_argument::<#ty, _>(skybox_rt::data!(#ty));

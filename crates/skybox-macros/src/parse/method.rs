@@ -44,7 +44,7 @@ pub(super) fn method(
             format!("a call takes up to {ARGUMENT_COUNT_MAX} arguments: put these into a struct"),
         );
     }
-    let output = types::output(&signature.output, &signature.ident, refusals)?;
+    let (output, gives_stream) = types::output(&signature.output, &signature.ident, refusals)?;
     let is_async = signature.asyncness.is_some();
     let compute = !is_async || marks.compute.is_some();
     let to_completion = marks.to_completion.is_some();
@@ -64,6 +64,7 @@ pub(super) fn method(
         },
         arguments: arguments.into_iter().collect::<Option<_>>()?,
         output,
+        gives_stream,
         idempotent: marks.idempotent.is_some(),
         cancel_on_drop,
         compute,

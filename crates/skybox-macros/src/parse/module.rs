@@ -217,7 +217,7 @@ fn keyed_by(start: &ImplItemFn, this: &Type, refusals: &mut Refusals) -> Option<
         ArgumentForm::Str(span) => Type::Verbatim(quote::quote_spanned!(span=> str)),
         ArgumentForm::Slice(item) => syn::parse_quote!([#item]),
         ArgumentForm::Reference(key) => key,
-        ArgumentForm::Value(value) => {
+        ArgumentForm::Value(value) | ArgumentForm::Stream(value) => {
             let words = "`start` borrows its key, which stays with the instance's name: take it as `&…`";
             refusals.at(&value, words);
             return None;

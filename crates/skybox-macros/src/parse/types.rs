@@ -36,6 +36,10 @@ pub(super) fn key(typed: &PatType, refusals: &mut Refusals) -> Option<ArgumentFo
 fn form(ty: &Type, refusals: &mut Refusals) -> Option<ArgumentForm> {
     match peel(ty) {
         Type::Reference(reference) => borrowed(reference, refusals),
+        Type::Path(path) if is_stream(path) => {
+            check_arguments(path, Place::Argument, refusals)?;
+            Some(ArgumentForm::Stream(Type::Path(path.clone())))
+        }
         owned => {
             check(owned, Place::Argument, refusals)?;
             Some(ArgumentForm::Value(owned.clone()))
@@ -45,6 +49,10 @@ fn form(ty: &Type, refusals: &mut Refusals) -> Option<ArgumentForm> {
 
 /// `&str`, `&[T]`, `&T`.
 fn borrowed(reference: &TypeReference, refusals: &mut Refusals) -> Option<ArgumentForm> {
+    if matches!(peel(&reference.elem), Type::Path(path) if is_stream(path)) {
+        refusals.at(&reference, "whoever reads a stream uses it up: take it by value");
+        return None;
+    }
     if reference.mutability.is_some() {
         refusals.at(
             &reference,
@@ -83,21 +91,64 @@ fn borrowed(reference: &TypeReference, refusals: &mut Refusals) -> Option<Argume
     }
 }
 
-/// Reads the type that a call returns. `None` when it was refused.
-pub(super) fn output(output: &ReturnType, name: &syn::Ident, refusals: &mut Refusals) -> Option<Type> {
-    match output {
-        ReturnType::Default => {
-            refusals.at(
-                &name,
-                format!("a call can fail, so `{name}` must return a `Result`, such as `skybox::Result<()>`"),
-            );
-            None
+/// Reads the type that a call returns, and whether its value is a stream. `None` when it was refused.
+pub(super) fn output(
+    output: &ReturnType,
+    name: &syn::Ident,
+    refusals: &mut Refusals,
+) -> Option<(Type, bool)> {
+    let ReturnType::Type(_, ty) = output else {
+        refusals.at(
+            &name,
+            format!("a call can fail, so `{name}` must return a `Result`, such as `skybox::Result<()>`"),
+        );
+        return None;
+    };
+    let value = match peel(ty) {
+        Type::Path(path) if is_stream(path) => {
+            let words =
+                format!("a call can fail before its stream begins: write `skybox::Result<{}>`", text(ty));
+            refusals.at(ty, words);
+            return None;
         }
-        ReturnType::Type(_, ty) => {
-            check(ty, Place::Output, refusals)?;
-            Some((**ty).clone())
-        }
+        Type::Path(path) => type_arguments(path).next(),
+        _ => None,
+    };
+    let (Some(Type::Path(stream)), Type::Path(result)) = (value.map(peel), peel(ty)) else {
+        check(ty, Place::Output, refusals)?;
+        return Some(((**ty).clone(), false));
+    };
+    if !is_stream(stream) {
+        check(ty, Place::Output, refusals)?;
+        return Some(((**ty).clone(), false));
     }
+    check_arguments(stream, Place::Output, refusals)?;
+    for error in type_arguments(result).skip(1) {
+        check(error, Place::Output, refusals)?;
+    }
+    Some(((**ty).clone(), true))
+}
+
+/// Whether a type is a stream, by its name: that is all a macro sees.
+fn is_stream(path: &TypePath) -> bool {
+    path.qself.is_none() && path.path.segments.last().is_some_and(|last| last.ident == "Stream")
+}
+
+/// `T` and `E` of `Stream<T, E>`.
+pub(crate) fn type_arguments(path: &TypePath) -> impl Iterator<Item = &Type> {
+    let last = path.path.segments.last().map(|last| &last.arguments);
+    let arguments = match last {
+        Some(syn::PathArguments::AngleBracketed(arguments)) => Some(&arguments.args),
+        _ => None,
+    };
+    arguments.into_iter().flatten().filter_map(|argument| match argument {
+        syn::GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    })
+}
+
+fn check_arguments(path: &TypePath, place: Place, refusals: &mut Refusals) -> Option<()> {
+    type_arguments(path).map(|ty| check(ty, place, refusals)).collect()
 }
 
 /// Where a type stands: the words differ.
@@ -169,8 +220,15 @@ impl VisitMut for Crossing {
     }
 
     fn visit_type_path_mut(&mut self, node: &mut TypePath) {
-        if node.path.segments.last().is_some_and(|last| last.ident == "Stream") {
-            let words = "streams come in a later version: pass a `Vec`, page by page";
+        if is_stream(node) {
+            let words = match self.place {
+                Place::Argument => {
+                    "a stream is an argument of its own, and no part of another: its items come beside the call"
+                }
+                Place::Output => {
+                    "a stream is the whole value of a result, and no part of it: its items come after the call"
+                }
+            };
             self.found.push(syn::Error::new_spanned(node, words));
             return;
         }

@@ -238,7 +238,13 @@ fn arguments() {
         "Cow<'_, str>",
         "a type that borrows cannot be an argument of a call: take an owned one (`String` for `Cow<'_, str>`)",
     );
-    argument("Stream<u8>", "streams come in a later version: pass a `Vec`, page by page");
+    argument("&Stream<u8>", "whoever reads a stream uses it up: take it by value");
+    argument("&mut skybox::Stream<u8>", "whoever reads a stream uses it up: take it by value");
+    let alone = "a stream is an argument of its own, and no part of another: its items come beside the call";
+    argument("Vec<Stream<u8>>", alone);
+    argument("(u8, Stream<u8>)", alone);
+    argument("Stream<Stream<u8>>", alone);
+    argument("Stream<&str>", &format!("{whole} `String` here"));
     method(
         "pub fn a(&self, (x, y): (u8, u8)) -> R { 0 }",
         "an argument of a call needs a name: take the value apart in the body",
@@ -262,7 +268,12 @@ fn results() {
         "impl Future<Output = Result<u8>> + Send",
         "a call waits for its result: write this as `async fn`",
     );
-    result("skybox::Result<Stream<u8>>", "streams come in a later version: pass a `Vec`, page by page");
+    let whole = "a stream is the whole value of a result, and no part of it: its items come after the call";
+    result("Result<(u8, Stream<u8>)>", whole);
+    result("Result<Option<Stream<u8>>>", whole);
+    result("Result<u8, Stream<u8>>", whole);
+    result("Result<Stream<&str>>", &format!("{owned} write `String`"));
+    result("Stream<u8>", "a call can fail before its stream begins: write `skybox::Result<Stream<u8>>`");
 }
 
 #[test]

@@ -3,8 +3,6 @@ use std::fmt::Debug;
 
 use skybox::Result;
 
-struct Stream<T>(T);
-
 #[derive(Default)]
 struct Cart;
 
@@ -35,10 +33,6 @@ impl Cart {
     }
 
     pub fn either(&self, _name: Cow<'_, str>) -> Result<()> {
-        Ok(())
-    }
-
-    pub fn flow(&self, _items: Stream<u32>) -> Result<()> {
         Ok(())
     }
 
