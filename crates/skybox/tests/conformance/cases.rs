@@ -11,5 +11,6 @@ pub mod handles;
 pub mod order;
 pub mod reentrancy;
 pub mod silence;
+pub mod streams;
 pub mod values;
 pub mod versions;

@@ -135,6 +135,34 @@ macro_rules! in_every_mode {
                 a_handle_is_an_argument_and_a_result
                 a_keyed_handle_travels_with_its_key
                 a_handle_outlives_the_instances_it_reaches;
+            streams:
+                items_arrive_in_order_and_end
+                items_go_up_in_order
+                items_go_both_ways_at_once
+                items_of_any_size_arrive_whole
+                an_error_is_an_item_and_more_follow
+                errors_of_items_cross_as_those_of_methods
+                a_call_error_among_the_items_becomes_text
+                nothing_is_made_before_it_is_asked_for
+                a_reader_that_stops_stops_the_writer
+                a_callee_that_stops_reading_stops_its_caller
+                dropping_the_reader_drops_the_source
+                a_callee_that_drops_its_argument_drops_the_source
+                a_call_that_fails_drops_the_sources_of_its_arguments
+                a_call_that_is_dropped_drops_the_sources_of_its_arguments
+                a_sender_hears_that_nobody_reads
+                a_panic_in_a_result_is_crashed_and_the_instance_is_replaced
+                a_panic_in_an_argument_reaches_the_reader_alone
+                a_panic_of_who_pushes_breaks_the_stream_off
+                an_item_that_would_change_breaks_the_stream_off
+                a_method_gives_its_turn_back_before_its_stream_ends
+                an_instance_stays_while_its_stream_goes_on
+                a_deadline_does_not_cover_the_items
+                a_reader_waits_no_longer_than_its_idle_timeout
+                a_callees_idle_timeout_ends_its_callers_source
+                streams_go_through_tasks_and_sync_methods
+                a_stream_goes_on_through_a_second_call
+                streams_belong_to_the_context_of_their_maker;
         }
     };
 }
@@ -173,6 +201,12 @@ mod split {
             calls_follow_a_module_that_moves
             keyed_calls_follow_their_shard
             a_key_that_moves_while_it_starts_is_not_left_behind;
+        streams:
+            a_killed_node_breaks_its_streams_off
+            a_call_is_not_sent_again_once_its_stream_has_given
+            a_call_whose_stream_has_given_nothing_is_sent_again
+            a_node_that_leaves_ends_its_streams_first
+            small_calls_pass_between_the_items;
         silence:
             a_silent_node_leaves_rotation_and_its_calls_wait
             a_call_that_arrives_too_late_does_not_run

@@ -2,6 +2,7 @@
 
 mod desk;
 mod errors;
+mod pipes;
 mod relay;
 mod rows;
 mod starts;
@@ -15,6 +16,7 @@ pub use desk::{Cramped, Desk, Narrow, Overdue, Pooled, Register, work};
 #[cfg(feature = "anyhow")]
 pub use errors::any::Anyhow;
 pub use errors::{Plain, PlainError, ShopError, Shops};
+pub use pipes::{Brook, Conduit, Pipes, Source, louder};
 pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
 pub use starts::{Latecomer, Sleeper, Stillborn, StillbornKey, Unsteady, book, lookup};
@@ -26,15 +28,18 @@ use crate::ledger::Ledger;
 pub const CALLEES: &[&str] = &[
     "anyhow",
     "book",
+    "brook",
     "come_back",
     "cramped",
     "desk",
     "edition",
     "latecomer",
     "lookup",
+    "louder",
     "narrow",
     "nest",
     "overdue",
+    "pipes",
     "plain",
     "pooled",
     "probe",

@@ -82,8 +82,8 @@ async fn play(patience: Duration, mode: Mode, case: Case) {
         Mode::Split => {
             let nodes = Nodes::of_this_test(2).env("SKYBOX_MODULES__CRAMPED__QUEUE", "1");
             let pinned = modules::CALLEES.iter().fold(nodes, |nodes, module| nodes.pin(module, &[CALLEES]));
-            let nodes =
-                pinned.pin("relay", &[RELAYS]).start(|builder| builder.provide(Ledger::default())).await;
+            let pinned = pinned.pin("relay", &[RELAYS]).pin("conduit", &[RELAYS]);
+            let nodes = pinned.start(|builder| builder.provide(Ledger::default())).await;
             (nodes.app().clone(), Some(Arc::new(nodes)))
         }
     };
