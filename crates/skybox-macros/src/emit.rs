@@ -5,12 +5,16 @@
 //! standard library are written out for the same reason.
 
 mod annotations;
+mod candidate;
+mod interface;
 mod method;
 mod module;
 mod task;
 mod test;
 mod wire_error;
 
+pub(crate) use candidate::candidate;
+pub(crate) use interface::interface;
 pub(crate) use module::module;
 pub(crate) use task::task;
 pub(crate) use test::test;

@@ -44,6 +44,7 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// `start(app: &App)`, or `start(app: &App, key: &Key)` when keyed, makes an instance: `async` or not, returning
 /// a `Result<Self>` or `Self`. A module that is not keyed and implements `Default` needs none.
 ///
+/// # Keys
 /// | key | meaning |
 /// |---|---|
 /// | `keyed` | one instance for each key, started by the first call |
@@ -61,6 +62,15 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// | `on_store_loss = "stop"`, `"continue"` | keyed: what to do when the store cannot be reached |
 /// | `crate = "path"` | where `skybox` is found, if it has another name |
 ///
+/// # Interfaces
+/// On a trait, `#[skybox::module]` makes `dyn Payments` a module: `app.get::<dyn Payments>()`, or with
+/// `#[skybox::module(keyed = UserId)]` `app.at::<dyn Payments>(&user)`. Its methods are `async`; those with a body
+/// are optional. On an `impl` of it, the attribute makes a type a candidate, which `[modules.payments] use` names in
+/// `skybox.toml` if there are several; keys as above, but for the key's type, say how its instances are kept. Its
+/// `start`, if `Default` is not enough, stands in an `impl` block of its own. A plain `impl` will do for a fake:
+/// `Handle::<dyn Payments>::from_impl(Fake)`.
+///
+/// # Marks
 /// On methods: `#[local]` keeps one out of the interface; `#[idempotent]`, `#[compute]` and `#[to_completion]` as
 /// on a [`task`](macro@task); `#[cancel_on_drop]` stops a started `&mut self` call at its next await when its
 /// caller stops waiting.
@@ -114,7 +124,9 @@ fn expand_task(attribute: Tokens, item: Tokens) -> Tokens {
 
 fn expand_module(attribute: Tokens, item: Tokens) -> Tokens {
     match parse::module(attribute, item.clone()) {
-        Ok(module) => emit::module(&module),
+        Ok(model::Annotated::Module(module)) => emit::module(&module),
+        Ok(model::Annotated::Interface(interface)) => emit::interface(&interface),
+        Ok(model::Annotated::Candidate(candidate)) => emit::candidate(&candidate),
         Err(error) => with_errors(error, parse::without_marks(item)),
     }
 }

@@ -1,7 +1,7 @@
 //! What the attributes say, as plain structs.
 
 use proc_macro2::{Ident, Span};
-use syn::{Attribute, Expr, ItemFn, ItemImpl, Member, PatType, Path, Type, Visibility};
+use syn::{Attribute, Expr, ItemFn, ItemImpl, ItemTrait, Member, PatType, Path, Type, Visibility};
 
 /// `#[skybox::task]` on a function.
 pub(crate) struct Task {
@@ -16,7 +16,42 @@ pub(crate) struct Task {
     pub(crate) call: Method,
 }
 
-/// `#[skybox::module]` on an `impl` block.
+/// `#[skybox::module]`, by what it stands on.
+pub(crate) enum Annotated {
+    Module(Box<Module>),
+    Interface(Box<Interface>),
+    Candidate(Box<Candidate>),
+}
+
+/// `#[skybox::module]` on a trait.
+pub(crate) struct Interface {
+    /// Where the runtime is found.
+    pub(crate) root: Path,
+    /// The trait as it was written, without our marks.
+    pub(crate) item: ItemTrait,
+    /// The name operators see.
+    pub(crate) name: String,
+    /// The type of its key, if its instances have one.
+    pub(crate) key: Option<Type>,
+    /// All its methods; a method's place here is its number on the wire.
+    pub(crate) methods: Vec<Method>,
+}
+
+/// `#[skybox::module]` on an `impl` of an interface.
+pub(crate) struct Candidate {
+    /// Where the runtime is found.
+    pub(crate) root: Path,
+    /// The block as it was written.
+    pub(crate) item: ItemImpl,
+    /// What it implements.
+    pub(crate) interface: Path,
+    /// The name in the configuration.
+    pub(crate) name: String,
+    pub(crate) needs: Needs,
+    pub(crate) keyed: bool,
+}
+
+/// `#[skybox::module]` on an `impl` block without a trait.
 pub(crate) struct Module {
     /// Where the runtime is found.
     pub(crate) root: Path,

@@ -1,6 +1,8 @@
 //! Tokens to [`crate::model`], and every refusal with its words.
 
 mod annotations;
+mod candidate;
+mod interface;
 mod marks;
 mod method;
 mod module;

@@ -3,6 +3,7 @@
 mod builder;
 mod current;
 mod lifecycle;
+mod linked;
 mod scope;
 
 use std::any::{Any, TypeId, type_name};
@@ -30,6 +31,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::control::{Control, Leave};
 use crate::host::{AnyHost, Host};
+use crate::interface::CandidateRegistration;
 use crate::links::Links;
 use crate::module::{Callable, KeyOf, Module};
 use crate::random::Random;
@@ -50,6 +52,8 @@ pub(crate) struct AppInner {
     values: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     pub(crate) hosts: Vec<Arc<dyn AnyHost>>,
     by_type: HashMap<TypeId, usize>,
+    /// The implementation of each interface.
+    pub(crate) chosen: HashMap<TypeId, &'static CandidateRegistration>,
     pub(crate) links: Links,
     pub(crate) control: Arc<dyn Control>,
     pub(crate) runtime: Runtime,

@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use skybox_core::{ModuleDescriptor, SettingError, Settings};
+use skybox_core::{Needs, SettingError, Settings};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Names another file than `skybox.toml`.
 pub const CONFIG_ENV: &str = "SKYBOX_CONFIG";
 const FILE: &str = "skybox.toml";
+/// The key that says which implementation an interface has.
+const USE: &str = "use";
 
 /// What `skybox.toml` and the environment say.
 #[derive(Clone, Debug, Default)]
@@ -244,9 +246,9 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Setting`], with the line.
-    pub fn settings(&self, module: &ModuleDescriptor) -> Result<Settings, ConfigError> {
-        let mut settings = Settings::of(&module.needs);
-        for entry in self.modules.iter().filter(|entry| entry.module == module.name) {
+    pub fn settings(&self, module: &str, needs: &Needs) -> Result<Settings, ConfigError> {
+        let mut settings = Settings::of(needs);
+        for entry in self.modules.iter().filter(|entry| entry.module == module && entry.key != USE) {
             settings.set(&entry.key, &entry.value).map_err(|source| ConfigError::Setting {
                 place: entry.place.clone(),
                 module: entry.module.clone(),
@@ -256,20 +258,61 @@ impl Config {
         Ok(settings)
     }
 
-    /// Refuses names of modules that are not linked into the program.
+    /// Which of these implementations an interface is to have, by its place among them.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`] if it names none of them, with the line.
+    pub fn implementation<'n>(
+        &self,
+        interface: &str,
+        candidates: impl Iterator<Item = &'n str> + Clone,
+    ) -> Result<Option<usize>, ConfigError> {
+        // The environment comes after the file.
+        let mut entries = self.modules.iter().filter(|entry| entry.module == interface && entry.key == USE);
+        let Some(entry) = entries.next_back() else { return Ok(None) };
+        if let Some(at) = candidates.clone().position(|name| name == entry.value) {
+            return Ok(Some(at));
+        }
+        let names = candidates.collect::<Vec<_>>().join(", ");
+        let has = if names.is_empty() {
+            "none is linked into this program".to_owned()
+        } else {
+            format!("it has {names}")
+        };
+        let message = format!("`{interface}` has no implementation `{}`; {has}", entry.value);
+        Err(ConfigError::Wrong { place: entry.place.clone(), message })
+    }
+
+    /// Refuses names of modules that are not linked into the program, and the choice of an implementation where
+    /// there is nothing to choose. `implementations` are pairs: its name and that of its interface.
     ///
     /// # Errors
     /// [`ConfigError::Wrong`], with the line.
-    pub fn check_names(&self, known: &[&str]) -> Result<(), ConfigError> {
-        for entry in &self.modules {
-            if !known.contains(&entry.module.as_str()) {
-                let message = format!(
-                    "there is no module `{}` in this program; it has {}",
-                    entry.module,
-                    known.join(", ")
-                );
-                return Err(ConfigError::Wrong { place: entry.place.clone(), message });
-            }
+    pub fn check_names(
+        &self,
+        known: &[&str],
+        interfaces: &[&str],
+        implementations: &[(&str, &str)],
+    ) -> Result<(), ConfigError> {
+        for Entry { module, key, place, .. } in &self.modules {
+            let is = |name: &&str| *name == module.as_str();
+            let of = implementations.iter().find(|(name, _)| is(name));
+            let message = match (known.iter().any(&is), of) {
+                (true, _) if key == USE && !interfaces.iter().any(&is) => {
+                    format!(
+                        "`{module}` is not an interface, so there is nothing to choose: leave `{USE}` out"
+                    )
+                }
+                (true, _) => continue,
+                (false, Some((_, interface))) => format!(
+                    "`{module}` is an implementation of `{interface}`: write `[modules.{interface}]`, with \
+                     `{USE} = \"{module}\"`"
+                ),
+                (false, None) => {
+                    format!("there is no module `{module}` in this program; it has {}", known.join(", "))
+                }
+            };
+            return Err(ConfigError::Wrong { place: place.clone(), message });
         }
         Ok(())
     }
@@ -417,25 +460,51 @@ mod tests {
 
     #[test]
     fn the_file_overrides_annotations_and_the_environment_the_file() {
-        static MODULE: ModuleDescriptor = ModuleDescriptor {
-            name: "thumbnail",
-            path: "test",
-            kind: skybox_core::ModuleKind::Task,
-            needs: skybox_core::Needs::NONE,
-            methods: &[],
-        };
         let mut config = parse("[modules.thumbnail]\nreplicas = 3\nidle = \"1s\"\n").unwrap();
         config.set_variable("SKYBOX_MODULES__THUMBNAIL__REPLICAS", "5".into()).unwrap();
-        let settings = config.settings(&MODULE).unwrap();
+        let settings = config.settings("thumbnail", &Needs::NONE).unwrap();
         assert_eq!(settings.replicas, skybox_core::Replicas::fixed(5));
         assert_eq!(settings.idle.as_secs(), 1);
-        assert!(config.check_names(&["catalog"]).unwrap_err().to_string().contains("it has catalog"));
-        let bad = parse("[modules.thumbnail]\nreplicas = \"many\"\n").unwrap().settings(&MODULE).unwrap_err();
+        assert!(
+            config.check_names(&["catalog"], &[], &[]).unwrap_err().to_string().contains("it has catalog")
+        );
+        let bad = parse("[modules.thumbnail]\nreplicas = \"many\"\n").unwrap();
+        let bad = bad.settings("thumbnail", &Needs::NONE).unwrap_err();
         let text = skybox_core::TextChain::of(&bad).joined();
         assert_eq!(
             text,
             "skybox.toml:2: `[modules.thumbnail]`: `replicas` takes a number, a range such as \"1..=8\", or \"per-node\", not `many`"
         );
+    }
+
+    #[test]
+    fn an_implementation_is_chosen_where_there_is_something_to_choose() {
+        let refused = |text: &str| {
+            let config = parse(text).unwrap();
+            let checked =
+                config.check_names(&["catalog", "payments"], &["payments"], &[("stripe", "payments")]);
+            checked.map_err(|error| error.to_string())
+        };
+        assert_eq!(refused("[modules.payments]\nuse = \"stripe\"\nreplicas = 2\n"), Ok(()));
+        assert_eq!(
+            refused("[modules.catalog]\nuse = \"stripe\"\n").unwrap_err(),
+            "skybox.toml:2: `catalog` is not an interface, so there is nothing to choose: leave `use` out"
+        );
+        assert_eq!(
+            refused("[modules.stripe]\nreplicas = 2\n").unwrap_err(),
+            "skybox.toml:2: `stripe` is an implementation of `payments`: write `[modules.payments]`, with \
+             `use = \"stripe\"`"
+        );
+        let mut config = parse("[modules.payments]\nuse = \"stripe\"\nreplicas = 2\n").unwrap();
+        let candidates = ["cash", "stripe"];
+        assert_eq!(config.implementation("payments", candidates.into_iter()).unwrap(), Some(1));
+        // `use` is no setting of the instances.
+        assert_eq!(
+            config.settings("payments", &Needs::NONE).unwrap().replicas,
+            skybox_core::Replicas::fixed(2)
+        );
+        config.set_variable("SKYBOX_MODULES__PAYMENTS__USE", "cash".into()).unwrap();
+        assert_eq!(config.implementation("payments", candidates.into_iter()).unwrap(), Some(0));
     }
 
     #[test]

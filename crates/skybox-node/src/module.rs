@@ -14,6 +14,7 @@ use skybox_wire::codec::Proof;
 use crate::app::App;
 use crate::call::{Incoming, Serving, StartError, Target};
 use crate::host::{AnyHost, Host, HostSeed};
+use crate::interface::{Interface, Object};
 
 /// What a [`Handle`](crate::Handle) can be of: a module's type, or `dyn` an interface. Implemented by the attributes;
 /// never by hand.
@@ -21,7 +22,7 @@ use crate::host::{AnyHost, Host, HostSeed};
     message = "`{Self}` is not a module",
     note = "put `#[skybox::module]` on its `impl` block; of an interface, on the trait"
 )]
-pub trait Callable: 'static {
+pub trait Callable {
     /// What instances of it are: the type itself; for an interface, whichever implementation was chosen.
     type Module: Module;
 }
@@ -168,6 +169,8 @@ pub struct Registration {
     pub(crate) descriptor: fn() -> &'static ModuleDescriptor,
     pub(crate) type_id: fn() -> TypeId,
     pub(crate) host: fn(HostSeed) -> Arc<dyn AnyHost>,
+    /// Its instances are those of one of its candidates.
+    pub(crate) is_interface: bool,
 }
 
 inventory::collect!(Registration);
@@ -175,7 +178,13 @@ inventory::collect!(Registration);
 impl Registration {
     /// Registers `T`.
     pub const fn of<T: Module>() -> Registration {
-        Registration { descriptor: T::descriptor, type_id: TypeId::of::<T>, host: Host::<T>::plant }
+        let (descriptor, type_id, host) = (T::descriptor, TypeId::of::<T>, Host::<T>::plant);
+        Registration { descriptor, type_id, host, is_interface: false }
+    }
+
+    /// Registers the interface `I`.
+    pub const fn interface<I: Interface + ?Sized>() -> Registration {
+        Registration { is_interface: true, ..Registration::of::<Object<I>>() }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What generated code calls. Public because it has to be; not for people, and free to change with any version.
 
+mod begin;
 mod image;
 
+pub use begin::*;
 pub use image::*;
 
 pub use inventory;
@@ -17,12 +19,16 @@ pub use crate::call::{
 };
 pub use crate::data;
 pub use crate::host::{Exclusive, Shared};
+pub use crate::interface::{
+    Candidate, CandidateRegistration, ImplementedBy, Interface, Object, WithKey, WithoutKey,
+};
 pub use crate::module::{Callable, Key, Method, Module, Registration, Task};
 pub use crate::stream::{Holds, Live, Passing, Streaming};
 pub use crate::test_run::{TestMode, block_on_test, run_test};
 
 use std::error::Error as StdError;
 use std::future::Future;
+use std::pin::Pin;
 
 use crate::call::{ErrorCrosses, IsResult, ValueCrosses};
 
@@ -30,6 +36,9 @@ use crate::call::{ErrorCrosses, IsResult, ValueCrosses};
 pub trait Calling<'c, R>: Future<Output = R> + Send + 'c {}
 
 impl<'c, R, F: Future<Output = R> + Send + 'c> Calling<'c, R> for F {}
+
+/// The future of an interface's method, whoever implements it.
+pub type Boxed<'c, R> = Pin<Box<dyn Future<Output = R> + Send + 'c>>;
 
 /// What can cross as an argument: chosen by [`data!`], and explained where it is not.
 #[diagnostic::on_unimplemented(

@@ -52,6 +52,9 @@
 //!
 //! `&self` methods run beside each other, `&mut self` methods one at a time: Rust's own rule is the actor rule.
 //!
+//! On a trait it makes an interface: callers hold a `Handle<dyn Payments>`, and know no implementation. See
+//! [`module`](macro@module#interfaces).
+//!
 //! # Where to read on
 //! - [`task`] and [`module`]: what can be annotated, and how.
 //! - [`App`]: values, handles, listeners, the end.
@@ -80,8 +83,8 @@ pub use skybox_core::{
 };
 pub use skybox_macros::{WireError, module, task, test};
 pub use skybox_node::{
-    App, AppError, Builder, CallOptions, Callable, Closed, Handle, Key, KeyOf, Missing, Module, NoApp,
-    NodeStatus, Scoped, Stream, StreamSender, current_deadline, current_trace, spawn, with_trace,
+    App, AppError, Builder, CallOptions, Callable, Candidate, Closed, Handle, Key, KeyOf, Missing, Module,
+    NoApp, NodeStatus, Scoped, Stream, StreamSender, current_deadline, current_trace, spawn, with_trace,
 };
 
 #[doc(hidden)]
@@ -94,3 +97,8 @@ pub use skybox_cloud as cloud;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/streams.md")]
 mod streams_page {}
+
+/// The program of the page about interfaces.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/interfaces.md")]
+mod interfaces_page {}

@@ -18,8 +18,18 @@ pub(super) struct Callable<'a> {
     pub(super) index: usize,
     /// The name of the module's descriptor.
     pub(super) descriptor: &'a Ident,
-    /// The module's type; a task's function stands alone.
-    pub(super) owner: Option<&'a Type>,
+    pub(super) owner: Owner<'a>,
+}
+
+/// Whose method it is.
+#[derive(Clone, Copy)]
+pub(super) enum Owner<'a> {
+    /// A function stands alone.
+    Task,
+    /// The module's type.
+    Module(&'a Type),
+    /// An interface: what is called are the methods of its hidden trait.
+    Interface,
 }
 
 impl Callable<'_> {
@@ -39,8 +49,8 @@ impl Callable<'_> {
         let Method { ident, arguments, is_async, dispatch, idempotent, cancel_on_drop, compute, .. } =
             self.method;
         let name = match self.owner {
-            Some(_) => ident.unraw().to_string(),
-            None => "call".to_owned(),
+            Owner::Task => "call".to_owned(),
+            Owner::Module(_) | Owner::Interface => ident.unraw().to_string(),
         };
         let parameters = arguments.iter().map(|argument| argument.ident.unraw().to_string());
         let exclusive = *dispatch == Dispatch::Exclusive;
@@ -71,10 +81,24 @@ impl Callable<'_> {
             ArgumentForm::Stream(_) => quote_spanned!(self.at()=> #name.passing(#ident)),
             _ => quote!(#ident),
         });
-        let lent =
-            self.method.dispatch == Dispatch::Shared && !(self.owner.is_none() && streams(self.method));
+        let lent = self.method.dispatch == Dispatch::Shared
+            && !(matches!(self.owner, Owner::Task) && streams(self.method));
         let run = self.run(if lent { Held::Lent } else { Held::Owned });
         quote!(#name.#way(#target, (#(#arguments,)*), #run))
+    }
+
+    /// The method as a handle has it. It is not `async`: what a call inherits is taken where the call is written.
+    pub(super) fn proxied(&self) -> TokenStream {
+        let Method { ident, vis, attributes, arguments, .. } = self.method;
+        let parameters = arguments.iter().map(parameter);
+        let future = future(self.method, &quote!(skybox_rt), true);
+        let call = self.call(&quote!(&self.0));
+        quote! {
+            #(#attributes)*
+            #vis fn #ident<'c>(&'c self #(, #parameters)*) -> #future {
+                #call
+            }
+        }
     }
 
     /// What is done with a call from elsewhere: `GET_CALL.serve_shared(call, …)`.
@@ -105,13 +129,13 @@ impl Callable<'_> {
     /// The runtime's way for this kind of call.
     fn way(&self, prefix: &str) -> Ident {
         let kind = match (self.method.dispatch, self.owner) {
-            (Dispatch::Shared, Some(_)) => "shared",
-            (Dispatch::Detached, Some(_)) => "detached",
+            (_, Owner::Task) if streams(self.method) => "streaming_task",
+            (Dispatch::Shared, Owner::Task) => "shared_task",
+            (Dispatch::Detached, Owner::Task) if self.method.is_async => "detached_task",
+            (Dispatch::Detached, Owner::Task) => "sync_task",
+            (Dispatch::Shared, _) => "shared",
+            (Dispatch::Detached, _) => "detached",
             (Dispatch::Exclusive, _) => "exclusive",
-            (_, None) if streams(self.method) => "streaming_task",
-            (Dispatch::Shared, None) => "shared_task",
-            (Dispatch::Detached, None) if self.method.is_async => "detached_task",
-            (Dispatch::Detached, None) => "sync_task",
         };
         format_ident!("{prefix}{kind}", span = self.at())
     }
@@ -129,9 +153,15 @@ impl Callable<'_> {
             (Held::Owned, _) => quote!(&#ident),
         });
         let wait = is_async.then(|| quote!(.await));
-        let (pattern, called) = match (self.owner, dispatch) {
-            (None, _) if streams(self.method) => (quote!(#live), quote!(#ident(#(#values),*) #wait)),
-            (None, _) => {
+        let exclusive = (*dispatch == Dispatch::Exclusive).then(|| quote!(mut));
+        let call = match self.owner {
+            Owner::Module(owner) => quote!(<#owner>::#ident(&#exclusive #this #(, #values)*)),
+            Owner::Interface => {
+                let boxed = self.method.boxed_ident();
+                quote!(#this.#boxed(#(#values),*))
+            }
+            Owner::Task if streams(self.method) => quote!(#ident(#(#values),*)),
+            Owner::Task => {
                 let call = quote!(#ident(#(#values),*));
                 // A block of its own, which takes along what the task borrows; and where a future that is not
                 // `Send` is refused, once.
@@ -139,16 +169,17 @@ impl Callable<'_> {
                 let body = if *is_async { block() } else { call };
                 return quote_spanned!(self.at()=> |(#(#names,)*)| #body);
             }
-            (Some(owner), Dispatch::Exclusive) => {
-                (quote!(mut #this), quote!(<#owner>::#ident(&mut #this #(, #values)*) #wait))
-            }
-            (Some(owner), _) => (quote!(#this), quote!(<#owner>::#ident(&#this #(, #values)*) #wait)),
         };
-        let body = if *gives_stream { quote!(#live.result(#called)) } else { called };
+        let body = if *gives_stream { quote!(#live.result(#call #wait)) } else { quote!(#call #wait) };
         let name = self.name();
-        let alive =
-            (self.owner.is_some() && streams(self.method)).then(|| quote!(let #live = #name.live(&#this);));
-        quote_spanned!(self.at()=> |#pattern, (#(#names,)*)| async move { #alive #body })
+        let (first, alive) = match self.owner {
+            Owner::Task => (quote!(#live), None),
+            _ if streams(self.method) => {
+                (quote!(#exclusive #this), Some(quote!(let #live = #name.live(&#this);)))
+            }
+            _ => (quote!(#exclusive #this), None),
+        };
+        quote_spanned!(self.at()=> |#first, (#(#names,)*)| async move { #alive #body })
     }
 }
 

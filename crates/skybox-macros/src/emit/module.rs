@@ -5,8 +5,8 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 
 use super::annotations;
-use super::method::{self, Callable, seen_at};
-use crate::model::{Form, Method, Module, Start};
+use super::method::{self, Callable, Owner, seen_at};
+use crate::model::{Form, Module, Start};
 
 /// Writes everything that the attribute stands for.
 pub(crate) fn module(module: &Module) -> TokenStream {
@@ -18,11 +18,16 @@ pub(crate) fn module(module: &Module) -> TokenStream {
     let callables: Vec<_> = methods
         .iter()
         .enumerate()
-        .map(|(index, method)| Callable { method, index, descriptor: &descriptor, owner: Some(this) })
+        .map(|(index, method)| Callable {
+            method,
+            index,
+            descriptor: &descriptor,
+            owner: Owner::Module(this),
+        })
         .collect();
     let described = describe(module, &descriptor, &callables);
     let statics = callables.iter().map(Callable::statics);
-    let proxied = callables.iter().map(proxied);
+    let proxied = callables.iter().map(Callable::proxied);
     let (indices, served) = (callables.iter().map(Callable::index), callables.iter().map(Callable::serve));
     let (key, start) = (key(&module.form), start(module));
     let checks = method::checks(&callables);
@@ -92,20 +97,6 @@ fn describe(module: &Module, descriptor: &Ident, callables: &[Callable<'_>]) -> 
             needs: #needs,
             methods: &[#(#rows),*],
         };
-    }
-}
-
-/// The method as a handle has it. It is not `async`: what a call inherits is taken where the call is written.
-fn proxied(callable: &Callable<'_>) -> TokenStream {
-    let Method { ident, vis, attributes, arguments, .. } = callable.method;
-    let parameters = arguments.iter().map(method::parameter);
-    let future = method::future(callable.method, &quote!(skybox_rt), true);
-    let call = callable.call(&quote!(&self.0));
-    quote! {
-        #(#attributes)*
-        #vis fn #ident<'c>(&'c self #(, #parameters)*) -> #future {
-            #call
-        }
     }
 }
 

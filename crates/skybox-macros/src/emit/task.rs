@@ -7,7 +7,7 @@ use syn::ext::IdentExt;
 use syn::{ItemFn, Visibility};
 
 use super::annotations;
-use super::method::{self, Callable};
+use super::method::{self, Callable, Owner};
 use crate::model::{Method, Task};
 
 /// Writes everything that the attribute stands for.
@@ -18,7 +18,7 @@ pub(crate) fn task(task: &Task) -> TokenStream {
     original.attrs.retain(|attribute| !attributes.contains(attribute));
     let kind = format_ident!("{}Task", pascal_case(&ident.unraw().to_string()), span = ident.span());
     let descriptor = format_ident!("{}_TASK", name.to_uppercase());
-    let callable = Callable { method, index: 0, descriptor: &descriptor, owner: None };
+    let callable = Callable { method, index: 0, descriptor: &descriptor, owner: Owner::Task };
     let lends = method::borrows(method);
     let lifetime = lends.then(|| quote!(<'c>));
     let parameters = arguments.iter().map(method::parameter);

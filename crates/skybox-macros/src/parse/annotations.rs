@@ -4,10 +4,12 @@ mod units;
 mod value;
 
 use proc_macro2::{Ident, Span, TokenStream};
+use quote::ToTokens;
 use syn::ext::IdentExt;
+use syn::parse::discouraged::Speculative;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Path, Token};
+use syn::{Expr, Path, Token, Type};
 
 use self::value::Value;
 use super::Refusals;
@@ -51,6 +53,9 @@ const KEYS: [&str; 21] = [
 /// How many of [`KEYS`] a task takes: it has no state, so the rest means nothing to it.
 const TASK_KEY_COUNT: usize = 16;
 
+/// What may stand on an interface.
+const INTERFACE_KEYS: [&str; 2] = ["crate", "keyed"];
+
 /// Marks that may stand in a task's attribute as well as below it.
 const TASK_MARKS: [&str; 3] = ["idempotent", "compute", "to_completion"];
 
@@ -76,6 +81,7 @@ impl Parse for Entry {
             key.push_str(&input.call(Ident::parse_any)?.to_string());
         }
         let value = match input.parse::<Option<Token![=]>>()? {
+            Some(_) if key == "keyed" => Some(key_type(input)?),
             Some(_) => Some(Value(input.parse()?)),
             None => None,
         };
@@ -83,7 +89,41 @@ impl Parse for Entry {
     }
 }
 
-/// Reads `#[skybox::module(…)]`.
+/// What stands behind `keyed =`: a type, of which not every one is an expression.
+fn key_type(input: ParseStream<'_>) -> syn::Result<Value> {
+    let ahead = input.fork();
+    match ahead.parse::<Type>() {
+        Ok(ty) => {
+            input.advance_to(&ahead);
+            Ok(Value(Expr::Verbatim(ty.into_token_stream())))
+        }
+        Err(_) => Ok(Value(input.parse()?)),
+    }
+}
+
+/// Reads `#[skybox::module(…)]` on a trait: where the runtime is found, and the type of the key.
+pub(super) fn of_interface(attribute: TokenStream) -> syn::Result<(Path, Option<Type>)> {
+    let mut refusals = Refusals::default();
+    let (mut annotations, mut key) = (Annotations::none(), None);
+    for entry in &entries(attribute)? {
+        let result = match entry.key.as_str() {
+            "keyed" => entry.key_type().map(|ty| key = Some(ty)),
+            "crate" => annotations.set(entry, &INTERFACE_KEYS),
+            known if KEYS.contains(&known) => Err(entry.refuse(format!(
+                "`{known}` says how instances are kept: it stands on the implementations of this interface"
+            ))),
+            mark if TASK_MARKS.contains(&mark) || mark == "cancel_on_drop" => {
+                Err(entry.refuse(format!("`#[{mark}]` stands on one method: write it there")))
+            }
+            _ => annotations.set(entry, &INTERFACE_KEYS),
+        };
+        refusals.take(result);
+    }
+    refusals.finish()?;
+    Ok((annotations.root, key))
+}
+
+/// Reads `#[skybox::module(…)]` on an `impl` block.
 pub(super) fn of_module(attribute: TokenStream) -> syn::Result<Annotations> {
     let mut refusals = Refusals::default();
     let mut annotations = Annotations::none();
@@ -169,6 +209,16 @@ impl Entry {
         match &self.value {
             None => Ok(self.span),
             Some(value) => Err(value.refuse(format!("`{}` takes no value", self.key))),
+        }
+    }
+
+    /// The type of an interface's key.
+    fn key_type(&self) -> syn::Result<Type> {
+        let words = "an interface names the type of its key, such as `keyed = UserId`";
+        match &self.value {
+            None => Err(self.refuse(words)),
+            Some(Value(Expr::Verbatim(tokens))) => syn::parse2(tokens.clone()),
+            Some(value) => Err(value.refuse(words)),
         }
     }
 

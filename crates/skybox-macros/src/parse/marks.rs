@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 use syn::spanned::Spanned;
-use syn::{Attribute, ImplItem, Item, Meta, Path};
+use syn::{Attribute, ImplItem, Item, Meta, Path, TraitItem};
 
 use super::Refusals;
 
@@ -88,6 +88,13 @@ pub(crate) fn without_marks(item: TokenStream) -> TokenStream {
     match &mut parsed {
         Item::Fn(function) => {
             let _ = Marks::take(&mut function.attrs, &mut unheard);
+        }
+        Item::Trait(item) => {
+            for item in &mut item.items {
+                if let TraitItem::Fn(function) = item {
+                    let _ = Marks::take(&mut function.attrs, &mut unheard);
+                }
+            }
         }
         Item::Impl(block) => {
             for item in &mut block.items {

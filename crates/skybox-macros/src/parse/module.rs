@@ -1,26 +1,43 @@
-//! `#[skybox::module]` on an `impl` block.
+//! `#[skybox::module]`, on an `impl` block; on other items it is another form, or refused.
 
 use proc_macro2::{Ident, TokenStream};
 use syn::spanned::Spanned;
-use syn::{FnArg, ImplItem, ImplItemFn, Item, ItemImpl, PatType, ReturnType, Type, Visibility};
+use syn::{FnArg, ImplItem, ImplItemFn, Item, ItemImpl, PatType, ReturnType, Signature, Type, Visibility};
 
 use super::annotations;
 use super::marks::Marks;
 use super::method::{self, Receiver};
-use super::{Refusals, snake_case, types};
-use crate::model::{ArgumentForm, Form, Method, Module, Start};
+use super::{Refusals, candidate, interface, snake_case, types};
+use crate::model::{Annotated, ArgumentForm, Form, Method, Module, Start};
 
 /// Methods that every handle has, by itself or by a trait of the prelude: they would be called instead.
-const SHADOWED: [&str; 6] = ["with", "clone", "clone_from", "into", "try_into", "to_owned"];
+pub(super) const SHADOWED: [&str; 6] = ["with", "clone", "clone_from", "into", "try_into", "to_owned"];
 
 const NO_START: &str = "a keyed module needs `async fn start(app: &App, key: &Key) -> Result<Self>`, which makes \
                         the instance of one key";
 
+/// Reads the attribute and what it stands on.
+pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<Annotated> {
+    let (span, words) = match syn::parse2(item)? {
+        Item::Impl(item) if item.trait_.is_some() => {
+            return Ok(Annotated::Candidate(Box::new(candidate::candidate(attribute, item)?)));
+        }
+        Item::Impl(item) => return Ok(Annotated::Module(Box::new(block(attribute, item)?))),
+        Item::Trait(item) => {
+            return Ok(Annotated::Interface(Box::new(interface::interface(attribute, item)?)));
+        }
+        Item::Fn(item) => (item.sig.ident.span(), "a function is a task: write `#[skybox::task]`"),
+        Item::Struct(item) => (item.ident.span(), "put `#[skybox::module]` on the `impl` block of this type"),
+        Item::Enum(item) => (item.ident.span(), "put `#[skybox::module]` on the `impl` block of this type"),
+        other => (other.span(), "`#[skybox::module]` stands on an `impl` block or on a trait"),
+    };
+    Err(syn::Error::new(span, words))
+}
+
 /// Reads the attribute and its block.
-pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<Module> {
+fn block(attribute: TokenStream, mut item: ItemImpl) -> syn::Result<Module> {
     let mut refusals = Refusals::default();
     let annotations = refusals.take(annotations::of_module(attribute));
-    let mut item = block(item)?;
     let ident = type_name(&item.self_ty)?;
     check_block(&item, &mut refusals);
     let mut methods = Vec::new();
@@ -33,7 +50,7 @@ pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<M
             start = Some(named.clone());
         }
         if is_interface(function, &marks) {
-            methods.push(interface(&named, &marks, &mut refusals));
+            methods.push(method_of(&named, &marks, &mut refusals));
         } else {
             check_outside(function, &marks, &mut refusals);
         }
@@ -71,26 +88,7 @@ pub(crate) fn module(attribute: TokenStream, item: TokenStream) -> syn::Result<M
     })
 }
 
-fn block(item: TokenStream) -> syn::Result<ItemImpl> {
-    let (span, words) = match syn::parse2(item)? {
-        Item::Impl(ItemImpl { trait_: Some((_, path, _)), .. }) => {
-            let words = "interfaces come in a later version: put `#[skybox::module]` on an `impl` block without a trait";
-            return Err(syn::Error::new_spanned(path, words));
-        }
-        Item::Impl(block) => return Ok(block),
-        Item::Trait(item) => (
-            item.ident.span(),
-            "interfaces come in a later version: put `#[skybox::module]` on the `impl` block",
-        ),
-        Item::Fn(item) => (item.sig.ident.span(), "a function is a task: write `#[skybox::task]`"),
-        Item::Struct(item) => (item.ident.span(), "put `#[skybox::module]` on the `impl` block of this type"),
-        Item::Enum(item) => (item.ident.span(), "put `#[skybox::module]` on the `impl` block of this type"),
-        other => (other.span(), "`#[skybox::module]` stands on an `impl` block"),
-    };
-    Err(syn::Error::new(span, words))
-}
-
-fn type_name(this: &Type) -> syn::Result<Ident> {
+pub(super) fn type_name(this: &Type) -> syn::Result<Ident> {
     match types::peel(this) {
         Type::Path(path) if path.qself.is_none() => {
             Ok(path.path.segments.last().expect("a path has a segment").ident.clone())
@@ -99,7 +97,7 @@ fn type_name(this: &Type) -> syn::Result<Ident> {
     }
 }
 
-fn check_block(item: &ItemImpl, refusals: &mut Refusals) {
+pub(super) fn check_block(item: &ItemImpl, refusals: &mut Refusals) {
     if let Some(parameter) = item.generics.params.first() {
         refusals.at(
             &parameter,
@@ -152,7 +150,7 @@ fn check_outside(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) 
     }
 }
 
-fn interface(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) -> Option<Method> {
+fn method_of(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) -> Option<Method> {
     let name = &function.sig.ident;
     if SHADOWED.iter().any(|shadowed| name == shadowed) {
         refusals.at(
@@ -172,12 +170,13 @@ fn interface(function: &ImplItemFn, marks: &Marks, refusals: &mut Refusals) -> O
             );
         }
     }
-    let receiver = receiver(function, refusals);
+    let receiver = receiver(&function.sig, refusals);
     method::method(&function.vis, &function.attrs, &function.sig, receiver?, marks, refusals)
 }
 
-fn receiver(function: &ImplItemFn, refusals: &mut Refusals) -> Option<Receiver> {
-    let receiver = function.sig.receiver()?;
+/// Reads `&self` or `&mut self`.
+pub(super) fn receiver(signature: &Signature, refusals: &mut Refusals) -> Option<Receiver> {
+    let receiver = signature.receiver()?;
     if receiver.colon_token.is_some() || receiver.reference.is_none() {
         refusals.at(
             &receiver,

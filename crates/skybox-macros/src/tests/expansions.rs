@@ -8,6 +8,9 @@ use proc_macro2::TokenStream;
 /// Lines that one method may take: its row, its static, the proxy's method and the serving arm; of a task the head
 /// and the end of its function, which is its proxy.
 const LINES_MAX: usize = 12;
+/// What a method of an interface takes beside these: its signature in the hidden trait, and there the box around its
+/// future.
+const BOXED_LINES_MAX: usize = 4;
 
 /// Lines that a method with streams may take: where it is called and where it is served, its streams are taken care of.
 const STREAMING_LINES_MAX: usize = 22;
@@ -47,7 +50,11 @@ fn check(name: &str, expansion: String) {
     settings.set_omit_expression(true);
     settings.set_prepend_module_to_snapshot(false);
     settings.bind(|| insta::assert_snapshot!(name, &expansion));
-    let lines_max = if expansion.contains(".streams()") { STREAMING_LINES_MAX } else { LINES_MAX };
+    let lines_max = match () {
+        () if expansion.contains(".streams()") => STREAMING_LINES_MAX,
+        () if expansion.contains("_boxed<'c>(") => LINES_MAX + BOXED_LINES_MAX,
+        () => LINES_MAX,
+    };
     for (method, line_count) in lines_by_method(&expansion) {
         assert!(
             line_count <= lines_max,
@@ -78,6 +85,7 @@ fn line_count(lines: &[&str], index: usize, name: &str) -> usize {
             || line.contains("skybox_rt::MethodDescriptor::")
                 && (is_task || line.contains(&format!("(\"{name}\"")))
             || line.contains(&format!("fn {name}<'c>(")) && !is_task
+            || line.contains(&format!("fn {name}_boxed<'c>("))
             || line.starts_with(&format!("{index} => "))
             // The task's call, and how it is served.
             || line.starts_with(&format!("{call}.")) && is_task
@@ -153,6 +161,64 @@ fn a_keyed_module() {
             #[to_completion]
             pub(crate) async fn left(&self) -> Result<u32> { Ok(self.left) }
         }",
+        ),
+    );
+}
+
+#[test]
+fn an_interface() {
+    check(
+        "interface",
+        module(
+            "",
+            "/// Takes money.
+            pub trait Payments {
+                /// Charges a card.
+                #[idempotent]
+                async fn pay(&self, order: &str) -> Result<Receipt, PaymentError>;
+                async fn refund(&mut self, receipt: Receipt) -> Result<()>;
+                async fn pay_all(&self, orders: Vec<String>) -> Result<()> {
+                    for order in orders {
+                        self.pay(&order).await?;
+                    }
+                    Ok(())
+                }
+            }",
+        ),
+    );
+}
+
+#[test]
+fn a_keyed_interface() {
+    check(
+        "interface_keyed",
+        module(
+            "keyed = UserId",
+            "pub(crate) trait Limits: Send { async fn take(&mut self, n: u32) -> Result<bool>; }",
+        ),
+    );
+}
+
+#[test]
+fn a_candidate() {
+    check(
+        "candidate",
+        module(
+            "replicas = 2",
+            "impl api::Payments for Stripe {
+                async fn pay(&self, order: &str) -> Result<Receipt> { self.charge(order).await }
+            }",
+        ),
+    );
+}
+
+#[test]
+fn a_keyed_candidate() {
+    check(
+        "candidate_keyed",
+        module(
+            "keyed, idle = \"2m\"",
+            "impl Limits for InMemory { async fn take(&mut self, n: u32) -> Result<bool> { Ok(true) } }",
         ),
     );
 }

@@ -102,17 +102,10 @@ fn keys_of_modules_without_a_key() {
 
 #[test]
 fn blocks() {
-    let interfaces = "interfaces come in a later version: put `#[skybox::module]` on";
-    module("", "trait Cart { fn len(&self); }", &format!("{interfaces} the `impl` block"));
-    module(
-        "",
-        "impl Cart for List { pub fn len(&self) -> Result<u32> { Ok(0) } }",
-        &format!("{interfaces} an `impl` block without a trait"),
-    );
     module("", "fn len() {}", "a function is a task: write `#[skybox::task]`");
     module("", "struct Cart;", "put `#[skybox::module]` on the `impl` block of this type");
     module("", "enum Cart {}", "put `#[skybox::module]` on the `impl` block of this type");
-    module("", "mod cart {}", "`#[skybox::module]` stands on an `impl` block");
+    module("", "mod cart {}", "`#[skybox::module]` stands on an `impl` block or on a trait");
     module(
         "",
         "impl<T> Cart<T> { pub fn len(&self) -> Result<u32> { Ok(0) } }",
@@ -128,6 +121,146 @@ fn blocks() {
         "impl Cart { fn len(&self) {} pub fn new() -> Self { Cart } }",
         "this module has no method to call: make one `pub`, with `&self` or `&mut self`",
     );
+}
+
+/// A method of an interface that is sound otherwise.
+fn interface_method(item: &str, expect: &str) {
+    module("", &format!("trait Cart {{ async fn len(&self) -> Result<u32>; {item} }}"), expect);
+}
+
+#[test]
+fn interfaces() {
+    let member = |what| format!("callers know an interface by its methods alone: it cannot have a `{what}`");
+    interface_method("type Item;", &member("type"));
+    interface_method("const SIZE: u32;", &member("const"));
+    interface_method("methods!();", "an interface has methods alone, written out");
+    interface_method(
+        "fn add(&mut self) -> Result<()>;",
+        "an implementation may be in another process: write `async fn add`",
+    );
+    interface_method(
+        "async fn empty() -> Result<()>;",
+        "callers have an instance: `empty` takes `&self` or `&mut self`",
+    );
+    interface_method(
+        "async fn sell(self) -> Result<()>;",
+        "an instance stays where it is: take `&self` (beside others) or `&mut self` (one at a time)",
+    );
+    interface_method(
+        "async fn add(&mut self);",
+        "a call can fail, so `add` must return a `Result`, such as `skybox::Result<()>`",
+    );
+    interface_method(
+        "async fn add<T: Into<Item>>(&mut self, item: T) -> Result<()>;",
+        "each call crosses with known types: `add` cannot be generic",
+    );
+    let this = "callers know `dyn` the interface, not which type implements it: write a type here that both sides know";
+    interface_method("async fn merge(&mut self, other: Self) -> Result<()>;", this);
+    interface_method("async fn split(&mut self) -> Result<Option<Self>>;", this);
+    interface_method("async fn first(&self) -> Result<Self::Item>;", this);
+    for name in ["with", "clone", "into"] {
+        interface_method(
+            &format!("async fn {name}(&self) -> Result<u32>;"),
+            &format!("every handle has its own `{name}`, which would be called instead: rename this"),
+        );
+    }
+    interface_method(
+        "async fn start(&self) -> Result<u32>;",
+        "`start` makes an instance of an implementation: give this method another name",
+    );
+    interface_method(
+        "#[local] async fn add(&mut self) -> Result<()>;",
+        "an interface is what callers see: `#[local]` stands on methods of modules",
+    );
+    interface_method(
+        "#[cfg(test)] async fn add(&mut self) -> Result<()>;",
+        "an interface is the same in every build: leave `#[cfg]` out",
+    );
+    interface_method(
+        "#[to_completion] async fn add(&mut self) -> Result<()>;",
+        "a `&mut self` method already runs to its end once started",
+    );
+}
+
+#[test]
+fn traits() {
+    let method = "async fn len(&self) -> Result<u32>;";
+    module(
+        "",
+        &format!("trait Cart<T> {{ {method} }}"),
+        "an interface is one type, `dyn` its name, with one name: it cannot be generic",
+    );
+    module(
+        "",
+        &format!("trait Cart where Self: Sized {{ {method} }}"),
+        "an interface asks nothing of its implementations but methods: leave `where` out",
+    );
+    module(
+        "",
+        &format!("unsafe trait Cart {{ {method} }}"),
+        "nobody can vouch for an implementation in another process: leave `unsafe` out",
+    );
+    module(
+        "",
+        &format!("trait Cart: Send + Clone + 'static {{ {method} }}"),
+        "callers know an interface by its own methods alone: leave this out, and name it where the implementation \
+         needs it",
+    );
+    module("", "trait Cart {}", "this interface has no method to call: write one, `async fn`, with `&self`");
+    module(
+        "replicas = 2",
+        &format!("trait Cart {{ {method} }}"),
+        "`replicas` says how instances are kept: it stands on the implementations of this interface",
+    );
+    let key = "an interface names the type of its key, such as `keyed = UserId`";
+    module("keyed", &format!("trait Cart {{ {method} }}"), key);
+    module("keyed = \"UserId\"", &format!("trait Cart {{ {method} }}"), &format!("{key}, not `\"UserId\"`"));
+    module(
+        "replica = 2",
+        &format!("trait Cart {{ {method} }}"),
+        "there is no key `replica`; the keys are crate, keyed",
+    );
+    module(
+        "idempotent",
+        &format!("trait Cart {{ {method} }}"),
+        "`#[idempotent]` stands on one method: write it there",
+    );
+}
+
+#[test]
+fn candidates() {
+    let body = "async fn len(&self) -> Result<u32> { Ok(0) }";
+    module(
+        "",
+        &format!("impl Cart for List {{ #[idempotent] {body} }}"),
+        "`#[idempotent]` is part of the interface: it stands on the method of the trait",
+    );
+    module(
+        "",
+        &format!("impl Cart for List {{ #[local] {body} }}"),
+        "`#[local]` is part of the interface: it stands on the method of the trait",
+    );
+    module(
+        "",
+        &format!("impl<T> Cart for List<T> {{ {body} }}"),
+        "each module is one type with one name: it cannot be generic; write the `impl` for a concrete type",
+    );
+    module(
+        "",
+        &format!("impl Cart<u32> for List {{ {body} }}"),
+        "an interface is not generic: `#[skybox::module]` stands on implementations of one",
+    );
+    module(
+        "",
+        "impl !Cart for List {}",
+        "this says that something is not implemented: leave `#[skybox::module]` out",
+    );
+    module(
+        "",
+        &format!("impl Cart for (u8, u8) {{ {body} }}"),
+        "a module is a type of your own, written by its name",
+    );
+    module("keyed = u32", &format!("impl Cart for List {{ {body} }}"), "`keyed` takes no value, not `u32`");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use skybox_core::{Incarnation, NodeName, Settings, TextChain};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
+use super::linked::{self, Linked};
 use super::{App, AppId, AppInner, current, lifecycle};
 use crate::call::install_panic_hook;
 use crate::config::{Config, ConfigError};
@@ -23,6 +24,7 @@ use crate::control::{
     Alone, Control, ControlError, Hello, ModuleDecl, NODE_ENV, OnceTurn, PARENT_ENV, ParentLink,
 };
 use crate::host::{AnyHost, HostSeed};
+use crate::interface::{Candidate, CandidateRegistration};
 use crate::links::Links;
 use crate::module::Registration;
 use crate::random::Random;
@@ -38,6 +40,8 @@ pub struct Builder {
     values: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     once: Vec<(String, Once)>,
     listeners: HashMap<String, String>,
+    /// Candidates that were named, whether or not the linker has them too.
+    candidates: Vec<&'static CandidateRegistration>,
     strict: Option<bool>,
     allow_abort: bool,
     /// Whether this is the process's main App: it obeys a parent and lets operators in.
@@ -64,6 +68,42 @@ pub enum AppError {
         first: &'static str,
         /// And the other.
         second: &'static str,
+    },
+    /// An interface, and nothing that implements it.
+    #[error(
+        "the interface `{interface}` ({path}) has no implementation in this program: put `#[skybox::module]` on one, \
+         and name it with `.candidate::<…>()` if its crate is not named elsewhere"
+    )]
+    NoCandidate {
+        /// Its name.
+        interface: &'static str,
+        /// Where it is written.
+        path: &'static str,
+    },
+    /// Two implementations of one name.
+    #[error("two implementations of `{interface}` are named `{name}`: {first} and {second}; rename one")]
+    CandidateTwice {
+        /// Whose.
+        interface: &'static str,
+        /// The name.
+        name: &'static str,
+        /// Where the one is written.
+        first: &'static str,
+        /// And the other.
+        second: &'static str,
+    },
+    /// An interface with several implementations, and nobody who says which.
+    #[error(
+        "the interface `{interface}` has several implementations: {candidates}; choose one in skybox.toml: \
+         `[modules.{interface}]`, `use = \"{first}\"`"
+    )]
+    Candidates {
+        /// Its name.
+        interface: &'static str,
+        /// Their names, and where each is written.
+        candidates: String,
+        /// One of them.
+        first: &'static str,
     },
     /// What is to be done once failed, here or on another node.
     #[error("`once(\"{name}\")` failed: {cause}")]
@@ -107,6 +147,7 @@ impl Builder {
             values: HashMap::new(),
             once: Vec::new(),
             listeners: HashMap::new(),
+            candidates: Vec::new(),
             strict: None,
             allow_abort: false,
             main: true,
@@ -119,6 +160,13 @@ impl Builder {
     /// [`App::value`]. It never crosses the wire. A second one of the same type replaces the first.
     pub fn provide<T: Send + Sync + 'static>(mut self, value: T) -> Builder {
         self.values.insert(TypeId::of::<T>(), Box::new(value));
+        self
+    }
+
+    /// Names an implementation of an interface, so that its crate is part of the program even if nobody else names
+    /// it. One of several is chosen in `skybox.toml`: `[modules.payments] use = "stripe"`.
+    pub fn candidate<T: Candidate>(mut self) -> Builder {
+        self.candidates.push(const { &CandidateRegistration::of::<T>() });
         self
     }
 
@@ -193,7 +241,7 @@ impl Builder {
         if self.main && self.joined.is_none() {
             crate::parenthood::become_parent_if_asked(&config, &self.listeners).await?;
         }
-        let (registrations, settings) = modules(&config)?;
+        let Linked { registrations, settings, chosen } = linked::modules(&config, &self.candidates)?;
         let identity = Identity::of_this_process(self.main, self.joined.clone());
         let strict = self.strict.unwrap_or_else(|| std::env::var(STRICT_ENV).is_ok_and(|value| value == "1"));
         let declared = declare(&registrations, &settings);
@@ -220,6 +268,7 @@ impl Builder {
                 values,
                 hosts,
                 by_type,
+                chosen,
                 links: Links::default(),
                 control,
                 runtime: runtime.clone(),
@@ -350,30 +399,6 @@ fn new_incarnation() -> Incarnation {
         .map_or(0, |now| now.as_nanos() as u64);
     let salt = u64::from(std::process::id()) << 32 | COUNT.fetch_add(1, Ordering::Relaxed);
     Incarnation(now.rotate_left(20) ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-}
-
-/// Every module of the program, in one order on every node, with what the configuration makes of it.
-fn modules(config: &Config) -> Result<(Vec<&'static Registration>, Vec<Settings>), AppError> {
-    let mut registrations: Vec<&'static Registration> = inventory::iter::<Registration>().collect();
-    registrations.sort_by_key(|module| ((module.descriptor)().name, (module.descriptor)().path));
-    for pair in registrations.windows(2) {
-        let (first, second) = ((pair[0].descriptor)(), (pair[1].descriptor)());
-        if first.name == second.name {
-            return Err(AppError::Twice { name: first.name, first: first.path, second: second.path });
-        }
-    }
-    let names: Vec<_> = registrations.iter().map(|module| (module.descriptor)().name).collect();
-    config.check_names(&names)?;
-    let mut settings = Vec::new();
-    for module in &registrations {
-        let descriptor = (module.descriptor)();
-        let of_module = config.settings(descriptor)?;
-        for key in of_module.inactive() {
-            tracing::warn!(module = descriptor.name, "`{key}` is set; it acts in a later version of Skybox");
-        }
-        settings.push(of_module);
-    }
-    Ok((registrations, settings))
 }
 
 fn declare(registrations: &[&'static Registration], settings: &[Settings]) -> Vec<ModuleDecl> {

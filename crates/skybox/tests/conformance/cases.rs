@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod errors;
 pub mod failures;
 pub mod handles;
+pub mod interfaces;
 pub mod order;
 pub mod reentrancy;
 pub mod silence;

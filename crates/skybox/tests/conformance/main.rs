@@ -163,6 +163,15 @@ macro_rules! in_every_mode {
                 streams_go_through_tasks_and_sync_methods
                 a_stream_goes_on_through_a_second_call
                 streams_belong_to_the_context_of_their_maker;
+            interfaces:
+                an_interface_is_called_as_a_module_is
+                a_body_in_the_trait_runs_where_the_implementation_is
+                a_keyed_interface_has_an_instance_for_each_key
+                a_handle_of_an_interface_travels_with_its_key
+                streams_go_through_an_interface
+                a_failed_call_names_the_interface
+                a_crashed_implementation_is_replaced
+                methods_of_an_interface_wait_for_their_turn;
         }
     };
 }

@@ -6,6 +6,7 @@ mod pipes;
 mod relay;
 mod rows;
 mod starts;
+mod tellers;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use pipes::{Brook, Conduit, Pipes, Source, louder};
 pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
 pub use starts::{Latecomer, Sleeper, Stillborn, StillbornKey, Unsteady, book, lookup};
+pub use tellers::{Drawer, Teller};
 pub use versions::{Edition, Ours, Theirs};
 
 use crate::ledger::Ledger;
@@ -32,6 +34,7 @@ pub const CALLEES: &[&str] = &[
     "come_back",
     "cramped",
     "desk",
+    "drawer",
     "edition",
     "latecomer",
     "lookup",
@@ -49,6 +52,7 @@ pub const CALLEES: &[&str] = &[
     "sleeper",
     "stillborn",
     "stillborn_key",
+    "teller",
     "traced",
     "unsteady",
     "work",

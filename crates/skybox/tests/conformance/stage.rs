@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skybox::cloud::testing::{Nodes, RunningNodes};
-use skybox::{App, CallError, CallErrorKind, Handle, Key, Module, Phase, Ran};
+use skybox::{App, CallError, CallErrorKind, Callable, Handle, KeyOf, Module, Phase, Ran};
 
 use crate::ledger::Ledger;
 use crate::modules::{self, Probe};
@@ -110,14 +110,11 @@ impl Stage {
         self.nodes.as_deref().expect("only cases of split mode ask for nodes")
     }
 
-    pub fn get<T: Module>(&self) -> Handle<T> {
+    pub fn get<T: Callable + ?Sized>(&self) -> Handle<T> {
         self.app.get()
     }
 
-    pub fn at<T: Module>(&self, key: &T::Key) -> Handle<T>
-    where
-        T::Key: Key,
-    {
+    pub fn at<T: Callable + ?Sized>(&self, key: &KeyOf<T>) -> Handle<T> {
         self.app.at(key)
     }
 
@@ -148,8 +145,8 @@ impl Stage {
     }
 
     /// Waits until so many calls wait for their turn on a module.
-    pub async fn waiting<T: Module>(&self, count: u64) {
-        let module = T::descriptor().name;
+    pub async fn waiting<T: Callable + ?Sized>(&self, count: u64) {
+        let module = T::Module::descriptor().name;
         let enough = async || self.probe.waiting(module).await.expect("the probe answers") == count;
         self.until(&format!("{count} calls wait for `{module}`"), enough).await;
     }

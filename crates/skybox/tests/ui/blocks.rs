@@ -1,20 +1,6 @@
 use skybox::{App, Result};
 
 #[skybox::module]
-trait Payments {
-    fn pay(&self) -> Result<u32>;
-}
-
-struct Card;
-
-#[skybox::module]
-impl Payments for Card {
-    fn pay(&self) -> Result<u32> {
-        Ok(0)
-    }
-}
-
-#[skybox::module]
 fn pay() -> Result<u32> {
     Ok(0)
 }

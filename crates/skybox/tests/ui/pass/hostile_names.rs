@@ -56,6 +56,29 @@ impl Queue {
     const N: usize = 2;
 }
 
+#[::skybox::module]
+trait Errand {
+    async fn go(&self, this: Task, key: &str, value: &[Task]) -> Result<Task>;
+    async fn r#do(&mut self, call: &Task, proxy: u8) -> Result<u8>;
+    async fn target(&self, app: &str) -> Result<()> {
+        let _ = app;
+        Result::Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Walk;
+
+#[::skybox::module]
+impl Errand for Walk {
+    async fn go(&self, this: Task, _key: &str, _value: &[Task]) -> Result<Task> {
+        Result::Ok(this)
+    }
+    async fn r#do(&mut self, _call: &Task, proxy: u8) -> Result<u8> {
+        Result::Ok(proxy)
+    }
+}
+
 #[::skybox::task]
 async fn run(this: Task, _held: &Task) -> Result<()> {
     drop(this);
