@@ -6,6 +6,7 @@
 mod accept;
 mod beat;
 mod dial;
+mod large;
 mod open;
 mod out;
 mod pending;
@@ -23,8 +24,8 @@ use bytes::BytesMut;
 use skybox_core::{CallErrorKind, CallId, Context, Incarnation, NodeName};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{
-    CallHead, MethodNumber, ModuleNumber, Outcome, PayloadOf, ReplyHead, encode_call, encode_cancel,
-    encode_chunk, encode_drain, encode_failure, encode_reply,
+    CallHead, MethodNumber, ModuleNumber, Outcome, PayloadOf, ReplyHead, encode_cancel, encode_drain,
+    encode_failure,
 };
 use skybox_wire::handshake::{Agreed, ModuleMatch, Role};
 use tokio::io::AsyncRead;
@@ -34,6 +35,7 @@ use tokio::task::AbortHandle;
 pub(crate) use accept::{Listener, accept_loop};
 pub use dial::{Address, DialError};
 pub(crate) use dial::{dial, dial_operator};
+use large::Withdrawn;
 use out::Out;
 use pending::Pending;
 pub(crate) use pending::PendingCall;
@@ -51,7 +53,7 @@ pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(2);
 pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(30);
 /// Calls in progress over one connection, one way. A further one is refused.
 const CALLS_MAX: usize = 65_535;
-/// Bytes that may wait to be written. Calls beyond it are refused.
+/// Bytes that may wait to be written. Calls beyond it are refused, but for one large one alone.
 const OUT_BYTES_MAX: usize = 64 << 20;
 /// Replies that may wait for the end of a batch of frames before the writer is told of them.
 const READER_BYTES_MAX: usize = 64 << 10;
@@ -67,6 +69,8 @@ pub(crate) struct Request<'r> {
     pub(crate) caller: CallerIndex,
     /// Those among the arguments.
     pub(crate) streams: &'r Outlets,
+    /// Calls of the same module and key arrive in the order in which they are sent.
+    pub(crate) ordered: bool,
 }
 
 /// How often a leaving node looks whether everything has been answered.
@@ -92,7 +96,7 @@ pub(crate) struct Conn {
     /// Rung when `out` has something to write and the writer does not know.
     bell: tokio::sync::Notify,
     pending: Mutex<Pending>,
-    /// Bytes of ordinary frames that the kernel has taken.
+    /// Bytes of small frames that the kernel has, or is being given.
     handed_over: AtomicU64,
     /// Set once, with the reason.
     closed: OnceLock<String>,
@@ -202,15 +206,15 @@ impl Conn {
         drop(over.wait_for(|over| *over).await);
     }
 
-    /// Appends a call and takes a place in the table of those who wait.
+    /// Appends a call and takes a place in the table of those who wait. A large payload is taken out of `payload`.
     ///
     /// # Errors
     /// None of these calls ran: `Mismatch` if the peer has no such module, `Overloaded`, `Unreachable`.
     pub(crate) fn send(
-        self: &Arc<Conn>,
+        self: Arc<Conn>,
         request: &Request<'_>,
         form: Form,
-        payload: &[u8],
+        payload: &mut BytesMut,
     ) -> Result<PendingCall, CallErrorKind> {
         let module = self.peer_module(request.module)?;
         self.send_numbered(module, request, form, payload)
@@ -218,7 +222,7 @@ impl Conn {
 
     /// Sends a call to what the peer has under that number, with JSON for arguments.
     pub(crate) fn send_to(
-        self: &Arc<Conn>,
+        self: Arc<Conn>,
         module: ModuleNumber,
         method: u16,
         payload: &[u8],
@@ -226,23 +230,24 @@ impl Conn {
         let context = Context::none();
         let streams = &Outlets::new();
         let caller = CallerIndex(0);
-        let request = Request { module: 0, method, key: None, context: &context, caller, streams };
-        self.send_numbered(module, &request, Form::Json, payload)
+        let ordered = false;
+        let request = Request { module: 0, method, key: None, context: &context, caller, streams, ordered };
+        self.send_numbered(module, &request, Form::Json, &mut BytesMut::from(payload))
     }
 
     fn send_numbered(
-        self: &Arc<Conn>,
+        self: Arc<Conn>,
         module: ModuleNumber,
         request: &Request<'_>,
         form: Form,
-        payload: &[u8],
+        payload: &mut BytesMut,
     ) -> Result<PendingCall, CallErrorKind> {
         let deadline_us = request.context.deadline.map(|deadline| self.to_wire(deadline));
         let mut out = lock(&self.out);
         if let Some(why) = self.closed.get() {
             return Err(CallErrorKind::Unreachable { why: why.clone() });
         }
-        if out.bytes() + payload.len() > OUT_BYTES_MAX {
+        if !out.has_room(payload.len(), OUT_BYTES_MAX) {
             let what = format!("{OUT_BYTES_MAX} bytes wait to be sent to {}", self.peer.node);
             return Err(CallErrorKind::Overloaded { what });
         }
@@ -268,20 +273,18 @@ impl Conn {
             chain: &request.context.chain,
             caller: request.caller.0.checked_sub(1).map(ModuleNumber),
         };
-        let first = match encode_call(out.filling(), &head, payload) {
-            Ok(first) => first,
+        match out.call(&head, request.ordered, payload) {
+            Ok(position) => pending.sent(call, position),
             Err(error) => {
                 pending.release(call);
                 self.streams.unread(PayloadOf::Call, call);
                 return Err(CallErrorKind::Mismatch { why: error.to_string() });
             }
-        };
-        chunks(&mut out, PayloadOf::Call, call, &payload[first..]);
-        pending.sent(call, out.position());
+        }
         drop(pending);
         out.frames += 1;
         self.ring(out);
-        Ok(PendingCall::new(self.clone(), call))
+        Ok(PendingCall::new(self, call))
     }
 
     fn peer_module(&self, ours: u16) -> Result<ModuleNumber, CallErrorKind> {
@@ -296,14 +299,12 @@ impl Conn {
         }
     }
 
-    /// Appends a reply.
-    pub(crate) fn reply(&self, call: CallId, own_error: bool, form: Form, payload: &[u8]) {
+    /// Appends a reply. A large payload is taken out of `payload`.
+    pub(crate) fn reply(&self, call: CallId, own_error: bool, form: Form, payload: &mut BytesMut) {
         let load = self.served(call);
         let outcome = if own_error { Outcome::UserError } else { Outcome::Ok };
         let mut out = lock(&self.out);
-        let first =
-            encode_reply(out.filling(), &ReplyHead { call, load, outcome, form: form as u8 }, payload);
-        chunks(&mut out, PayloadOf::Reply, call, &payload[first..]);
+        out.reply(&ReplyHead { call, load, outcome, form: form as u8 }, payload);
         out.frames += 1;
         self.ring_unless_reading(out);
     }
@@ -338,7 +339,8 @@ impl Conn {
     /// The caller of `call` waits no longer, or does not read its result.
     pub(crate) fn cancel(&self, call: CallId) {
         let mut out = lock(&self.out);
-        if self.closed.get().is_none() {
+        // The peer has never heard of a call that was not sent.
+        if self.closed.get().is_none() && out.withdraw(call) != Withdrawn::Unsent {
             encode_cancel(out.filling(), call);
             self.ring(out);
         }
@@ -438,15 +440,6 @@ impl Conn {
         // A peer may send any number; a year is as good as no deadline.
         let left = u64::try_from(ours.max(0)).unwrap_or(u64::MAX).min(365 * 24 * 3_600_000_000);
         tokio::time::Instant::now().into_std() + Duration::from_micros(left)
-    }
-}
-
-/// Appends what did not fit in a payload's first frame.
-fn chunks(out: &mut Out, of: PayloadOf, call: CallId, mut rest: &[u8]) {
-    while !rest.is_empty() {
-        out.cut();
-        let written = encode_chunk(out.filling(), of, call, rest);
-        rest = &rest[written..];
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use skybox_core::{CallError, CallErrorKind, Callee, Incarnation, NodeName, Ran};
 use skybox_wire::codec::Form;
@@ -113,7 +113,7 @@ pub(crate) async fn answer(app: Arc<AppInner>, payload: Bytes, reply: ReplyTo) {
         }
     };
     match answered {
-        Ok(text) => reply.answer(false, Form::Json, &text),
+        Ok(text) => reply.answer(false, Form::Json, &mut BytesMut::from(&text[..])),
         Err(kind) => reply.fail(kind),
     }
 }
@@ -234,7 +234,7 @@ impl Operator {
 
     async fn ask<A: serde::de::DeserializeOwned>(&self, ask: &Ask) -> Result<A, AskError> {
         let failed = |kind| CallError::new(Callee::new("node", "ask"), kind);
-        let pending = self.conn.send_to(THE_NODE, 0, &serde_json::to_vec(ask)?).map_err(failed)?;
+        let pending = self.conn.clone().send_to(THE_NODE, 0, &serde_json::to_vec(ask)?).map_err(failed)?;
         let reply = pending.await.map_err(failed)?;
         Ok(serde_json::from_slice(&reply.payload)?)
     }

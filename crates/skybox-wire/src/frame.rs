@@ -9,7 +9,8 @@
 //! 3. [`Reassembly`] joins chunked payloads, within bounds.
 //!
 //! # Rules between frames
-//! - The ids of the calls that one side makes over one connection rise from frame to frame, and are never zero.
+//! - No two calls that one side makes over one connection have one id, and none is zero. Frames of small calls pass
+//!   the payloads of others, also of calls with a lower id.
 //! - Whoever stops a payload before its announced end says so: the caller with a cancel frame, the callee with a
 //!   reply that failed. Nothing of that payload follows.
 //! - Streams go beside the calls they belong to; [`stream`](crate::stream) has their rules.
@@ -28,7 +29,7 @@ use skybox_core::{CallErrorKind, CallId, Chain, TraceContext};
 pub use decode::Decoder;
 pub use encode::{
     CallHead, HeadError, PayloadWriter, ReplyHead, begin_call, begin_reply, encode_call, encode_cancel,
-    encode_drain, encode_failure, encode_ping, encode_pong, encode_reply,
+    encode_drain, encode_failure, encode_ping, encode_pong, encode_reply, split_call, split_reply,
 };
 pub use error::FrameError;
 pub use reassembly::{PayloadRefused, Progress, Reassembly};

@@ -7,6 +7,7 @@ use skybox_wire::frame::{
     CHUNK_BYTES_MAX, CallHead, Decoder, FRAME_BYTES_MAX, Frame, FrameError, HeadError, KEY_BYTES_MAX, Limits,
     MethodNumber, ModuleNumber, Outcome, Payload, PayloadOf, PayloadRefused, Progress, Reassembly, ReplyBody,
     ReplyHead, Rest, StreamId, begin_call, begin_reply, encode_call, encode_failure, encode_reply,
+    split_call,
 };
 
 fn head(chain: &Chain) -> CallHead<'_> {
@@ -34,6 +35,11 @@ fn a_call_written_in_place_equals_one_written_from_a_slice_and_is_reassembled() 
         writer.buffer().extend_from_slice(&payload);
         let rest = writer.finish();
         assert_eq!(whole, in_place);
+        let mut apart = BytesMut::new();
+        let (first, rest_apart) =
+            split_call(&mut apart, &head(&chain), Bytes::copy_from_slice(&payload)).unwrap();
+        apart.extend_from_slice(&first);
+        assert_eq!((apart, &rest_apart), (whole, &rest));
         assert_eq!(rest.as_ref().map_or(0, |rest| rest.len()), len - written);
         if let Some(mut rest) = rest {
             while !rest.is_empty() {

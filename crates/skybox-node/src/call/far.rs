@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::{CallErrorKind, MethodDescriptor, NodeName, Phase};
+use skybox_core::{CallErrorKind, MethodDescriptor, ModuleKind, NodeName, Phase};
 use skybox_wire::codec::{self, Form};
 use skybox_wire::frame::PayloadOf;
 use tokio::sync::oneshot;
@@ -202,7 +202,11 @@ where
         Link::Peer(conn) => {
             let sending = encode_arguments(method, arguments, |form, payload, streams| {
                 began = edge.count_remote(payload.len()).then(Instant::now);
-                let sent = conn.send(&request(core, method.index(), inherited, key, &streams), form, payload);
+                let sent = conn.clone().send(
+                    &request(core, method.index(), inherited, key, &streams),
+                    form,
+                    payload,
+                );
                 outlets = streams;
                 sent
             });
@@ -263,6 +267,8 @@ fn request<'r>(
         context: inherited.context(),
         caller: inherited.caller(),
         streams,
+        // A task has no handle and no state: there is nothing by which its calls could have an order.
+        ordered: core.descriptor.kind != ModuleKind::Task,
     }
 }
 
@@ -304,7 +310,7 @@ pub(crate) fn with_scratch<V>(f: impl FnOnce(&mut BytesMut) -> V) -> V {
 fn encode_arguments<A, O, R, V>(
     method: &Method<O, R>,
     arguments: &A,
-    f: impl FnOnce(Form, &[u8], Outlets) -> V,
+    f: impl FnOnce(Form, &mut BytesMut, Outlets) -> V,
 ) -> Result<V, CallErrorKind>
 where
     A: Serialize,
@@ -498,7 +504,10 @@ pub(crate) async fn relay(
     payload: &[u8],
 ) -> Result<Reply, Failed> {
     let inherited = Inherited::nothing();
-    conn.send(&request(core, method, &inherited, key, &Outlets::new()), Form::Json, payload)?.await
+    let mut payload = BytesMut::from(payload);
+    let streams = Outlets::new();
+    let request = request(core, method, &inherited, key, &streams);
+    conn.clone().send(&request, Form::Json, &mut payload)?.await
 }
 
 /// Runs a call from the command line here.

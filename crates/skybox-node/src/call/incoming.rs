@@ -56,7 +56,8 @@ impl ReplyTo {
         }
     }
 
-    pub(crate) fn answer(self, own_error: bool, form: Form, payload: &[u8]) {
+    /// Answers with a result; a large payload is taken out of `payload`.
+    pub(crate) fn answer(self, own_error: bool, form: Form, payload: &mut BytesMut) {
         match self {
             ReplyTo::Conn(conn, call) => conn.reply(call, own_error, form, payload),
             ReplyTo::Channel(answer, _) => {

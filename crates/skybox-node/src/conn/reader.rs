@@ -19,6 +19,7 @@ use skybox_wire::handshake::Role;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::Conn;
+use super::out::Batch;
 use crate::app::AppInner;
 use crate::call::{Arriving, Reply, ReplyTo, Serving};
 use crate::clock;
@@ -59,7 +60,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
     let mut decoder = Decoder::new(Limits::default());
     let mut partial =
         Partial { calls: Reassembly::new(Limits::default()), replies: Reassembly::new(Limits::default()) };
-    let mut batch = BytesMut::new();
+    let mut batch = Batch::default();
     let why = loop {
         match take_frames(&conn, &mut decoder, &mut partial, &mut buffer).await {
             Ok(()) => conn.flush_replies(&mut batch),
@@ -180,7 +181,8 @@ async fn serve(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, call: CallFrame, p
     if conn.refusing.load(Ordering::Acquire) {
         return conn.reply_failed(id, &CallErrorKind::Moved);
     }
-    conn.last_taken.store(id.0, Ordering::Release);
+    // A large one is whole after smaller ones that were sent later.
+    conn.last_taken.fetch_max(id.0, Ordering::AcqRel);
     if call.module == crate::operate::THE_NODE && conn.peer.role == Role::Operator {
         let reply = ReplyTo::Conn(conn.clone(), id);
         drop(app.runtime.spawn(crate::operate::answer(app.clone(), payload, reply)));

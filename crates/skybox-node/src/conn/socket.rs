@@ -1,6 +1,6 @@
 //! The half of a connection that is written to: one face for every transport.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use bytes::{Buf, BytesMut};
 
@@ -26,6 +26,21 @@ impl WriteHalf {
         match self {
             WriteHalf::Unix(socket) => socket.try_write(bytes),
             WriteHalf::Tcp(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// As [`try_write`](WriteHalf::try_write), for two pieces, of which the second follows the first.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn try_write_both(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        if second.is_empty() {
+            return self.try_write(first);
+        }
+        let both = [IoSlice::new(first), IoSlice::new(second)];
+        match self {
+            WriteHalf::Unix(socket) => socket.try_write_vectored(&both),
+            WriteHalf::Tcp(socket) => socket.try_write_vectored(&both),
         }
     }
 

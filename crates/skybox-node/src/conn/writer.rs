@@ -4,14 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Buf, BytesMut};
-
 use super::Conn;
-use super::out::Taken;
+use super::out::{Batch, UNSENT};
 use crate::host::lock;
 
-/// A batch buffer that grew beyond this is not kept.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Batches that the reader writes before it goes on reading; what is left is the writer's.
+const READER_BATCHES_MAX: usize = 4;
 
 /// Writes what callers append, until the connection is over.
 ///
@@ -20,7 +18,7 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// it, callers that were woken together share a write, which is worth up to 3.5 times the throughput and costs
 /// nothing when there is only one.
 pub(super) async fn write(conn: Arc<Conn>) {
-    let mut batch = BytesMut::new();
+    let mut batch = Batch::default();
     loop {
         conn.bell.notified().await;
         loop {
@@ -58,48 +56,60 @@ pub(super) enum Flushed {
 impl Conn {
     /// Writes one batch, as far as the kernel takes it. Only for whoever has scheduled `out`, and who stays
     /// responsible until all is written.
-    fn write_batch(&self, batch: &mut BytesMut) -> io::Result<Flushed> {
-        batch.clear();
-        let Some(taken) = lock(&self.out).take(batch) else { return Ok(Flushed::All) };
-        while batch.has_remaining() {
-            match self.socket.try_write(batch) {
+    fn write_batch(&self, batch: &mut Batch) -> io::Result<Flushed> {
+        if !lock(&self.out).take(batch) {
+            return Ok(Flushed::All);
+        }
+        // Before the kernel has it: if the connection breaks meanwhile, the peer may have it too.
+        self.hand_over(batch, true);
+        while !batch.is_empty() {
+            let (head, body) = batch.slices();
+            match self.socket.try_write_both(head, body) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    batch.advance(written);
-                    if taken == Taken::Ordinary {
-                        self.handed_over.fetch_add(written as u64, Ordering::Release);
+                Ok(written) => batch.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.hand_over(batch, false);
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        return Err(error);
                     }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    lock(&self.out).put_back(taken, std::mem::take(batch));
+                    lock(&self.out).put_back(std::mem::take(batch));
                     return Ok(Flushed::Full);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
             }
-        }
-        if batch.capacity() > KEPT_BYTES_MAX {
-            *batch = BytesMut::new();
         }
         Ok(Flushed::Batch)
     }
 
+    /// Notes how far requests have left this process: with all of a batch, or with what was written of it.
+    fn hand_over(&self, batch: &Batch, all: bool) {
+        let reached = if all { batch.end() } else { batch.reached() };
+        self.handed_over.store(reached, Ordering::Release);
+        if !batch.ends.is_empty() {
+            let mut pending = lock(&self.pending);
+            for call in &batch.ends {
+                pending.sent(*call, if all { 0 } else { UNSENT });
+            }
+        }
+    }
+
     /// Writes the replies that were made while a batch of frames was read, unless the writer is about to.
-    pub(super) fn flush_replies(&self, batch: &mut BytesMut) {
+    pub(super) fn flush_replies(&self, batch: &mut Batch) {
         {
             let mut out = lock(&self.out);
             if out.is_empty() || !out.schedule() {
                 return;
             }
         }
-        loop {
+        for _ in 0..READER_BATCHES_MAX {
             match self.write_batch(batch) {
                 Ok(Flushed::All) => return,
                 Ok(Flushed::Batch) => {}
                 // The writer waits until the kernel takes more.
-                Ok(Flushed::Full) => return self.bell.notify_one(),
+                Ok(Flushed::Full) => break,
                 Err(error) => return self.close(&format!("writing to {} failed: {error}", self.peer.node)),
             }
         }
+        self.bell.notify_one();
     }
 }

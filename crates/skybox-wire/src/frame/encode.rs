@@ -18,7 +18,7 @@ const FLAGS_AT: usize = LENGTH_BYTES + 1;
 /// All of a call but its arguments.
 #[derive(Clone, Copy, Debug)]
 pub struct CallHead<'a> {
-    /// The call; higher than every earlier one on this connection.
+    /// The call; no other one on this connection has its id.
     pub call: CallId,
     /// The **callee's** number of the module.
     pub module: ModuleNumber,
@@ -80,6 +80,28 @@ pub fn encode_reply(out: &mut BytesMut, head: &ReplyHead, payload: &[u8]) -> usi
     let start = out.len();
     put_reply_head(out, head);
     put_payload(out, start, payload)
+}
+
+/// Appends a call but not its arguments, and returns those that belong directly behind it, for a connection that
+/// writes them without copying. What is left goes out as chunks. The bytes are those of [`encode_call`].
+///
+/// # Errors
+/// [`HeadError`]; nothing was written.
+pub fn split_call(
+    out: &mut BytesMut,
+    head: &CallHead<'_>,
+    payload: Bytes,
+) -> Result<(Bytes, Option<Rest>), HeadError> {
+    let start = out.len();
+    put_call_head(out, head)?;
+    Ok(split_payload(out, start, PayloadOf::Call, head.call, payload))
+}
+
+/// Appends a reply but not its result, as [`split_call`] does with a call.
+pub fn split_reply(out: &mut BytesMut, head: &ReplyHead, payload: Bytes) -> (Bytes, Option<Rest>) {
+    let start = out.len();
+    put_reply_head(out, head);
+    split_payload(out, start, PayloadOf::Reply, head.call, payload)
 }
 
 /// Appends a call's head; the arguments are written behind it through the returned writer.
@@ -304,6 +326,23 @@ pub(super) fn put_payload(out: &mut BytesMut, start: usize, payload: &[u8]) -> u
     len
 }
 
+/// Ends the frame that began at `start`, and will end with the returned bytes.
+fn split_payload(
+    out: &mut BytesMut,
+    start: usize,
+    of: PayloadOf,
+    call: CallId,
+    mut payload: Bytes,
+) -> (Bytes, Option<Rest>) {
+    let total = payload.len();
+    if total > CHUNK_BYTES_MAX {
+        announce(out, start, total);
+    }
+    let first = payload.split_to(total.min(CHUNK_BYTES_MAX));
+    close_with(out, start, first.len());
+    (first, Rest::new(of, call, payload))
+}
+
 /// Says in the frame that began at `start` that its payload goes on, and how long it is.
 fn announce(out: &mut BytesMut, start: usize, total: usize) {
     out[start + FLAGS_AT] |= FLAG_MORE;
@@ -312,8 +351,13 @@ fn announce(out: &mut BytesMut, start: usize, total: usize) {
 
 /// Sets the length of the frame that began at `start` and ends here.
 pub(super) fn close(out: &mut BytesMut, start: usize) {
-    let len =
-        u32::try_from(out.len() - start - LENGTH_BYTES).expect("head and chunk are bounded far below 4 GiB");
+    close_with(out, start, 0);
+}
+
+/// Sets the length of the frame that began at `start` and ends with `behind` bytes that are written elsewhere.
+fn close_with(out: &mut BytesMut, start: usize, behind: usize) {
+    let len = u32::try_from(out.len() - start - LENGTH_BYTES + behind)
+        .expect("head and chunk are bounded far below 4 GiB");
     out[start..start + LENGTH_BYTES].copy_from_slice(&len.to_le_bytes());
 }
 

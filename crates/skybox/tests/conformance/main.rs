@@ -97,7 +97,8 @@ macro_rules! in_every_mode {
                 sync_and_async_calls_share_one_order
                 a_reader_behind_a_writer_sees_what_it_wrote
                 calls_that_wake_an_instance_keep_their_order
-                calls_that_wait_for_a_start_keep_their_order;
+                calls_that_wait_for_a_start_keep_their_order
+                a_small_call_does_not_pass_a_large_one_of_its_handle;
             reentrancy:
                 an_exclusive_call_under_an_exclusive_one_is_refused
                 a_shared_call_under_an_exclusive_one_is_refused
@@ -210,6 +211,10 @@ mod split {
             calls_follow_a_module_that_moves
             keyed_calls_follow_their_shard
             a_key_that_moves_while_it_starts_is_not_left_behind;
+        order:
+            a_small_call_passes_a_large_one_of_another_module
+            a_small_reply_passes_a_large_one
+            a_large_call_that_is_dropped_lets_the_others_on;
         streams:
             a_killed_node_breaks_its_streams_off
             a_call_is_not_sent_again_once_its_stream_has_given

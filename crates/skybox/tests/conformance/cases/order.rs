@@ -1,7 +1,7 @@
 //! Order: by first poll, for one handle and one activation.
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, select};
 
 use crate::modules::{Desk, Latecomer, Register};
 use crate::stage::Stage;
@@ -46,4 +46,53 @@ pub async fn calls_that_wait_for_a_start_keep_their_order(stage: Stage) {
     let adding = join_all((0..CALLS).map(|page| late.add(page)));
     tokio::join!(adding, stage.open("latecomer"));
     assert_eq!(late.pages().await.unwrap(), (0..CALLS).collect::<Vec<_>>());
+}
+
+/// Many frames, of which a few are on their way at a time.
+const LOAD_BYTES: usize = 16 << 20;
+
+pub async fn a_small_call_does_not_pass_a_large_one_of_its_handle(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let load = bytes::Bytes::from(vec![7; LOAD_BYTES]);
+    for before in 0..5 {
+        let (small, weight, swallowed) =
+            tokio::join!(biased; desk.swallowed(), desk.swallow(load.clone()), desk.swallowed());
+        assert_eq!(weight.unwrap(), LOAD_BYTES);
+        assert_eq!((small.unwrap(), swallowed.unwrap()), (before, before + 1));
+    }
+}
+
+/// The large one is first in the connection's queue, and still under way when the small one is answered.
+pub async fn a_small_call_passes_a_large_one_of_another_module(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let load = bytes::Bytes::from(vec![7; LOAD_BYTES]);
+    desk.swallow(load.clone()).await.unwrap();
+    for before in 1..5 {
+        let (weight, swallowed) = tokio::join!(biased; desk.swallow(load.clone()), stage.count("swallowed"));
+        assert_eq!((weight.unwrap(), swallowed), (LOAD_BYTES, before));
+    }
+}
+
+pub async fn a_small_reply_passes_a_large_one(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    desk.fill(LOAD_BYTES).await.unwrap();
+    for _ in 0..5 {
+        let (large, small) = (Box::pin(desk.fill(LOAD_BYTES)), Box::pin(desk.pages()));
+        let Either::Right((_, large)) = select(large, small).await else { panic!("the large one was first") };
+        assert_eq!(large.await.unwrap().len(), LOAD_BYTES);
+    }
+}
+
+/// The peer hears of a call that was dropped half sent, and of the calls behind it.
+pub async fn a_large_call_that_is_dropped_lets_the_others_on(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let load = bytes::Bytes::from(vec![7; LOAD_BYTES]);
+    desk.swallow(load.clone()).await.unwrap();
+    for _ in 0..5 {
+        let large = Box::pin(desk.swallow(load.clone()));
+        let (large, behind) = (select(large, Box::pin(stage.count("nothing"))), desk.swallowed());
+        let dropping = async { drop(large.await) };
+        let ((), behind) = tokio::join!(biased; dropping, behind);
+        assert_eq!(behind.unwrap(), 1);
+    }
 }

@@ -108,7 +108,13 @@ impl Desk {
     }
 
     pub async fn swallow(&self, load: bytes::Bytes) -> Result<usize> {
+        self.ledger.note("swallowed");
         Ok(load.len())
+    }
+
+    /// How many loads were swallowed here.
+    pub async fn swallowed(&self) -> Result<u64> {
+        Ok(self.ledger.count("swallowed"))
     }
 
     /// As many bytes as asked for.
