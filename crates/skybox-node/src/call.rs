@@ -9,9 +9,12 @@
 
 mod crossing;
 pub(crate) mod far;
+mod find;
+mod future;
 mod here;
 mod incoming;
 mod key;
+mod local;
 mod options;
 mod own;
 mod target;

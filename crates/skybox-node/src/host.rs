@@ -1,10 +1,12 @@
 //! A module in one node: its instances, where else it is, and who waits for it.
 
+mod hold;
 mod instance;
 mod keyed;
 mod line;
 mod pool;
 mod replicated;
+mod slot;
 mod turn;
 
 use std::any::Any;
@@ -13,18 +15,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use skybox_core::{
-    CallErrorKind, InstanceId, Mode, ModuleDescriptor, ModuleKind, ModulePlan, NodeName, Settings, Shards,
+    CallErrorKind, InstanceId, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind, ModulePlan, NodeName,
+    Settings, Shards,
 };
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
-pub use instance::{Exclusive, Shared};
-pub(crate) use instance::{Hold, Holders, Instance, Useful};
+pub use hold::{Exclusive, Shared};
+pub(crate) use hold::{Hold, Taken};
+pub(crate) use instance::{Instance, InstanceCore, Useful};
 pub(crate) use line::{Head, Line};
 pub(crate) use pool::Pool;
+pub(crate) use slot::Tenant;
 pub(crate) use turn::NoTurn;
 use turn::Turn;
 
@@ -33,6 +38,7 @@ use crate::call::{Arriving, CallOptions, Failed, Reply, Serving, Target};
 use crate::links::Peer;
 use crate::metrics::Edges;
 use crate::module::Module;
+use crate::route::{Name, Route};
 use crate::status::InstanceStatus;
 use crate::thread::CallerIndex;
 
@@ -40,7 +46,7 @@ use crate::thread::CallerIndex;
 pub(crate) struct Host<T: Module> {
     pub(crate) core: Arc<HostCore>,
     /// The live instance of a replicated module or task, if it runs here.
-    pub(crate) local: ArcSwapOption<Instance<T>>,
+    pub(crate) local: Route<Instance<T>>,
     /// Calls that wait for it.
     pub(crate) line: Line,
     keyed: keyed::Keyed<T>,
@@ -71,6 +77,8 @@ pub(crate) struct HostCore {
     pub(crate) traced: bool,
     /// Every call goes the long way: encoded, run on another task, decoded.
     pub(crate) strict: bool,
+    /// Neither strict nor with a deadline of its own: a call may take the fast way.
+    pub(crate) plain: bool,
     /// Held in strict mode by the call that is on its way.
     pub(crate) strict_way: Arc<tokio::sync::Mutex<()>>,
     pub(crate) runtime: Runtime,
@@ -164,7 +172,7 @@ impl<T: Module> Host<T> {
     pub(crate) fn plant(seed: HostSeed) -> Arc<dyn AnyHost> {
         Arc::new(Host::<T> {
             core: Arc::new(HostCore::new(seed)),
-            local: ArcSwapOption::empty(),
+            local: Route::new(None),
             line: Line::default(),
             keyed: keyed::Keyed::default(),
         })
@@ -187,7 +195,7 @@ impl<T: Module> Host<T> {
         });
         let core = Arc::new(core);
         let instance = Instance::new(value, core.next_instance_id(), core.turn(), &Arc::downgrade(&core));
-        let local = ArcSwapOption::new(Some(instance));
+        let local = Route::new(Some(instance));
         Arc::new(Host { core, local, line: Line::default(), keyed: Default::default() })
     }
 }
@@ -251,10 +259,7 @@ impl<T: Module> AnyHost for Host<T> {
     fn settled(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let mut changes = self.core.changes();
-            while *self.core.wanted.borrow()
-                && self.local.load().is_none()
-                && failed_here(&self.core).is_none()
-            {
+            while *self.core.wanted.borrow() && self.local.is_empty() && failed_here(&self.core).is_none() {
                 // The sender lives in this very host.
                 drop(changes.changed().await);
             }
@@ -277,17 +282,15 @@ impl<T: Module> AnyHost for Host<T> {
 
     fn status(&self) -> Vec<InstanceStatus> {
         let mut status = keyed::status(self);
-        if let Some(instance) = &*self.local.load() {
-            status.push(self.core.instance_status(instance, None));
+        if let Some(instance) = self.local.load() {
+            status.push(self.core.instance_status(&instance, None));
         }
         status
     }
 
     fn unroute(&self, instance: InstanceId) {
-        let local = self.local.load();
-        if local.as_ref().is_some_and(|local| local.id == instance) {
-            // Only if it is still there: a successor may have been published in the meantime.
-            self.local.compare_and_swap(&local, None);
+        // Only if it is still there: a successor may have been published in the meantime.
+        if self.local.clear_if(|local| local.id == instance) {
             self.core.notify();
         }
     }
@@ -324,6 +327,7 @@ impl HostCore {
             traced: descriptor.kind == ModuleKind::Keyed
                 || settings.concurrency.is_some()
                 || descriptor.methods.iter().any(|method| method.mode == Mode::Exclusive),
+            plain: !strict && settings.deadline.is_none(),
             settings,
             strict,
             strict_way: Arc::default(),
@@ -428,6 +432,12 @@ impl HostCore {
         endings.push(ending);
     }
 
+    /// The threads on which a method's code runs, if it is not the caller's.
+    #[inline(always)]
+    pub(crate) fn pool_for(&self, method: &MethodDescriptor) -> Option<&Pool> {
+        if method.compute { self.pool() } else { None }
+    }
+
     /// The module's own threads, if it has any.
     pub(crate) fn pool(&self) -> Option<&Pool> {
         self.pool
@@ -500,17 +510,42 @@ impl Drop for Waiting<'_> {
 /// How long it may take to say that nothing lives here any more, when a call never ends.
 pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(30);
 
-/// The live instance here that a call is for, if nobody has to wait for it.
-#[inline]
-pub(crate) fn route_here<T: Module>(host: &Host<T>, key: Option<&Bytes>) -> Option<Hold<T>> {
-    match key {
-        None => {
-            let hold = Hold::of_route(host.local.load())?;
-            // Where calls have turns, those who wait for the instance come first.
-            (hold.turn.is_none() || host.line.is_empty()).then_some(hold)
-        }
-        Some(key) => keyed::peek(host, key),
+/// An instance here, and the name that keeps it alive until the call's poll returns, if it is not counted. They are
+/// dropped in this order.
+pub(crate) struct Near<T> {
+    pub(crate) hold: Hold<T>,
+    pub(crate) name: Option<Name>,
+}
+
+impl<T> Near<T> {
+    fn counted(instance: Arc<Instance<T>>) -> Self {
+        Near { hold: Hold::counted(instance), name: None }
     }
+
+    /// The instance, counted.
+    pub(crate) fn into_hold(mut self) -> Hold<T> {
+        self.hold.count();
+        self.hold
+    }
+}
+
+/// The live instance here that a call is for, if nobody has to wait for it.
+#[inline(always)]
+pub(crate) fn route_here<T: Module>(host: &Host<T>, key: Option<&Bytes>) -> Option<Near<T>> {
+    if let Some(key) = key {
+        return keyed::peek(host, key).map(Near::counted);
+    }
+    let near = match host.local.protect() {
+        Some(protected) => {
+            let (instance, name) = protected.into_parts();
+            // SAFETY: whoever takes `Near` apart drops or counts the hold before the name.
+            Near { hold: unsafe { Hold::named(instance) }, name: Some(name) }
+        }
+        None if host.local.is_empty() => return None,
+        None => Near::counted(host.local.load()?),
+    };
+    // Where calls have turns, those who wait for the instance come first.
+    (near.hold.turn.is_none() || host.line.is_empty()).then_some(near)
 }
 
 /// Why the module was given up on this node.

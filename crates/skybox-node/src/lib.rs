@@ -23,6 +23,7 @@ mod module;
 mod operate;
 pub mod parenthood;
 mod random;
+mod route;
 pub mod rt;
 mod status;
 mod stream;

@@ -86,12 +86,12 @@ impl Edges {
         Edges { methods, edges: (0..callers * methods).map(|_| OnceLock::new()).collect() }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn edge(&self, caller: CallerIndex, method: u16) -> &Edge {
+        let at = usize::from(caller.0) * self.methods + usize::from(method);
         // A peer's number for a module we do not know counts as code outside all.
-        let caller =
-            if usize::from(caller.0) * self.methods < self.edges.len() { usize::from(caller.0) } else { 0 };
-        self.edges[caller * self.methods + usize::from(method)].get_or_init(Box::default)
+        let edge = self.edges.get(at).unwrap_or_else(|| &self.edges[usize::from(method)]);
+        edge.get_or_init(Box::default)
     }
 
     /// Every edge in use, with its caller's index and its method's.
@@ -114,7 +114,7 @@ impl Default for Edge {
 
 impl Edge {
     /// Counts a local call; says whether this one is to be timed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count_local(&self) -> bool {
         let stripe = thread::stripe();
         add(&self.stripes[stripe].local, stripe, 1).is_multiple_of(LOCAL_SAMPLE)

@@ -3,16 +3,16 @@
 //! The context of a call is set at each poll of its future and put back after it, so that it is right over
 //! `join!` and `select!`, where a task-local would leak from one branch into the other.
 
-use std::cell::Cell;
-use std::ptr;
+use std::cell::{Cell, OnceCell};
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use skybox_core::{CallId, Context, InstanceId, Link, Mode};
+use skybox_core::{CallId, Context, Link, Mode};
 
 use crate::app::AppId;
-use crate::host::Holders;
+use crate::host::InstanceCore;
 
 /// What a call's future keeps for the calls that its code makes.
 #[derive(Debug)]
@@ -21,21 +21,31 @@ pub(crate) struct CallFrame {
     /// caller of edges.
     pub(crate) inherited: Inherited,
     /// The instance it holds, if it is a call and not merely a scope.
-    pub(crate) held: Option<Held>,
+    held: Option<Held>,
     /// The context with this call in front of the chain, made when its code first calls something; `None` inside
     /// when the chain is full.
-    exported: OnceLock<Option<Arc<Context>>>,
+    exported: OnceCell<Option<Arc<Context>>>,
     /// Entered at each poll, where a subscriber wants the spans of calls.
     span: Option<Box<tracing::Span>>,
 }
 
 /// The instance a call holds while it runs.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) instance: InstanceId,
-    pub(crate) mode: Mode,
-    /// Where the call is entered once its chain leaves it; absent where nobody can wait for the instance.
-    pub(crate) holders: Option<Arc<Holders>>,
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// Outlives the frame: see [`CallFrame::of_call`].
+    instance: NonNull<InstanceCore>,
+    mode: Mode,
+}
+
+// SAFETY: it is a `&InstanceCore`.
+unsafe impl Send for Held {}
+
+impl Held {
+    #[inline(always)]
+    fn instance(&self) -> &InstanceCore {
+        // SAFETY: whoever made the frame keeps the instance for longer.
+        unsafe { self.instance.as_ref() }
+    }
 }
 
 /// Which module makes a call, for edge metrics: its place in the registry plus one; zero is code outside all.
@@ -68,13 +78,36 @@ impl Origin {
 }
 
 impl CallFrame {
+    /// Of code that is no call.
+    pub(crate) fn scope(inherited: Inherited) -> CallFrame {
+        CallFrame { inherited, held: None, exported: OnceCell::new(), span: None }
+    }
+
+    /// Of a call that holds an instance.
+    ///
+    /// # Safety
+    /// The instance outlives the frame.
     #[inline(always)]
-    pub(crate) fn new(
+    pub(crate) unsafe fn of_call(
         inherited: Inherited,
-        held: Option<Held>,
+        instance: &InstanceCore,
+        mode: Mode,
         span: Option<Box<tracing::Span>>,
     ) -> CallFrame {
-        CallFrame { inherited, held, exported: OnceLock::new(), span }
+        let held = Held { instance: NonNull::from(instance), mode };
+        CallFrame { inherited, held: Some(held), exported: OnceCell::new(), span }
+    }
+
+    /// The instance it holds, if it is a call.
+    #[inline(always)]
+    pub(crate) fn instance(&self) -> Option<&InstanceCore> {
+        self.held.as_ref().map(Held::instance)
+    }
+
+    /// Whether there is nothing to drop in it: its call has inherited nothing and made no calls, as most.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.inherited.context.is_none() && self.exported.get().is_none() && self.span.is_none()
     }
 
     /// Runs `f` inside the call's span, if it has one.
@@ -89,19 +122,16 @@ impl CallFrame {
     /// The context of calls from within this one.
     fn export(&self, held: &Held) -> Option<Arc<Context>> {
         let context = self.inherited.context();
-        let call = next_call_id();
-        let chain = context.chain.push(Link { instance: held.instance, call, mode: held.mode })?;
-        if let Some(holders) = &held.holders {
-            holders.enter(call);
-        }
+        let (instance, call) = (held.instance(), next_call_id());
+        let chain = context.chain.push(Link { instance: instance.id, call, mode: held.mode })?;
+        instance.enter(call);
         Some(Arc::new(Context { deadline: context.deadline, trace: context.trace, chain }))
     }
 
     #[cold]
-    fn end(&self, exported: &Context) {
-        let holders = self.held.as_ref().and_then(|held| held.holders.as_ref());
-        if let (Some(link), Some(holders)) = (exported.chain.links().next(), holders) {
-            holders.leave(link.call);
+    fn leave(&self, exported: &Context) {
+        if let (Some(link), Some(instance)) = (exported.chain.links().next(), self.instance()) {
+            instance.leave(link.call);
         }
         exported.chain.end();
     }
@@ -119,7 +149,7 @@ impl Drop for CallFrame {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(Some(exported)) = self.exported.get() {
-            self.end(exported);
+            self.leave(exported);
         }
     }
 }
@@ -130,6 +160,16 @@ impl Inherited {
     /// Nothing above: the code runs outside every call and scope.
     pub(crate) const fn nothing() -> Inherited {
         Inherited { context: None, origin: Origin::new(AppId::NONE, CallerIndex(0)) }
+    }
+
+    /// Moved out, word by word.
+    ///
+    /// # Safety
+    /// What is left is neither used nor dropped.
+    #[inline(always)]
+    pub(crate) unsafe fn moved(&self) -> Inherited {
+        // SAFETY: a read of what the caller will not use again.
+        Inherited { context: unsafe { ptr::read(&self.context) }, origin: self.origin }
     }
 
     /// The same, as code of a module in an App.
@@ -198,22 +238,22 @@ thread_local! {
 }
 
 /// Runs `f` as code of the call that `frame` belongs to.
-#[inline]
+#[inline(always)]
 pub(crate) fn enter<R>(frame: &CallFrame, f: impl FnOnce() -> R) -> R {
     struct Restore(*const CallFrame);
     impl Drop for Restore {
         fn drop(&mut self) {
-            CURRENT.set(self.0);
+            CURRENT.with(|current| current.set(self.0));
         }
     }
-    let _restore = Restore(CURRENT.replace(frame));
+    let _restore = Restore(CURRENT.with(|current| current.replace(frame)));
     f()
 }
 
 /// Looks at the frame of the code that runs on this thread.
-#[inline]
+#[inline(always)]
 pub(crate) fn current<R>(f: impl FnOnce(Option<&CallFrame>) -> R) -> R {
-    let frame = CURRENT.get();
+    let frame = CURRENT.with(Cell::get);
     // SAFETY: the pointer is set by `enter` alone, from a reference that outlives the closure `enter` runs, and
     // put back before `enter` returns, also when it unwinds. So whenever it is not null, we are inside that
     // closure, on the same thread, and the frame is alive. `f` cannot keep the reference: its lifetime is local.
@@ -262,9 +302,9 @@ impl Drop for StripeLease {
 }
 
 /// This thread's counter stripe.
-#[inline]
+#[inline(always)]
 pub(crate) fn stripe() -> usize {
-    match STRIPE.get() {
+    match STRIPE.with(Cell::get) {
         u8::MAX => lease_stripe(),
         stripe => usize::from(stripe),
     }

@@ -24,17 +24,17 @@ impl<F: Future> Scoped<F> {
         let here = Inherited::here();
         let caller = here.caller();
         let inherited = here.within(app.inner().id, caller);
-        Scoped { frame: CallFrame::new(inherited, None, None), future: Box::pin(future) }
+        Scoped { frame: CallFrame::scope(inherited), future: Box::pin(future) }
     }
 
     pub(crate) fn here(future: F) -> Scoped<F> {
-        Scoped { frame: CallFrame::new(Inherited::here(), None, None), future: Box::pin(future) }
+        Scoped { frame: CallFrame::scope(Inherited::here()), future: Box::pin(future) }
     }
 
     pub(crate) fn with_trace(trace: skybox_core::TraceContext, future: F) -> Scoped<F> {
         let mut inherited = Inherited::here();
         inherited.context_mut().trace = Some(trace);
-        Scoped { frame: CallFrame::new(inherited, None, None), future: Box::pin(future) }
+        Scoped { frame: CallFrame::scope(inherited), future: Box::pin(future) }
     }
 }
 

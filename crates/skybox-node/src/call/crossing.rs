@@ -33,10 +33,12 @@ impl<T, E> Returned for Result<T, E> {
     type Ok = T;
     type Err = E;
 
+    #[inline(always)]
     fn into_result(self) -> Result<T, E> {
         self
     }
 
+    #[inline(always)]
     fn from_result(result: Result<T, E>) -> Result<T, E> {
         result
     }
@@ -141,15 +143,18 @@ impl<R: Returned<Ok: ResultValue, Err: WireError> + 'static> Crossing<R> for ByI
         R::from_result(data.map(ResultValue::from_data).map_err(WireError::from_image))
     }
 
-    #[inline]
+    #[inline(always)]
     fn cross(self, result: R, own_error: impl FnOnce() -> Callee) -> R {
-        R::from_result(result.into_result().map_err(|error| {
-            let callee = own_error();
-            match data_code(|| Ok::<_, Infallible>(error.into_image())) {
-                Ok(image) => WireError::from_image(image),
-                Err(why) => CallError::new(callee, CallErrorKind::BadReply { why }).into(),
-            }
-        }))
+        R::from_result(result.into_result().map_err(|error| through_image(error, own_error())))
+    }
+}
+
+/// An error as it would arrive elsewhere.
+#[cold]
+fn through_image<E: WireError>(error: E, callee: Callee) -> E {
+    match data_code(|| Ok::<_, Infallible>(error.into_image())) {
+        Ok(image) => E::from_image(image),
+        Err(why) => CallError::new(callee, CallErrorKind::BadReply { why }).into(),
     }
 }
 
@@ -170,7 +175,7 @@ impl<R: Returned<Ok: ResultValue, Err: Crosses + From<CallError>> + 'static> Cro
         R::from_result(data.map(ResultValue::from_data))
     }
 
-    #[inline]
+    #[inline(always)]
     fn cross(self, result: R, own_error: impl FnOnce() -> Callee) -> R {
         R::from_result(result.into_result().inspect_err(|_| {
             own_error();

@@ -18,7 +18,7 @@ use skybox_wire::codec::{self, Form};
 use skybox_wire::frame::PayloadOf;
 use tokio::sync::oneshot;
 
-use super::target::Tries;
+use super::find::Tries;
 use super::turns::refuse;
 use super::{Arriving, Crossing, ReplyTo, catch};
 use crate::app::AppId;

@@ -14,10 +14,11 @@ use skybox_wire::frame::PayloadOf;
 use tokio::sync::oneshot;
 
 use super::far::{data_code, encode_result, in_app, split, with_scratch};
-use super::turns::{run_detached, run_exclusive, turn_exclusive, turn_shared};
-use super::{Crossing, Failed, RESENDS_MAX, Reply, here};
+use super::here::{Alone, Inline, InlineOrBoxed, Kept, Running};
+use super::turns::turn;
+use super::{Crossing, Failed, RESENDS_MAX, Reply};
 use crate::conn::Conn;
-use crate::host::{Exclusive, Hold, Host, HostCore, Shared};
+use crate::host::{Exclusive, Hold, Host, Near, Shared, Taken, route_here};
 use crate::module::{Method, Module};
 use crate::stream::{Landing, STRICT_CALL, Streams, arriving, collecting, refusing};
 use crate::thread::Inherited;
@@ -91,8 +92,8 @@ impl Serving {
 }
 
 /// Waits for the next poll, where the code of a sync method follows that has no threads of its own.
-async fn leave_the_reader(core: &HostCore, method: &MethodDescriptor) {
-    if method.compute && core.pool().is_none() {
+async fn leave_the_reader(method: &MethodDescriptor) {
+    if method.compute {
         tokio::task::yield_now().await;
     }
 }
@@ -119,15 +120,18 @@ impl<T: Module> Incoming<T> {
     {
         Serving::new(async move {
             let (host, reply, arrival) = self.arrive(method);
-            let outcome = match arrival.shared(&host).await {
-                Err(kind) => Err(kind),
-                Ok((shared, arguments, inherited)) => {
-                    let frame =
-                        here::frame(&host.core, shared.instance(), Mode::Shared, method.index(), inherited);
-                    here::run(&*host.core, frame, run(shared, arguments)).await.map_err(|stopped| *stopped)
+            let outcome = match arrival.take(&host, Mode::Shared).await {
+                Err(kind) => Err(Box::new(kind)),
+                Ok((taken, arguments, inherited)) => {
+                    // SAFETY: a call drops its code before what it has taken.
+                    let code = |taken: &Taken<T>| {
+                        // SAFETY: a call drops its code before what it has taken.
+                        Inline::new(run(unsafe { taken.shared() }, arguments))
+                    };
+                    Running::new(&host.core, taken, method.index(), inherited, code).await
                 }
             };
-            answer(reply, method, wire, outcome);
+            answer(reply, method, wire, outcome.map_err(|stopped| *stopped));
         })
     }
 
@@ -143,15 +147,30 @@ impl<T: Module> Incoming<T> {
     {
         Serving::new(async move {
             let (host, reply, arrival) = self.arrive(method);
-            let outcome = match arrival.shared(&host).await {
-                Err(kind) => Err(kind),
-                Ok((shared, arguments, inherited)) => {
-                    leave_the_reader(&host.core, method.descriptor()).await;
-                    let outcome = run_detached(&host.core, method, inherited, shared, arguments, run).await;
-                    outcome.map_err(|stopped| *stopped)
+            let outcome = match arrival.take(&host, Mode::Shared).await {
+                Err(kind) => Err(Box::new(kind)),
+                Ok((taken, arguments, inherited)) => {
+                    let (core, descriptor) = (&host.core, method.descriptor());
+                    if let Some(pool) = core.pool_for(descriptor) {
+                        let deadline = inherited.deadline();
+                        let code = |taken: &Taken<T>| {
+                            // SAFETY: a call drops its code before what it has taken.
+                            Inline::new(run(unsafe { taken.shared() }, arguments))
+                        };
+                        let job = Running::new(core, taken, method.index(), inherited, code);
+                        pool.run(deadline, job).await.unwrap_or_else(|kind| Err(Box::new(kind)))
+                    } else {
+                        leave_the_reader(descriptor).await;
+                        let code = |taken: &Taken<T>| {
+                            // SAFETY: a call drops its code before what it has taken.
+                            let code = run(unsafe { taken.shared() }, arguments);
+                            InlineOrBoxed::new(core, descriptor, code)
+                        };
+                        Running::new(core, taken, method.index(), inherited, code).await
+                    }
                 }
             };
-            answer(reply, method, wire, outcome);
+            answer(reply, method, wire, outcome.map_err(|stopped| *stopped));
         })
     }
 
@@ -166,16 +185,26 @@ impl<T: Module> Incoming<T> {
     {
         Serving::new(async move {
             let (host, reply, arrival) = self.arrive(method);
-            let outcome = match arrival.exclusive(&host).await {
-                Err(kind) => Err(kind),
-                Ok((exclusive, arguments, inherited)) => {
-                    leave_the_reader(&host.core, method.descriptor()).await;
-                    let outcome =
-                        run_exclusive(&host.core, method, inherited, exclusive, arguments, run).await;
-                    outcome.map_err(|stopped| *stopped)
+            let outcome = match arrival.take(&host, Mode::Exclusive).await {
+                Err(kind) => Err(Box::new(kind)),
+                Ok((taken, arguments, inherited)) => {
+                    let (core, descriptor) = (&host.core, method.descriptor());
+                    // SAFETY: a call drops its code before what it has taken, and it has the exclusive turn, so
+                    // nobody else is in the slot or has a reference.
+                    let settle =
+                        |taken: &Taken<T>| unsafe { taken.slot().put(run(taken.exclusive(), arguments)) };
+                    if let Some(pool) = core.pool_for(descriptor) {
+                        let deadline = inherited.deadline();
+                        let job = Alone::start(core, taken, method.index(), inherited, settle);
+                        pool.run(deadline, job).await.unwrap_or_else(|kind| Err(Box::new(kind)))
+                    } else {
+                        leave_the_reader(descriptor).await;
+                        let code = |taken: &Taken<T>| Kept::in_slot(core, descriptor, settle(taken));
+                        Running::new(core, taken, method.index(), inherited, code).await
+                    }
                 }
             };
-            answer(reply, method, wire, outcome);
+            answer(reply, method, wire, outcome.map_err(|stopped| *stopped));
         })
     }
 
@@ -223,59 +252,41 @@ struct Arrival<O> {
 }
 
 impl<O> Arrival<O> {
-    /// Takes the instance for a `&self` call; at once, if nothing has to be waited for.
-    async fn shared<T: Module>(
+    /// Takes the instance; at once, if nothing has to be waited for.
+    async fn take<T: Module>(
         self,
         host: &Arc<Host<T>>,
-    ) -> Result<(Shared<T>, O, Inherited), CallErrorKind> {
+        mode: Mode,
+    ) -> Result<(Taken<T>, O, Inherited), CallErrorKind> {
         let Arrival { arguments, key, inherited } = self;
         let arguments = arguments?;
-        let shared = match crate::host::route_here(host, key.as_ref()) {
-            Some(hold) if hold.turn.is_none() => Shared::new(hold),
-            found => Box::pin(wait_shared(host, found, key, &inherited)).await?,
+        let near = route_here(host, key.as_ref()).map(Near::into_hold);
+        let taken = match near {
+            Some(hold) if hold.turn.is_none() => Taken::new(hold, mode),
+            near => Box::pin(wait(host, near, key, mode, &inherited)).await?,
         };
-        Ok((shared, arguments, inherited))
-    }
-
-    /// Takes the instance for a `&mut self` call.
-    async fn exclusive<T: Module>(
-        self,
-        host: &Arc<Host<T>>,
-    ) -> Result<(Exclusive<T>, O, Inherited), CallErrorKind> {
-        let Arrival { arguments, key, inherited } = self;
-        let arguments = arguments?;
-        for _ in 0..=RESENDS_MAX {
-            let (hold, head) = match crate::host::route_here(host, key.as_ref()) {
-                Some(hold) => (hold, None),
-                None => {
-                    let (hold, head) = Box::pin(host.find_here(key.as_ref(), inherited.deadline())).await?;
-                    (hold, Some(head))
-                }
-            };
-            if let Some(exclusive) = turn_exclusive(&host.core, hold, head, &inherited).await? {
-                return Ok((exclusive, arguments, inherited));
-            }
-        }
-        Err(CallErrorKind::Gone)
+        Ok((taken, arguments, inherited))
     }
 }
 
-async fn wait_shared<T: Module>(
+/// Waits for the instance and its turn.
+async fn wait<T: Module>(
     host: &Arc<Host<T>>,
-    mut found: Option<Hold<T>>,
+    mut near: Option<Hold<T>>,
     key: Option<Bytes>,
+    mode: Mode,
     inherited: &Inherited,
-) -> Result<Shared<T>, CallErrorKind> {
+) -> Result<Taken<T>, CallErrorKind> {
     for _ in 0..=RESENDS_MAX {
-        let (hold, head) = match found.take() {
+        let (hold, head) = match near.take().or_else(|| route_here(host, key.as_ref()).map(Near::into_hold)) {
             Some(hold) => (hold, None),
             None => {
                 let (hold, head) = host.find_here(key.as_ref(), inherited.deadline()).await?;
                 (hold, Some(head))
             }
         };
-        if let Some(shared) = turn_shared(&host.core, hold, head, inherited).await? {
-            return Ok(shared);
+        if let Some(taken) = turn(&host.core, hold, head, mode, inherited).await? {
+            return Ok(taken);
         }
     }
     Err(CallErrorKind::Gone)

@@ -5,11 +5,11 @@ use std::future::Future;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::{CallError, CallErrorKind};
+use skybox_core::{CallError, CallErrorKind, Mode};
 
 use super::{CallOptions, Crossing, Target};
 use crate::app::{App, NoApp};
-use crate::host::{Hold, Shared};
+use crate::host::{Hold, Instance, Shared, Taken};
 use crate::module::{Method, Module};
 
 /// A task at the moment it is called: in the App of the current context, else in the process's only one; where
@@ -60,7 +60,11 @@ impl<T: Module + Default + Sync> TaskCall<T> {
         async move {
             match self.at {
                 At::App(target) => target.shared_with(inherited, method, wire, arguments, run).await,
-                At::Plain => run(plain(), arguments).await,
+                At::Plain => {
+                    let plain = plain();
+                    // SAFETY: the future is dropped at the end of its statement, before what it points to.
+                    run(unsafe { plain.shared() }, arguments).await
+                }
                 At::Unclear(why) => unclear(method, wire, why),
             }
         }
@@ -87,16 +91,22 @@ impl<T: Module + Default + Sync> TaskCall<T> {
         async move {
             match self.at {
                 At::App(target) => target.detached_with(inherited, method, wire, arguments, own, run).await,
-                At::Plain => run(plain(), own(arguments)).await,
+                At::Plain => {
+                    let plain = plain();
+                    // SAFETY: the future is dropped at the end of its statement, before what it points to.
+                    run(unsafe { plain.shared() }, own(arguments)).await
+                }
                 At::Unclear(why) => unclear(method, wire, why),
             }
         }
     }
 }
 
-fn plain<T: Module + Default + Sync>() -> Shared<T> {
+/// An instance for one call of a function that runs as the plain function it is.
+fn plain<T: Module + Default + Sync>() -> Taken<T> {
     let id = skybox_core::InstanceId { node: skybox_core::Incarnation(0), count: 0 };
-    Shared::new(Hold::counted(crate::host::Instance::new(T::default(), id, None, &std::sync::Weak::new())))
+    let instance = Instance::new(T::default(), id, None, &std::sync::Weak::new());
+    Taken::new(Hold::counted(instance), Mode::Shared)
 }
 
 fn unclear<O, R, W: Crossing<R>>(method: &Method<O, R>, wire: W, why: String) -> R {

@@ -1,54 +1,41 @@
-//! From a found instance to a finished call: its turn, its code, its result.
+//! From a found instance to a finished call: its turn, and its result.
 
-use std::future::Future;
-use std::sync::Arc;
 use std::time::Instant;
 
 use skybox_core::{CallError, CallErrorKind, Mode, Phase};
 
 use super::{Crossing, far, here};
-use crate::host::{Exclusive, Head, Hold, HostCore, Instance, NoTurn, Shared};
+use crate::host::{Head, Hold, HostCore, InstanceCore, NoTurn, Taken};
 use crate::metrics::Edge;
-use crate::module::{Method, Module};
+use crate::module::Method;
 use crate::thread::Inherited;
 
-/// Takes the turn for a `&self` call, if this module has turns. `None`: the instance has crashed; look again.
+/// Takes an instance's turn, if its calls have turns. `None`: it has crashed; look again.
 #[inline]
-pub(crate) async fn turn_shared<T>(
+pub(crate) async fn turn<T>(
     core: &HostCore,
     hold: Hold<T>,
     head: Option<Head>,
+    mode: Mode,
     inherited: &Inherited,
-) -> Result<Option<Shared<T>>, CallErrorKind> {
-    let taken = hold.turn.is_none() || take_turn(core, &hold, head, Mode::Shared, inherited).await?;
-    Ok(taken.then(|| Shared::new(hold)))
-}
-
-/// Takes the turn for a `&mut self` call. `None`: the instance has crashed; look again.
-#[inline]
-pub(crate) async fn turn_exclusive<T>(
-    core: &HostCore,
-    hold: Hold<T>,
-    head: Option<Head>,
-    inherited: &Inherited,
-) -> Result<Option<Exclusive<T>>, CallErrorKind> {
-    let taken = take_turn(core, &hold, head, Mode::Exclusive, inherited).await?;
-    Ok(taken.then(|| Exclusive::new(hold)))
+) -> Result<Option<Taken<T>>, CallErrorKind> {
+    let taken = hold.turn.is_none() || take_turn(core, &hold, head, mode, inherited).await?;
+    Ok(taken.then(|| Taken::new(hold, mode)))
 }
 
 /// Says whether the turn was taken: it cannot be once the instance has crashed. `head`: the call is before others
 /// that have waited for the instance as well, and they go on once it has its turn or waits for that.
 #[inline]
-async fn take_turn<T>(
+async fn take_turn(
     core: &HostCore,
-    instance: &Instance<T>,
+    instance: &InstanceCore,
     head: Option<Head>,
     mode: Mode,
     inherited: &Inherited,
 ) -> Result<bool, CallErrorKind> {
     let turn = instance.turns();
     let chain = &inherited.context().chain;
-    let held = if chain.is_empty() { None } else { instance.holders.held_by(chain.links()) };
+    let held = if chain.is_empty() { None } else { instance.held_by(chain.links()) };
     match (held, mode) {
         (Some(Mode::Exclusive), _) | (Some(Mode::Shared), Mode::Exclusive) => {
             return Err(reentrant(core, held, mode));
@@ -73,7 +60,7 @@ async fn take_turn<T>(
             .await
             .map_err(|_| CallErrorKind::Deadline { phase: Phase::Queued })?,
     };
-    if waited.is_ok() && instance.holders.crashed() {
+    if waited.is_ok() && instance.crashed() {
         // The call before this one was stopped half done.
         turn.close();
         turn.give_back(mode);
@@ -95,71 +82,6 @@ fn reentrant(core: &HostCore, held: Option<Mode>, mode: Mode) -> CallErrorKind {
         name(mode)
     );
     CallErrorKind::Reentrant { chain }
-}
-
-/// Runs a call of the detached kind, on the module's threads where it has some.
-pub(crate) async fn run_detached<T, O, R, F, Fut>(
-    core: &Arc<HostCore>,
-    method: &Method<O, R>,
-    inherited: Inherited,
-    shared: Shared<T>,
-    arguments: O,
-    run: F,
-) -> Result<R, here::Stopped>
-where
-    T: Module + Sync,
-    O: Send + 'static,
-    R: Send + 'static,
-    F: FnOnce(Shared<T>, O) -> Fut + Send + 'static,
-    Fut: Future<Output = R> + Send + 'static,
-{
-    let deadline = inherited.deadline();
-    let frame = here::frame(core, shared.instance(), Mode::Shared, method.index(), inherited);
-    let descriptor = method.descriptor();
-    if descriptor.compute
-        && let Some(pool) = core.pool()
-    {
-        let theirs = core.clone();
-        return pool
-            .run(deadline, here::run(theirs, frame, run(shared, arguments)))
-            .await
-            .map_err(Box::new)?;
-    }
-    if descriptor.compute {
-        return here::run(&**core, frame, run(shared, arguments)).await;
-    }
-    here::run_on(core, descriptor, core.clone(), frame, run(shared, arguments)).await
-}
-
-/// Runs a `&mut self` call, which may outlive its caller.
-pub(crate) async fn run_exclusive<T, O, R, F, Fut>(
-    core: &Arc<HostCore>,
-    method: &Method<O, R>,
-    inherited: Inherited,
-    exclusive: Exclusive<T>,
-    arguments: O,
-    run: F,
-) -> Result<R, here::Stopped>
-where
-    T: Module,
-    O: Send + 'static,
-    R: Send + 'static,
-    F: FnOnce(Exclusive<T>, O) -> Fut + Send + 'static,
-    Fut: Future<Output = R> + Send + 'static,
-{
-    let deadline = inherited.deadline();
-    let descriptor = method.descriptor();
-    let frame = here::frame(core, exclusive.instance(), Mode::Exclusive, method.index(), inherited);
-    if descriptor.compute
-        && let Some(pool) = core.pool()
-    {
-        let theirs = core.clone();
-        return pool
-            .run(deadline, here::run_unbounded(theirs, frame, run(exclusive, arguments)))
-            .await
-            .map_err(Box::new)?;
-    }
-    here::run_on(core, descriptor, here::ByHolders, frame, run(exclusive, arguments)).await
 }
 
 #[inline(always)]

@@ -111,7 +111,7 @@ pub(super) async fn find<T: Module>(
             let mut state = lock(&slot.state);
             match &state.now {
                 _ if state.gone => return Err(CallErrorKind::Moved),
-                Now::Live(instance) if !instance.holders.crashed() => {
+                Now::Live(instance) if !instance.crashed() => {
                     let instance = instance.clone();
                     state.last_call = Instant::now();
                     return Ok((Hold::counted(instance), head));
@@ -138,17 +138,17 @@ pub(super) async fn find<T: Module>(
 }
 
 /// The live instance of a key, if nobody has to wait for it.
-pub(crate) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Hold<T>> {
+pub(super) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Arc<Instance<T>>> {
     let slot = lock(host.keyed.stripe(key)).get(key)?.clone();
     if !slot.line.is_empty() {
         return None;
     }
     let mut state = lock(&slot.state);
     match &state.now {
-        Now::Live(instance) if !instance.holders.crashed() => {
+        Now::Live(instance) if !instance.crashed() => {
             let instance = instance.clone();
             state.last_call = Instant::now();
-            Some(Hold::counted(instance))
+            Some(instance)
         }
         _ => None,
     }
@@ -194,7 +194,7 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
         if let Now::Live(crashed) = before {
             let useful = {
                 let mut state = lock(&slot.state);
-                state.useful |= crashed.holders.useful.yet();
+                state.useful |= crashed.useful();
                 state.useful
             };
             end = Some(if useful { End::Crashed } else { End::Failed });

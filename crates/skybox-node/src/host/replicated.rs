@@ -34,7 +34,7 @@ pub(super) async fn find<T: Module>(
     let head = host.line.enter(until).await.ok_or_else(waited_out)?;
     loop {
         changes.borrow_and_update();
-        if let Some(instance) = host.local.load_full() {
+        if let Some(instance) = host.local.load() {
             return Ok((Hold::counted(instance), head));
         }
         if !*host.core.wanted.borrow() {
@@ -86,7 +86,6 @@ async fn keep<T: Module>(host: Arc<Host<T>>) {
         let end = match outcome {
             Ok(instance) => {
                 let id = instance.id;
-                let holders = instance.holders.clone();
                 publish(&host, instance);
                 tokio::select! {
                     biased;
@@ -100,9 +99,6 @@ async fn keep<T: Module>(host: Arc<Host<T>>) {
                 // New calls wait for the next one; those in progress keep the old one until they end.
                 host.local.store(None);
                 core.notify();
-                if holders.useful.yet() {
-                    core.useful.note();
-                }
                 // Ten bad pictures in a row must not end thumbnails for everyone.
                 if core.useful.yet() { End::Crashed } else { End::Failed }
             }
@@ -179,9 +175,9 @@ pub(super) async fn start<T: Module>(
     key: <T::Key as ToOwned>::Owned,
 ) -> Result<Arc<Instance<T>>, String> {
     let inherited = Inherited::nothing().within(core.app_id, core.as_caller());
-    let frame = CallFrame::new(inherited, None, None);
+    let frame = CallFrame::scope(inherited);
     let mut starting = std::pin::pin!(T::start(app, key));
-    let outcome = std::future::poll_fn(|cx| {
+    let outcome = std::future::poll_fn(move |cx| {
         match catch(AssertUnwindSafe(|| thread::enter(&frame, || starting.as_mut().poll(cx)))) {
             Ok(poll) => poll.map(|outcome| outcome.map_err(|error| error.to_string())),
             Err(Panicked { message, place }) => {

@@ -38,7 +38,7 @@ impl<T: 'static, E: WireError + 'static> Layer<T, E> {
             // It covers the call, and not what its stream does afterwards.
             inherited.context_mut().deadline = None;
         }
-        Layer { inner, frame: CallFrame::new(inherited, None, None), maker }
+        Layer { inner, frame: CallFrame::scope(inherited), maker }
     }
 
     fn panicked(&self, Panicked { message, place }: Panicked) -> CallErrorKind {

@@ -8,7 +8,7 @@ use skybox_core::{Callee, WireError};
 use super::layer::{Layer, Maker};
 use super::{Passing, Stream};
 use crate::call::Returned;
-use crate::host::{Exclusive, Instance, Shared};
+use crate::host::{Exclusive, Instance, InstanceCore, Shared};
 
 /// An instance that something of a call still needs.
 pub(crate) trait InFlight: Send + Sync {
@@ -18,10 +18,7 @@ pub(crate) trait InFlight: Send + Sync {
 
 impl<T: Send> InFlight for Instance<T> {
     fn crash(&self, message: &str, place: &str) {
-        self.holders.crash();
-        if let Some(core) = self.holders.core() {
-            core.crash(self.id, message, place);
-        }
+        InstanceCore::crash(self, message, place);
     }
 }
 

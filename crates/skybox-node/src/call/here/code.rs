@@ -1,0 +1,233 @@
+//! Where the code of a call lives, and what becomes of it when its caller lets go.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use skybox_core::MethodDescriptor;
+
+use super::{Rest, Stopped, drop_in, frame, poll_in};
+use crate::host::{HostCore, Taken, Tenant};
+use crate::thread::Inherited;
+
+/// The code of a call of a `T`.
+///
+/// Once its future has returned `Ready`, it holds nothing that points to the instance.
+pub(crate) trait Code<T>: Future {
+    /// The caller has dropped the call, or its time is up. `rest` is dropped after the code.
+    fn let_go(self: Pin<&mut Self>, rest: Rest<T>);
+
+    /// The code has returned `Ready`, and is not dropped: frees the memory it has for itself.
+    #[inline(always)]
+    fn ended(self: Pin<&mut Self>) {}
+}
+
+pin_project! {
+    /// Code that lives in its caller and ends with it.
+    pub(crate) struct Inline<F> {
+        // Absent once it was let go.
+        #[pin]
+        code: Option<F>,
+    }
+}
+
+impl<F> Inline<F> {
+    #[inline(always)]
+    pub(crate) fn new(code: F) -> Inline<F> {
+        Inline { code: Some(code) }
+    }
+}
+
+impl<F: Future> Future for Inline<F> {
+    type Output = F::Output;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().code.as_pin_mut().expect("polled only until it is let go").poll(cx)
+    }
+}
+
+impl<T, F: Future> Code<T> for Inline<F> {
+    #[cold]
+    fn let_go(self: Pin<&mut Self>, rest: Rest<T>) {
+        let mut code = self.project().code;
+        drop_in(&rest.frame, || code.set(None));
+    }
+}
+
+/// Code that may outlive its caller: a `&mut self` method, which is never left half done, in its instance's slot; or
+/// one marked `#[to_completion]`, in a box.
+///
+/// Let go of, it goes on by itself to its end (unless it is `#[cancel_on_drop]`); past its deadline and the module's
+/// `overrun` it is stopped, and its instance counts as crashed.
+pub(crate) struct Kept<'c, H> {
+    /// Absent once it was let go.
+    home: Option<H>,
+    core: &'c Arc<HostCore>,
+    abandon: bool,
+}
+
+impl<'c, F> Kept<'c, Tenant<F>> {
+    /// In the slot of its instance.
+    #[inline(always)]
+    pub(crate) fn in_slot(core: &'c Arc<HostCore>, method: &MethodDescriptor, code: Tenant<F>) -> Self {
+        Kept { home: Some(code), core, abandon: method.cancel_on_drop }
+    }
+}
+
+impl<'c, F> Kept<'c, Pin<Box<F>>> {
+    fn boxed(core: &'c Arc<HostCore>, method: &MethodDescriptor, code: F) -> Self {
+        Kept { home: Some(Box::pin(code)), core, abandon: method.cancel_on_drop }
+    }
+}
+
+impl<H: Future + Unpin> Future for Kept<'_, H> {
+    type Output = H::Output;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<H::Output> {
+        Pin::new(self.home.as_mut().expect("polled only until it is let go")).poll(cx)
+    }
+}
+
+impl<T: Send + 'static, H: Future<Output: Send> + Unpin + Send + 'static> Code<T> for Kept<'_, H> {
+    #[inline(always)]
+    fn ended(mut self: Pin<&mut Self>) {
+        drop(self.home.take());
+    }
+
+    #[cold]
+    fn let_go(mut self: Pin<&mut Self>, rest: Rest<T>) {
+        let Some(home) = self.home.take() else { return };
+        if self.abandon {
+            drop_in(&rest.frame, || drop(home));
+        } else {
+            go_on(self.core.clone(), home, rest);
+        }
+    }
+}
+
+/// Lets a call run to its end without its caller.
+fn go_on<T, H>(core: Arc<HostCore>, home: H, rest: Rest<T>)
+where
+    T: Send + 'static,
+    H: Future<Output: Send> + Unpin + Send + 'static,
+{
+    let overrun = core.settings.overrun;
+    let limit = rest.deadline().map(|deadline| deadline + overrun);
+    core.runtime.clone().spawn(async move {
+        let mut alone = Alone::new(home, rest);
+        let Some(limit) = limit else {
+            drop(alone.await);
+            return;
+        };
+        if tokio::time::timeout_at(limit.into(), &mut alone).await.is_err() {
+            // Before the code is dropped and the turn given back: nobody is to see what it leaves half done.
+            let what = format!("a call ran {overrun:?} (`overrun`) past its deadline and was stopped");
+            alone.rest.taken.crash(&what, "");
+        }
+    });
+}
+
+/// A call that nobody waits for, or whose time somebody else keeps: its deadline is only handed down.
+pub(crate) struct Alone<T, H> {
+    /// Absent once it has ended.
+    home: Option<H>,
+    rest: Rest<T>,
+}
+
+impl<T, H: Unpin> Alone<T, H> {
+    fn new(home: H, rest: Rest<T>) -> Alone<T, H> {
+        Alone { home: Some(home), rest }
+    }
+
+    /// A call of `taken`, which is counted. `home` makes its code.
+    pub(crate) fn start(
+        core: &HostCore,
+        taken: Taken<T>,
+        method: u16,
+        inherited: Inherited,
+        home: impl FnOnce(&Taken<T>) -> H,
+    ) -> Alone<T, H> {
+        let home = home(&taken);
+        // SAFETY: they stay together from here on, and `Rest` drops the frame first.
+        let frame = unsafe { frame(core, &taken, method, inherited) };
+        Alone::new(home, Rest::new(frame, taken))
+    }
+}
+
+impl<T, H> Unpin for Alone<T, H> {}
+
+impl<T, H: Future + Unpin> Future for Alone<T, H> {
+    type Output = Result<H::Output, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Alone { home, rest } = &mut *self;
+        let code = home.as_mut().expect("polled only until it ends");
+        let outcome = ready!(poll_in(&rest.frame, Pin::new(code), cx));
+        *home = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl<T, H> Drop for Alone<T, H> {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            drop_in(&self.rest.frame, || drop(home));
+        }
+    }
+}
+
+pin_project! {
+    /// The code of a `&self` method that is sync, `#[compute]` or `#[to_completion]`.
+    #[project = InlineOrBoxedNow]
+    pub(crate) enum InlineOrBoxed<'c, F> {
+        // It holds its thread to its end: nobody can let go of it half done.
+        Inline { #[pin] code: Inline<F> },
+        Boxed { code: Kept<'c, Pin<Box<F>>> },
+    }
+}
+
+impl<'c, F> InlineOrBoxed<'c, F> {
+    pub(crate) fn new(core: &'c Arc<HostCore>, method: &MethodDescriptor, code: F) -> Self {
+        if method.compute {
+            InlineOrBoxed::Inline { code: Inline::new(code) }
+        } else {
+            InlineOrBoxed::Boxed { code: Kept::boxed(core, method, code) }
+        }
+    }
+}
+
+impl<F: Future> Future for InlineOrBoxed<'_, F> {
+    type Output = F::Output;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            InlineOrBoxedNow::Inline { code } => code.poll(cx),
+            InlineOrBoxedNow::Boxed { code } => Pin::new(code).poll(cx),
+        }
+    }
+}
+
+impl<T, F> Code<T> for InlineOrBoxed<'_, F>
+where
+    T: Send + 'static,
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn let_go(self: Pin<&mut Self>, rest: Rest<T>) {
+        match self.project() {
+            InlineOrBoxedNow::Inline { code } => code.let_go(rest),
+            InlineOrBoxedNow::Boxed { code } => Pin::new(code).let_go(rest),
+        }
+    }
+
+    fn ended(self: Pin<&mut Self>) {
+        match self.project() {
+            InlineOrBoxedNow::Inline { code } => Code::<T>::ended(code),
+            InlineOrBoxedNow::Boxed { code } => Code::<T>::ended(Pin::new(code)),
+        }
+    }
+}

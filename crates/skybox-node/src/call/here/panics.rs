@@ -1,0 +1,50 @@
+//! Panics of code that others wrote: caught, with what they said and where.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{self, UnwindSafe};
+use std::sync::Once;
+
+use crate::thread;
+
+/// What a panic said, and where.
+#[derive(Debug)]
+pub(crate) struct Panicked {
+    pub(crate) message: String,
+    pub(crate) place: String,
+}
+
+thread_local! {
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs code that may panic.
+#[inline]
+pub(crate) fn catch<R>(code: impl FnOnce() -> R + UnwindSafe) -> Result<R, Panicked> {
+    panic::catch_unwind(code).map_err(|payload| panicked(&*payload))
+}
+
+#[cold]
+fn panicked(payload: &(dyn Any + Send)) -> Panicked {
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned());
+    Panicked { message, place: PLACE.take() }
+}
+
+/// Remembers where panics of calls happen. What was installed before still gets them.
+pub(crate) fn install_panic_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if thread::current(|frame| frame.is_some()) {
+                let place = info.location().map_or_else(String::new, ToString::to_string);
+                PLACE.with_borrow_mut(|at| *at = place);
+            }
+            before(info);
+        }));
+    });
+}
