@@ -20,7 +20,7 @@ use skybox_wire::stream::STREAMS_PER_CALL_MAX;
 
 use super::layer::{Layer, Maker, uncrossable};
 use super::receiving::Remote;
-use super::sending::{Outlet, Proofs, Sender, pump};
+use super::sending::{ItemCodec, Outlet, Sender, pump};
 use super::{Event, Source, Stream, Streams};
 use crate::app::AppId;
 use crate::call::Crosses;
@@ -113,7 +113,7 @@ impl<T: Crosses, E: WireError> Place<T, E> {
 }
 
 fn try_item<T: Crosses, E: WireError>(event: &Event<T, E>, of: PayloadOf) -> Result<(), CallErrorKind> {
-    let tried = Proofs::default().encode(event, |_, _| ());
+    let tried = ItemCodec::default().encode(event, |_, _| ());
     tried.map_err(|why| uncrossable(of == PayloadOf::Call, why))
 }
 

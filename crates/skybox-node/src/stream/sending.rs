@@ -5,16 +5,20 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::BytesMut;
 use skybox_core::{CallErrorKind, WireError};
 use skybox_wire::codec::{self, Form, Proof};
 use skybox_wire::frame::{Credit, FrameError, ItemHead, PayloadOf, StreamId, encode_stream_end};
-use skybox_wire::stream::{ITEM_BYTES_MAX, Sending};
+use skybox_wire::stream::{ITEM_BYTES_MAX, Sending, WINDOW};
 
 use super::layer::uncrossable;
 use super::{Event, Stream, Streams};
 use crate::call::Crosses;
-use crate::call::far::{data_code, with_scratch};
+use crate::call::far::data_code;
 use crate::host::lock;
+
+/// An item's buffer that grew beyond this is not kept: a window is what a stream may hold anyway.
+const BUFFER_BYTES_MAX: usize = WINDOW.bytes as usize;
 
 /// A stream that can be sent, whatever its types.
 pub(crate) trait Outlet: Send + Sync {
@@ -157,7 +161,7 @@ where
     T: Crosses + 'static,
     E: WireError + 'static,
 {
-    let proofs = Proofs::default();
+    let mut codec = ItemCodec::default();
     loop {
         let event = match poll_fn(|cx| sender.poll_next(&mut stream, cx)).await {
             Next::Send(Event::Broken(kind)) => return sender.end(Some(&kind)),
@@ -166,7 +170,7 @@ where
             Next::Stop => return,
         };
         let is_error = matches!(event, Event::Image(_));
-        let sent = proofs.encode(&event, |form, payload| sender.send(is_error, form, payload));
+        let sent = codec.encode(&event, |form, payload| sender.send(is_error, form, payload));
         if let Err(why) = sent {
             let kind = uncrossable(sender.id.of == PayloadOf::Call, why);
             return sender.end(Some(&kind));
@@ -174,39 +178,42 @@ where
     }
 }
 
-/// What is known of how the items of one stream cross.
+/// How the items of one stream become bytes.
 #[derive(Debug, Default)]
-pub(super) struct Proofs {
+pub(super) struct ItemCodec {
     items: Proof,
     errors: Proof,
+    /// Kept between items: blocks of a file would take and give back fresh memory each time.
+    buffer: BytesMut,
 }
 
-impl Proofs {
+impl ItemCodec {
     /// Encodes an item.
     ///
     /// # Errors
     /// The reason why it cannot cross.
     pub(super) fn encode<T: Crosses, E: WireError>(
-        &self,
+        &mut self,
         event: &Event<T, E>,
         f: impl FnOnce(Form, &[u8]),
     ) -> Result<(), String> {
-        with_scratch(|buffer| {
-            let form = data_code(|| match event {
-                Event::Item(item) => codec::encode::<T, T>(item, &self.items, buffer).map(Some),
-                Event::Image(image) => {
-                    codec::encode::<E::Image, E::Image>(image, &self.errors, buffer).map(Some)
-                }
-                Event::Error(_) | Event::Broken(_) => Ok(None),
-            })?;
-            // The layer around a stream has made images of errors, and what broke off has no payload.
-            let Some(form) = form else { return Ok(()) };
-            if buffer.len() > ITEM_BYTES_MAX {
-                let len = buffer.len();
-                return Err(format!("an item has {len} bytes, above the bound of {ITEM_BYTES_MAX}"));
-            }
-            f(form, buffer);
-            Ok(())
-        })
+        let ItemCodec { items, errors, buffer } = self;
+        buffer.clear();
+        let form = data_code(|| match event {
+            Event::Item(item) => codec::encode::<T, T>(item, items, buffer).map(Some),
+            Event::Image(image) => codec::encode::<E::Image, E::Image>(image, errors, buffer).map(Some),
+            Event::Error(_) | Event::Broken(_) => Ok(None),
+        })?;
+        // The layer around a stream has made images of errors, and what broke off has no payload.
+        let Some(form) = form else { return Ok(()) };
+        if buffer.len() > ITEM_BYTES_MAX {
+            let len = buffer.len();
+            return Err(format!("an item has {len} bytes, above the bound of {ITEM_BYTES_MAX}"));
+        }
+        f(form, buffer);
+        if buffer.capacity() > BUFFER_BYTES_MAX {
+            self.buffer = BytesMut::new();
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use bytes::BytesMut;
 use skybox_core::{CallErrorKind, CallId};
 use skybox_wire::frame::{
-    Decoder, Frame, FrameError, ItemHead, Limits, PayloadOf, StreamId, encode_item, encode_item_chunk,
+    CHUNK_BYTES_MAX, Decoder, Frame, FrameError, ItemHead, Limits, PayloadOf, StreamId, encode_item,
+    encode_item_chunk,
 };
 use skybox_wire::stream::STREAMS_PER_CALL_MAX;
 use tokio::runtime::Handle as Runtime;
@@ -232,6 +233,8 @@ impl Streams {
     pub(super) fn write_item(&self, head: &ItemHead, payload: &[u8]) {
         let mut rest = payload;
         self.write(|out| {
+            // Buffers of frames begin small.
+            out.reserve(payload.len().min(CHUNK_BYTES_MAX) * 2);
             let written = encode_item(out, head, rest);
             rest = &rest[written..];
         });

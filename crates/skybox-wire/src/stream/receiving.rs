@@ -22,7 +22,7 @@ pub struct Receiving {
 struct Partial {
     head: ItemHead,
     total: usize,
-    /// Shorter than `total`; grown with what really arrived.
+    /// Shorter than `total`. Room is made for as much as was asked for; beyond that it grows with what really arrived.
     bytes: Vec<u8>,
 }
 
@@ -83,7 +83,9 @@ impl Receiving {
         if payload.is_whole() {
             return Ok(Some(Arrived { head, payload: payload.first }));
         }
-        self.partial = Some(Partial { head, total, bytes: payload.first.to_vec() });
+        let mut bytes = Vec::with_capacity(total.min(WINDOW.bytes as usize));
+        bytes.extend_from_slice(&payload.first);
+        self.partial = Some(Partial { head, total, bytes });
         Ok(None)
     }
 
