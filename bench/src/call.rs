@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::subject::{self, LocalSubject, RemoteSubject};
 
-pub(crate) use remote::Load;
+pub(crate) use remote::{Load, SocketDirectory};
 use report::Report;
 
 /// Which calls to measure, and how long.

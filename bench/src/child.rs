@@ -101,8 +101,10 @@ impl Ready {
 /// # Errors
 /// When there is no such remote subject, or it cannot listen.
 pub(crate) fn serve(subject: &str, address: &str) -> Result<()> {
-    let subject = subject::remote(subject)?;
-    runtime()?.block_on(subject.serve(address, Ready(())))
+    match crate::stream::server(subject, address, Ready(())) {
+        Ok(serving) => runtime()?.block_on(serving),
+        Err(ready) => runtime()?.block_on(subject::remote(subject)?.serve(address, ready)),
+    }
 }
 
 /// A runtime as `#[tokio::main]` builds it; both processes use this one.

@@ -11,6 +11,7 @@
 mod call;
 mod child;
 mod hello;
+mod stream;
 mod subject;
 mod work;
 
@@ -30,6 +31,8 @@ enum Bench {
     Call(call::Options),
     /// What the smallest program costs: crates, build, cold start, idle memory.
     Hello(hello::Options),
+    /// What a stream carries between two processes, beside a bare socket.
+    Stream(stream::Options),
     /// The server half of a remote subject; `call` starts it.
     #[command(hide = true)]
     Serve {
@@ -45,6 +48,7 @@ fn main() -> Result<()> {
     match Arguments::parse().bench {
         Bench::Call(options) => call::run(&options),
         Bench::Hello(options) => hello::run(&options),
+        Bench::Stream(options) => stream::run(&options),
         Bench::Serve { subject, address } => child::serve(&subject, &address),
     }
 }

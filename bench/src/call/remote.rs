@@ -208,7 +208,7 @@ fn percentile_us(sorted_ns: &[u64], percent: usize) -> Result<f64> {
 
 /// Where the Unix sockets of a run lie; removed when dropped.
 #[derive(Debug)]
-pub(super) struct SocketDirectory {
+pub(crate) struct SocketDirectory {
     path: PathBuf,
 }
 
@@ -217,7 +217,7 @@ impl SocketDirectory {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub(super) fn create() -> Result<Self> {
+    pub(crate) fn create() -> Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         let path = std::env::temp_dir().join(format!("skybox-bench-{}", std::process::id()));
         std::fs::DirBuilder::new()
@@ -231,13 +231,16 @@ impl SocketDirectory {
     fn address(&self, subject: &dyn RemoteSubject) -> String {
         match subject.transport() {
             Transport::Tcp => "127.0.0.1:0".to_owned(),
-            Transport::Unix => {
-                let path = self.path.join(subject.name());
-                // It is missing in the first round; if it cannot be removed, the server says so.
-                let _ = std::fs::remove_file(&path);
-                path.display().to_string()
-            }
+            Transport::Unix => self.socket(subject.name()),
         }
+    }
+
+    /// The path of a subject's socket, where nothing is any more.
+    pub(crate) fn socket(&self, name: &str) -> String {
+        let path = self.path.join(name);
+        // It is missing in the first round; if it cannot be removed, the server says so.
+        let _ = std::fs::remove_file(&path);
+        path.display().to_string()
     }
 }
 

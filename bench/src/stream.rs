@@ -1,0 +1,185 @@
+//! What a stream carries: `skybox-bench stream`.
+//!
+//! A file's worth of blocks goes up and comes down, over a bare Unix socket and over Skybox; then small calls are
+//! timed while a stream runs beside them. Each round measures both subjects with processes made anew, and reports the
+//! median, the least and the greatest over the rounds, with the ratio of the medians.
+
+mod bare;
+mod skybox_unix;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use crate::child::{self, Ready, Server};
+use crate::subject::BoxFuture;
+
+/// How much goes each way in one measurement.
+const TOTAL_BYTES: u64 = 64 << 20;
+/// The lengths of blocks, in KiB: what an HTTP body comes in, and what a file is read by.
+const BLOCKS_KIB: [usize; 2] = [64, 256];
+/// Small calls that are timed alone, and beside a stream.
+const CALLS: usize = 2_000;
+
+/// How streams are measured.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Print an object for each metric, one a line, instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Rounds; seven, so that three outliers move no median.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+}
+
+/// One side of a connection that carries blocks.
+trait Pipe {
+    /// Sends `TOTAL_BYTES` in blocks of this length; resolves when the other side has read all of them.
+    fn upload(&self, block_len: usize) -> BoxFuture<'_, Result<()>>;
+    /// Reads `TOTAL_BYTES` that come in blocks of this length.
+    fn download(&self, block_len: usize) -> BoxFuture<'_, Result<()>>;
+    /// Makes a small call, if that can be done beside a stream.
+    fn small_call(&self) -> Option<BoxFuture<'_, Result<()>>>;
+}
+
+/// The server of a stream subject, if there is one of this name.
+pub(crate) fn server<'a>(
+    subject: &str,
+    address: &'a str,
+    ready: Ready,
+) -> Result<BoxFuture<'a, Result<()>>, Ready> {
+    match subject {
+        bare::NAME => Ok(Box::pin(bare::serve(address, ready))),
+        skybox_unix::NAME => Ok(Box::pin(skybox_unix::serve(ready))),
+        _ => Err(ready),
+    }
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When a server cannot be started, or not all bytes arrive.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut figures = Figures::default();
+    for round in 0..options.rounds {
+        eprintln!("round {} of {}", round + 1, options.rounds);
+        // Each round starts with another subject, so that none is always first.
+        let mut subjects = [bare::NAME, skybox_unix::NAME];
+        subjects.rotate_left(round % 2);
+        for subject in subjects {
+            measure(subject, &mut figures)?;
+        }
+    }
+    figures.print(options.json)
+}
+
+fn measure(subject: &'static str, figures: &mut Figures) -> Result<()> {
+    let directory = crate::call::SocketDirectory::create()?;
+    let server = Server::start(subject, &directory.socket(subject))?;
+    let runtime = child::runtime()?;
+    let measured = runtime.block_on(async {
+        let pipe: Box<dyn Pipe> = match subject {
+            bare::NAME => Box::new(bare::Bare::at(server.address())),
+            _ => Box::new(skybox_unix::Client::join(server.address()).await?),
+        };
+        for kib in BLOCKS_KIB {
+            for (way, upload) in [("upload", true), ("download", false)] {
+                let carry = || if upload { pipe.upload(kib << 10) } else { pipe.download(kib << 10) };
+                carry().await?;
+                let began = Instant::now();
+                carry().await?;
+                let mib_per_s = (TOTAL_BYTES >> 20) as f64 / began.elapsed().as_secs_f64();
+                figures.add(subject, format!("{way}_{kib}k"), "MiB/s", mib_per_s);
+            }
+        }
+        small_calls(&*pipe, subject, figures).await
+    });
+    drop(runtime);
+    measured
+}
+
+/// Times small calls alone, then while streams come down without a break.
+async fn small_calls(pipe: &dyn Pipe, subject: &'static str, figures: &mut Figures) -> Result<()> {
+    if pipe.small_call().is_none() {
+        return Ok(());
+    }
+    let calls = async || {
+        let mut latencies = Vec::with_capacity(CALLS);
+        while let (true, Some(call)) = (latencies.len() < CALLS, pipe.small_call()) {
+            let began = Instant::now();
+            call.await?;
+            latencies.push(began.elapsed());
+        }
+        latencies.sort_unstable();
+        anyhow::Ok(latencies)
+    };
+    let streams = async {
+        loop {
+            pipe.download(BLOCKS_KIB[0] << 10).await?;
+        }
+    };
+    let alone = calls().await?;
+    let beside = tokio::select! {
+        latencies = calls() => latencies?,
+        ended = streams => return ended,
+    };
+    for (when, latencies) in [("alone", alone), ("beside", beside)] {
+        let us = |latency: Duration| latency.as_secs_f64() * 1e6;
+        figures.add(subject, format!("p50_{when}"), "us", us(latencies[CALLS / 2]));
+        figures.add(subject, format!("p99_{when}"), "us", us(latencies[CALLS * 99 / 100]));
+    }
+    Ok(())
+}
+
+/// Every metric's value in each round.
+#[derive(Debug, Default)]
+struct Figures(BTreeMap<(String, &'static str), (&'static str, Vec<f64>)>);
+
+#[derive(Serialize)]
+struct Line<'a> {
+    bench: &'a str,
+    subject: &'a str,
+    metric: &'a str,
+    median: f64,
+    min: f64,
+    max: f64,
+    unit: &'a str,
+    /// The median over that of the bare socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of_bare: Option<f64>,
+}
+
+impl Figures {
+    fn add(&mut self, subject: &'static str, metric: String, unit: &'static str, value: f64) {
+        self.0.entry((metric, subject)).or_insert((unit, Vec::new())).1.push(value);
+    }
+
+    fn median(&self, metric: &str, subject: &'static str) -> Option<f64> {
+        let (_, values) = self.0.get(&(metric.to_owned(), subject))?;
+        let mut values = values.clone();
+        values.sort_unstable_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+
+    #[expect(clippy::print_stdout, reason = "this is what the command is for")]
+    fn print(&self, json: bool) -> Result<()> {
+        for ((metric, subject), (unit, values)) in &self.0 {
+            let median = self.median(metric, subject).unwrap_or(f64::NAN);
+            let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let bare = self.median(metric, bare::NAME).filter(|_| *subject != bare::NAME);
+            let of_bare = bare.map(|bare| median / bare);
+            if json {
+                let line = Line { bench: "stream", subject, metric, median, min, max, unit, of_bare };
+                println!("{}", serde_json::to_string(&line)?);
+            } else {
+                let ratio = of_bare.map_or(String::new(), |ratio| format!("  {ratio:.2} of bare"));
+                println!("{metric:14} {subject:12} {median:9.1} {unit:6} ({min:.1} to {max:.1}){ratio}");
+            }
+        }
+        Ok(())
+    }
+}
