@@ -339,10 +339,20 @@ impl Conn {
     /// The caller of `call` waits no longer, or does not read its result.
     pub(crate) fn cancel(&self, call: CallId) {
         let mut out = lock(&self.out);
+        if self.closed.get().is_some() {
+            return;
+        }
+        let withdrawn = out.withdraw(call);
         // The peer has never heard of a call that was not sent.
-        if self.closed.get().is_none() && out.withdraw(call) != Withdrawn::Unsent {
+        if withdrawn == Withdrawn::Unsent {
+            drop(out);
+        } else {
             encode_cancel(out.filling(), call);
             self.ring(out);
+        }
+        if withdrawn != Withdrawn::Absent {
+            // Its arguments never arrive there, so nobody would ever ask their streams for an item, or end them.
+            self.streams.unread(PayloadOf::Call, call);
         }
     }
 
