@@ -20,8 +20,8 @@ pub struct Plan {
 /// A living node, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeEntry {
-    /// Which life of the node this is.
-    pub incarnation: Incarnation,
+    /// Which life of the node this is, if whoever plans knows.
+    pub incarnation: Option<Incarnation>,
     /// Where it listens: a socket's path, or `host:port`.
     pub address: String,
     /// It takes no new calls and hands over what it has.

@@ -2,9 +2,11 @@
 
 mod builder;
 mod current;
+mod identity;
 mod lifecycle;
 mod linked;
 mod scope;
+mod sockets;
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::{BTreeMap, HashMap};
@@ -71,6 +73,9 @@ pub(crate) struct AppInner {
     listeners: HashMap<String, String>,
     /// Listeners that were given out here, and where they are bound.
     pub(crate) bound: Mutex<BTreeMap<String, SocketAddr>>,
+    /// What TCP connections are made with.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: sockets::Security,
 }
 
 /// Something asked of the App that it does not have.

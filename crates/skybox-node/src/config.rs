@@ -3,6 +3,8 @@
 //! Optional. `SKYBOX_CONFIG` names another file; `SKYBOX_MODULES__THUMBNAIL__REPLICAS=3` overrides one key.
 //! `${NAME}` in a text is the environment's value.
 
+mod node;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +12,14 @@ use skybox_core::{Needs, SettingError, Settings};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use node::{NodeConfig, TlsFiles};
+
 /// Names another file than `skybox.toml`.
 pub const CONFIG_ENV: &str = "SKYBOX_CONFIG";
 const FILE: &str = "skybox.toml";
 /// The key that says which implementation an interface has.
 const USE: &str = "use";
+const SECTIONS: [&str; 7] = ["modules", "listeners", "resources", "admin", "node", "tls", "config"];
 
 /// What `skybox.toml` and the environment say.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +31,9 @@ pub struct Config {
     listeners: BTreeMap<String, ListenerConfig>,
     resources: BTreeMap<String, String>,
     admin: Option<String>,
+    node: NodeConfig,
+    /// The files of `[tls]`, by key.
+    tls: BTreeMap<String, (String, Place)>,
     /// The program's own tables, `[config.…]`.
     own: toml::Table,
 }
@@ -155,13 +163,21 @@ impl Config {
                         config.admin = Some(reader.text(value)?);
                     }
                 }
+                "node" => self::node::read_node(&mut config.node, &reader, value)?,
+                "tls" => {
+                    for (key, value) in reader.table("tls", value)? {
+                        reader.known(key, &node::TLS_KEYS)?;
+                        let place = reader.place(key.span().start);
+                        config.tls.insert(key.get_ref().to_string(), (reader.text(value)?, place));
+                    }
+                }
                 "config" => {
                     let whole: toml::Table =
                         toml::from_str(text).map_err(|error| reader.wrong(section, error.message()))?;
                     config.own =
                         whole.get("config").and_then(toml::Value::as_table).cloned().unwrap_or_default();
                 }
-                _ => reader.known(section, &["modules", "listeners", "resources", "admin", "config"])?,
+                _ => reader.known(section, &SECTIONS)?,
             }
         }
         Ok(config)
@@ -231,7 +247,16 @@ impl Config {
             }
             ["resources", resource, "address"] => drop(self.resources.insert((*resource).to_owned(), value)),
             ["admin", "address"] => self.admin = Some(value),
-            ["modules" | "listeners" | "resources" | "admin", ..] => {
+            ["node", key] => {
+                let set = self.node.set(key, value, place.clone());
+                set.map_err(|message| ConfigError::Wrong { place, message })?;
+            }
+            ["tls", key] if node::TLS_KEYS.contains(key) => {
+                self.tls.insert((*key).to_owned(), (value, place));
+            }
+            // SKYBOX_NODE alone is a node's name, as its parent gives it.
+            ["node"] => {}
+            ["modules" | "listeners" | "resources" | "admin" | "node" | "tls", ..] => {
                 let message =
                     "write SKYBOX_<section>__<name>__<key>, such as SKYBOX_MODULES__THUMBNAIL__REPLICAS"
                         .to_owned();
@@ -330,6 +355,19 @@ impl Config {
     /// Where `/readyz`, `/livez` and `/metrics` are served, if anywhere.
     pub fn admin(&self) -> Option<&str> {
         self.admin.as_deref()
+    }
+
+    /// How this node is reached where addresses are given by hand.
+    pub fn node(&self) -> &NodeConfig {
+        &self.node
+    }
+
+    /// The certificate files, if there are any.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`]: some of the three are missing.
+    pub fn tls(&self) -> Result<Option<TlsFiles>, ConfigError> {
+        node::tls_files(&self.tls)
     }
 
     /// The program's own table of that name.
@@ -436,7 +474,7 @@ mod tests {
             ("[modules.a\n", "skybox.toml:1: "),
             (
                 "[listener.http]\naddress = \"x\"\n",
-                "skybox.toml:1: there is no key `listener`; the keys are modules, listeners",
+                "skybox.toml:1: there is no key `listener`; the keys are modules, listeners, resources, admin, node, tls, config",
             ),
             (
                 "\n[listeners.http]\nadress = \"x\"\n",

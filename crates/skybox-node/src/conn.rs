@@ -7,16 +7,20 @@ mod accept;
 mod beat;
 mod dial;
 mod large;
+mod offset;
 mod open;
 mod out;
 mod pending;
+mod proof;
 mod reader;
 mod socket;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -33,12 +37,16 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 pub(crate) use accept::{Listener, accept_loop};
+#[cfg(feature = "tls")]
+pub(crate) use dial::dial_operator_tls;
 pub use dial::{Address, DialError};
 pub(crate) use dial::{dial, dial_operator};
 use large::Withdrawn;
+use offset::ClockOffset;
 use out::Out;
 use pending::Pending;
 pub(crate) use pending::PendingCall;
+pub use proof::Right;
 use socket::WriteHalf;
 
 use crate::app::AppInner;
@@ -82,7 +90,19 @@ pub(crate) struct PeerInfo {
     pub(crate) node: NodeName,
     pub(crate) incarnation: Incarnation,
     pub(crate) role: Role,
+    /// What it may do, if it is an operator.
+    pub(crate) right: Right,
     agreed: Agreed,
+}
+
+impl PeerInfo {
+    /// Whether the peer may have this done.
+    pub(crate) fn may(&self, needed: Right) -> Result<(), CallErrorKind> {
+        match self.role {
+            Role::Node => Ok(()),
+            Role::Operator => self.right.suffices(needed, self.node.as_str()),
+        }
+    }
 }
 
 /// One connection.
@@ -105,8 +125,8 @@ pub(crate) struct Conn {
     draining: AtomicBool,
     /// Milliseconds of the process clock when something was last read.
     heard_ms: AtomicU64,
-    /// The peer's clock minus ours, in microseconds.
-    clock_offset_us: AtomicI64,
+    /// How far the peer's clock is ahead.
+    clock_offset: ClockOffset,
     /// Calls of the peer that run here.
     serving: AtomicU32,
     /// The last call of the peer that was taken.
@@ -124,11 +144,17 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    fn new(app: Weak<AppInner>, agreed: Agreed, socket: WriteHalf) -> Conn {
+    fn new(app: Weak<AppInner>, agreed: Agreed, right: Right, socket: WriteHalf) -> Conn {
         let same_host = socket.is_local();
         let hello = &agreed.peer;
-        let peer =
-            PeerInfo { node: hello.node.clone(), incarnation: hello.incarnation, role: hello.role, agreed };
+        let clock_offset = ClockOffset::new(hello.clock_us, clock::monotonic_us());
+        let peer = PeerInfo {
+            node: hello.node.clone(),
+            incarnation: hello.incarnation,
+            role: hello.role,
+            right,
+            agreed,
+        };
         Conn {
             peer,
             app,
@@ -142,7 +168,7 @@ impl Conn {
             over: watch::Sender::new(false),
             draining: AtomicBool::new(false),
             heard_ms: AtomicU64::new(clock::process_ms()),
-            clock_offset_us: AtomicI64::new(0),
+            clock_offset,
             serving: AtomicU32::new(0),
             last_taken: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
@@ -445,7 +471,7 @@ impl Conn {
 
     /// A deadline of the peer's wire clock, as ours.
     fn deadline_from_wire(&self, deadline_us: u64) -> Instant {
-        let offset = if self.same_host { 0 } else { self.clock_offset_us.load(Ordering::Relaxed) };
+        let offset = if self.same_host { 0 } else { self.clock_offset.us() };
         let ours = i128::from(deadline_us) - i128::from(offset) - i128::from(clock::monotonic_us());
         // A peer may send any number; a year is as good as no deadline.
         let left = u64::try_from(ours.max(0)).unwrap_or(u64::MAX).min(365 * 24 * 3_600_000_000);

@@ -2,6 +2,7 @@
 //! store will stand tomorrow.
 
 mod alone;
+mod by_hand;
 mod parent;
 
 use std::future::Future;
@@ -14,6 +15,7 @@ use skybox_core::{ModuleKind, Plan};
 use tokio::sync::watch;
 
 pub(crate) use alone::Alone;
+pub(crate) use by_hand::ByHand;
 pub use parent::{
     ControlError, FromNode, FromParent, Hello, NODE_ENV, Opening, PARENT_ENV, ParentLink, line, read_line,
 };

@@ -32,7 +32,7 @@ mod thread;
 
 pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, spawn};
 pub use call::{CallOptions, Handle};
-pub use conn::{Address, DialError};
+pub use conn::{Address, DialError, Right};
 pub use host::Ending;
 pub use interface::Candidate;
 pub use listen::bind as bind_listener;
@@ -41,6 +41,12 @@ pub use module::{Callable, Key, KeyOf, Module};
 pub use operate::{AskError, Operator, Outcome};
 pub use status::{InstanceStatus, ModuleStatus, NodeStatus};
 pub use stream::{Closed, Stream, StreamSender};
+
+/// What certificates say, and why some are refused.
+#[cfg(feature = "tls")]
+pub mod tls {
+    pub use crate::conn::tls::{Identity, IdentityError, TlsError, TlsFilesError, is_name, uris_in};
+}
 
 use skybox_core::TraceContext;
 

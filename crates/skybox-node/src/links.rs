@@ -60,7 +60,7 @@ impl Links {
             peer.entry.store(Some(Arc::new(entry.clone())));
             if other_life
                 && let Some(conn) =
-                    peer.conn.load_full().filter(|c| c.peer().incarnation != entry.incarnation)
+                    peer.conn.load_full().filter(|c| Some(c.peer().incarnation) != entry.incarnation)
             {
                 conn.close(&format!("{node} was started anew"));
             }
@@ -126,9 +126,15 @@ impl Peer {
         let Some(entry) = self.entry.load_full() else { return Err("the plan does not have it".to_owned()) };
         let Ok(address) = entry.address.parse::<Address>();
         let expected = Some((self.node.clone(), entry.incarnation));
-        let conn = conn::dial(app, &address, expected)
-            .await
-            .map_err(|error| skybox_core::TextChain::of(&error).joined())?;
+        let conn = conn::dial(app, &address, expected).await.map_err(|error| {
+            let why = skybox_core::TextChain::of(&error).joined();
+            if !matches!(error, conn::DialError::Connect { .. }) {
+                // Who is refused should find the reason at both ends.
+                let line = format!("no connection to {} at {address}: {why}", self.node);
+                crate::log_limit::warn(error.cause(), &line);
+            }
+            why
+        })?;
         self.conn.store(Some(conn.clone()));
         Ok(conn)
     }

@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
-use skybox_core::{CallError, CallErrorKind, Callee, Incarnation, NodeName, Ran};
+use skybox_core::{CallError, CallErrorKind, CallId, Callee, Incarnation, NodeName, Ran};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::ModuleNumber;
 use skybox_wire::handshake::{Hello, Role};
 
 use crate::app::{App, AppInner};
 use crate::call::{Reply, ReplyTo};
-use crate::conn::{Address, Conn, DialError, dial_operator};
+use crate::conn::{Address, Conn, DialError, Right, dial_operator};
 use crate::metrics::EdgeCounts;
 use crate::status::{ModuleStatus, NodeStatus};
 
 /// The module number that means the node itself.
 pub(crate) const THE_NODE: ModuleNumber = ModuleNumber(u16::MAX);
+
+/// Where the log says what operators did.
+const AUDIT: &str = "skybox::audit";
 
 /// What a node can be asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +37,8 @@ pub(crate) enum Ask {
         /// The arguments, by name or in order.
         arguments: serde_json::Value,
     },
+    /// Hand over what it has, and end.
+    Drain,
 }
 
 /// How a call from the command line ended.
@@ -102,14 +107,36 @@ pub(crate) fn edges(app: &AppInner) -> Vec<EdgeCounts> {
     counts
 }
 
+impl Ask {
+    /// What an operator must be allowed to do for it.
+    fn needs(&self) -> Right {
+        match self {
+            Ask::Status => Right::Read,
+            Ask::Call { .. } => Right::Call,
+            Ask::Drain => Right::Admin,
+        }
+    }
+}
+
 /// Answers an operator. Runs as a task of its own.
-pub(crate) async fn answer(app: Arc<AppInner>, payload: Bytes, reply: ReplyTo) {
-    let answered = match serde_json::from_slice::<Ask>(&payload) {
-        Err(error) => Err(CallErrorKind::Mismatch { why: error.to_string() }),
+pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payload: Bytes) {
+    let ask = serde_json::from_slice::<Ask>(&payload)
+        .map_err(|error| CallErrorKind::Mismatch { why: error.to_string() });
+    let allowed = ask.and_then(|ask| conn.peer().may(ask.needs()).map(|()| ask));
+    let operator = conn.peer().node.clone();
+    let reply = ReplyTo::Conn(conn, id);
+    let answered = match allowed {
+        Err(kind) => Err(kind),
         Ok(Ask::Status) => to_json(&status(&App::from_inner(app))),
         Ok(Ask::Call { module, method, key, arguments }) => {
+            tracing::info!(target: AUDIT, %operator, "calls {module}.{method}");
             let outcome = call(&app, &module, &method, key.as_deref(), &arguments).await;
             to_json(&outcome)
+        }
+        Ok(Ask::Drain) => {
+            tracing::info!(target: AUDIT, %operator, "drains this node");
+            App::from_inner(app).drain();
+            to_json(&())
         }
     };
     match answered {
@@ -188,6 +215,27 @@ pub enum AskError {
     /// It answered something else.
     #[error("the node's answer was not understood: it may be another version")]
     Answer(#[from] serde_json::Error),
+    /// The certificate's files.
+    #[cfg(feature = "tls")]
+    #[error("the operator's certificate cannot be used")]
+    Files(#[from] crate::conn::tls::TlsFilesError),
+    /// The certificate is a node's.
+    #[cfg(feature = "tls")]
+    #[error("the certificate is a node's: `skybox certs operator` makes one for a person")]
+    NotAnOperator,
+}
+
+fn hello(program: &str, operator: String) -> Hello {
+    Hello {
+        protocols: Hello::PROTOCOLS,
+        role: Role::Operator,
+        incarnation: Incarnation(u64::from(std::process::id())),
+        clock_us: crate::clock::monotonic_us(),
+        program: program.to_owned(),
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        node: NodeName::new(operator),
+        modules: Vec::new(),
+    }
 }
 
 impl Operator {
@@ -196,17 +244,24 @@ impl Operator {
     /// # Errors
     /// [`AskError::Dial`].
     pub async fn connect(program: &str, address: &Address) -> Result<Operator, AskError> {
-        let hello = Hello {
-            protocols: Hello::PROTOCOLS,
-            role: Role::Operator,
-            incarnation: Incarnation(u64::from(std::process::id())),
-            clock_us: crate::clock::monotonic_us(),
-            program: program.to_owned(),
-            build: env!("CARGO_PKG_VERSION").to_owned(),
-            node: NodeName::new(format!("operator-{}", std::process::id())),
-            modules: Vec::new(),
-        };
+        let hello = hello(program, format!("operator-{}", std::process::id()));
         Ok(Operator { conn: dial_operator(address, hello).await? })
+    }
+
+    /// Connects to a node of `program` on any machine, with an operator's certificate.
+    ///
+    /// # Errors
+    /// [`AskError::Files`] if the certificate cannot be used, [`AskError::Dial`] if there is no connection.
+    #[cfg(feature = "tls")]
+    pub async fn connect_tls(
+        program: &str,
+        address: &str,
+        files: crate::config::TlsFiles,
+    ) -> Result<Operator, AskError> {
+        use crate::conn::tls::{Identity, Tls};
+        let tls = Tls::load(program, files)?;
+        let Identity::Operator { name, .. } = tls.identity() else { return Err(AskError::NotAnOperator) };
+        Ok(Operator { conn: crate::conn::dial_operator_tls(&tls, address, hello(program, name)).await? })
     }
 
     /// What the node runs and has counted.
@@ -230,6 +285,14 @@ impl Operator {
     ) -> Result<Outcome, AskError> {
         let (module, method, key) = (module.to_owned(), method.to_owned(), key.map(str::to_owned));
         self.ask(&Ask::Call { module, method, key, arguments }).await
+    }
+
+    /// Has the node drain, as SIGTERM does; resolves when it has begun to.
+    ///
+    /// # Errors
+    /// [`AskError`]; `Denied` without the right of an admin.
+    pub async fn drain(&self) -> Result<(), AskError> {
+        self.ask(&Ask::Drain).await
     }
 
     async fn ask<A: serde::de::DeserializeOwned>(&self, ask: &Ask) -> Result<A, AskError> {

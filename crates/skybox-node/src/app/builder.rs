@@ -11,18 +11,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use skybox_core::{Incarnation, NodeName, Settings, TextChain};
+use skybox_core::{NodeName, Settings, TextChain};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
+use super::identity::Identity;
 use super::linked::{self, Linked};
+use super::sockets::{Asked, Sockets};
 use super::{App, AppId, AppInner, current, lifecycle};
 use crate::call::install_panic_hook;
-use crate::config::{Config, ConfigError};
-use crate::conn::{Address, Listener};
-use crate::control::{
-    Alone, Control, ControlError, Hello, ModuleDecl, NODE_ENV, OnceTurn, PARENT_ENV, ParentLink,
-};
+use crate::config::{Config, ConfigError, TlsFiles};
+use crate::control::{Alone, ByHand, Control, ControlError, ModuleDecl, OnceTurn, ParentLink};
 use crate::host::{AnyHost, HostSeed};
 use crate::interface::{Candidate, CandidateRegistration};
 use crate::links::Links;
@@ -48,8 +47,8 @@ pub struct Builder {
     main: bool,
     /// The parent's socket and this node's name, where the environment does not say them.
     joined: Option<(PathBuf, NodeName)>,
-    /// Where the node listens, instead of a socket file.
-    address: Option<Address>,
+    /// Where the node listens for other nodes, and with which certificates.
+    asked: Asked,
 }
 
 /// Why an App did not start.
@@ -127,6 +126,34 @@ pub enum AppError {
         /// Why.
         source: std::io::Error,
     },
+    /// Other machines could connect without TLS.
+    #[error(
+        "other machines could connect to {address}, and this node has no certificate: give `[tls] authority`, `certificate` and `key` (`skybox certs` makes them), or listen on 127.0.0.1"
+    )]
+    Unsafe {
+        /// Where it would listen.
+        address: String,
+    },
+    /// A certificate file.
+    #[cfg(feature = "tls")]
+    #[error("`[tls]` cannot be used")]
+    Tls(#[from] crate::conn::tls::TlsFilesError),
+    /// A certificate of somebody else.
+    #[error("the certificate in {} is for {of}, and this is {node}: give each node its own", certificate.display())]
+    OthersCertificate {
+        /// Its file.
+        certificate: PathBuf,
+        /// Whom it is for.
+        of: String,
+        /// This node.
+        node: String,
+    },
+    /// Certificates, by a build that cannot use them.
+    #[error("`[tls]` is set, but the program is built without the feature `tls` of skybox")]
+    BuiltWithoutTls,
+    /// Nothing says which node this is.
+    #[error("nothing says which node this is: set SKYBOX_NODE__NAME, or `[node] name`")]
+    Nameless,
     /// Built without unwinding.
     #[error(
         "this program is built with `panic = \"abort\"`, so one panic ends every instance of the process: remove it \
@@ -152,7 +179,7 @@ impl Builder {
             allow_abort: false,
             main: true,
             joined: None,
-            address: None,
+            asked: Asked::default(),
         }
     }
 
@@ -217,9 +244,16 @@ impl Builder {
         self
     }
 
-    /// Has the node listen for other nodes on a loopback address, without TLS: for measuring what TCP costs.
+    /// Has the node listen for other nodes over TCP, as `[node] listen` does. Without certificates only on a loopback
+    /// address: for measuring what TCP costs.
     pub fn node_address(mut self, address: &str) -> Builder {
-        self.address = Some(Address::Tcp(address.to_owned()));
+        self.asked.address = Some(address.to_owned());
+        self
+    }
+
+    /// The certificates for TCP, instead of those that `[tls]` names. Needs the feature `tls`.
+    pub fn tls(mut self, files: TlsFiles) -> Builder {
+        self.asked.tls = Some(files);
         self
     }
 
@@ -242,16 +276,18 @@ impl Builder {
             crate::parenthood::become_parent_if_asked(&config, &self.listeners).await?;
         }
         let Linked { registrations, settings, chosen } = linked::modules(&config, &self.candidates)?;
-        let identity = Identity::of_this_process(self.main, self.joined.clone());
+        let mut identity = Identity::of_this_process(self.main, self.joined.clone());
         let strict = self.strict.unwrap_or_else(|| std::env::var(STRICT_ENV).is_ok_and(|value| value == "1"));
         let declared = declare(&registrations, &settings);
-        let address = self.address.clone().unwrap_or_else(|| identity.address());
-        let (listener, address) = bind(&identity, &address).await?;
-        let control: Arc<dyn Control> = match &identity.parent {
-            None => Arc::new(Alone::new(&identity.node, &declared)),
-            Some(path) => Arc::new(ParentLink::connect(path, identity.hello(address, declared)).await?),
+        let Builder { values, once, listeners, asked, .. } = self;
+        let sockets = Sockets::open(&mut identity, &config, asked).await?;
+        let control: Arc<dyn Control> = match (&identity.parent, &sockets.by_hand) {
+            (None, None) => Arc::new(Alone::new(&identity.node, &declared)),
+            (None, Some(peers)) => Arc::new(ByHand::new(&identity.node, peers, &declared)),
+            (Some(path), _) => {
+                Arc::new(ParentLink::connect(path, identity.hello(&sockets.address, declared)).await?)
+            }
         };
-        let Builder { values, once, listeners, .. } = self;
         let inner = Arc::new_cyclic(|weak| {
             let id = AppId::next();
             let plant = Plant { weak, id, identity: &identity, strict, runtime: &runtime };
@@ -282,6 +318,8 @@ impl Builder {
                 started: Instant::now(),
                 listeners,
                 bound: std::sync::Mutex::default(),
+                #[cfg(feature = "tls")]
+                tls: sockets.tls.clone(),
             }
         });
         inner.links.attach(Arc::downgrade(&inner));
@@ -290,8 +328,12 @@ impl Builder {
         for (name, run) in once {
             run_once(&app, name, run).await?;
         }
-        if let Some(listener) = listener {
+        for listener in sockets.listeners {
             runtime.spawn(crate::conn::accept_loop(Arc::downgrade(app.inner()), listener));
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &sockets.tls {
+            runtime.spawn(crate::conn::tls::Tls::watch(Arc::downgrade(tls)));
         }
         lifecycle::begin(&app).await?;
         Ok(app)
@@ -331,76 +373,6 @@ impl Plant<'_> {
     }
 }
 
-/// Who this process is.
-struct Identity {
-    program: String,
-    build: String,
-    node: NodeName,
-    incarnation: Incarnation,
-    parent: Option<PathBuf>,
-    main: bool,
-}
-
-impl Identity {
-    fn of_this_process(main: bool, joined: Option<(PathBuf, NodeName)>) -> Identity {
-        let (joined, name) = joined.unzip();
-        let parent = joined.or_else(|| std::env::var_os(PARENT_ENV).map(PathBuf::from).filter(|_| main));
-        let given = || std::env::var(NODE_ENV).ok().filter(|_| parent.is_some());
-        let node = name.map(|name| name.to_string()).or_else(given);
-        Identity {
-            program: program_name(),
-            build: std::env::var("SKYBOX_VERSION").unwrap_or_else(|_| "dev".to_owned()),
-            node: NodeName::new(node.unwrap_or_else(|| "alone".to_owned())),
-            incarnation: new_incarnation(),
-            parent,
-            main,
-        }
-    }
-
-    /// Where this node listens: beside its parent's socket, or, for operators alone, without a file.
-    fn address(&self) -> Address {
-        match self.parent.as_deref().and_then(std::path::Path::parent) {
-            Some(directory) => Address::Unix(directory.join(format!("{}.sock", self.node))),
-            None => {
-                let user = rustix::process::geteuid().as_raw();
-                Address::Abstract(format!("skybox/{user}/{}/{}", self.program, std::process::id()))
-            }
-        }
-    }
-
-    fn hello(&self, address: Address, modules: Vec<ModuleDecl>) -> Hello {
-        Hello {
-            node: self.node.clone(),
-            pid: std::process::id(),
-            incarnation: self.incarnation,
-            program: self.program.clone(),
-            address: address.to_string(),
-            modules,
-        }
-    }
-}
-
-/// The program's name: `SKYBOX_PROGRAM`, or that of its file.
-pub(crate) fn program_name() -> String {
-    std::env::var("SKYBOX_PROGRAM").unwrap_or_else(|_| {
-        let file = std::env::current_exe().ok();
-        let stem =
-            file.as_deref().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
-        stem.unwrap_or_else(|| "program".to_owned())
-    })
-}
-
-/// A number that no other life of any node has: from the time and the process.
-fn new_incarnation() -> Incarnation {
-    use std::sync::atomic::Ordering;
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |now| now.as_nanos() as u64);
-    let salt = u64::from(std::process::id()) << 32 | COUNT.fetch_add(1, Ordering::Relaxed);
-    Incarnation(now.rotate_left(20) ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-}
-
 fn declare(registrations: &[&'static Registration], settings: &[Settings]) -> Vec<ModuleDecl> {
     let modules = registrations.iter().map(|module| (module.descriptor)()).zip(settings);
     let decl = modules.map(|(module, settings)| ModuleDecl {
@@ -410,29 +382,6 @@ fn declare(registrations: &[&'static Registration], settings: &[Settings]) -> Ve
         cpu_milli: settings.cpu_milli.unwrap_or(0),
     });
     decl.collect()
-}
-
-async fn bind(identity: &Identity, address: &Address) -> Result<(Option<Listener>, Address), AppError> {
-    if !identity.main && identity.parent.is_none() {
-        return Ok((None, address.clone()));
-    }
-    match Listener::bind(address).await {
-        Ok(listener) if !listener.is_private() => {
-            let why = "other machines could connect, and there is no TLS yet: listen on 127.0.0.1";
-            let source = std::io::Error::new(std::io::ErrorKind::PermissionDenied, why);
-            Err(AppError::Listen { address: address.to_string(), source })
-        }
-        Ok(listener) => {
-            let bound = listener.local_address(address);
-            Ok((Some(listener), bound))
-        }
-        // Alone, the socket is for operators: a program runs without it.
-        Err(error) if identity.parent.is_none() => {
-            tracing::debug!("no socket for operators at {address}: {error}");
-            Ok((None, address.clone()))
-        }
-        Err(source) => Err(AppError::Listen { address: address.to_string(), source }),
-    }
 }
 
 async fn run_once(app: &App, name: String, run: Once) -> Result<(), AppError> {

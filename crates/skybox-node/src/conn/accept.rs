@@ -1,5 +1,6 @@
 //! Taking the connections of other nodes and of operators.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::Conn;
 use super::dial::{Address, DialError, check_user};
 use super::open::{Opening, in_time};
+use super::proof::Proof;
 use super::socket::WriteHalf;
 use crate::app::AppInner;
 
@@ -92,15 +94,15 @@ pub(crate) async fn accept_loop(app: Weak<AppInner>, listener: Listener) {
             }
             Ok(accepted) => {
                 let runtime = app.runtime.clone();
+                let from = accepted.from();
                 runtime.spawn(async move {
                     match in_time(welcome(&app, accepted)).await {
                         Ok(conn) => app.links.accepted(&conn),
                         Err(error) => {
-                            let error = skybox_core::TextChain::of(&error).joined();
-                            crate::log_limit::warn(
-                                "handshake",
-                                &format!("a connection was refused: {error}"),
-                            );
+                            let why = skybox_core::TextChain::of(&error).joined();
+                            let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+                            let line = format!("a connection{from} was refused: {why}");
+                            crate::log_limit::warn(error.cause(), &line);
                         }
                     }
                     drop(place);
@@ -115,18 +117,33 @@ enum Accepted {
     Tcp(TcpStream),
 }
 
+impl Accepted {
+    /// Where it comes from, if that says anything.
+    fn from(&self) -> Option<SocketAddr> {
+        match self {
+            Accepted::Unix(_) => None,
+            Accepted::Tcp(stream) => stream.peer_addr().ok(),
+        }
+    }
+}
+
 async fn welcome(app: &Arc<AppInner>, accepted: Accepted) -> Result<Arc<Conn>, DialError> {
     let opening = Opening::of(app);
     match accepted {
         Accepted::Unix(stream) => {
             check_user(&stream)?;
             let (read, write) = stream.into_split();
-            opening.shake(read, WriteHalf::Unix(write)).await
+            opening.shake(Proof::SameUser, read, WriteHalf::Unix(write)).await
         }
         Accepted::Tcp(stream) => {
             stream.set_nodelay(true).map_err(DialError::Broke)?;
+            #[cfg(feature = "tls")]
+            if let Some(tls) = &app.tls {
+                let known = tls.accept(stream).await?;
+                return opening.shake_known(known).await;
+            }
             let (read, write) = stream.into_split();
-            opening.shake(read, WriteHalf::Tcp(write)).await
+            opening.shake(Proof::Nothing, read, WriteHalf::Tcp(write)).await
         }
     }
 }

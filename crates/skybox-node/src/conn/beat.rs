@@ -15,7 +15,6 @@ const BEAT: Duration = Duration::from_millis(500);
 
 /// Pings the peer, and gives it up when it has been silent for too long.
 pub(super) async fn beat(conn: Weak<Conn>) {
-    let mut nonce = 0;
     loop {
         {
             let Some(conn) = conn.upgrade().filter(|conn| !conn.is_closed()) else { return };
@@ -24,11 +23,12 @@ pub(super) async fn beat(conn: Weak<Conn>) {
                 conn.close(&format!("{} said nothing for {DEAD_AFTER:?}", conn.peer.node));
                 return;
             }
-            nonce += 1;
             let mut out = lock(&conn.out);
             // A peer that does not read gets one ping, not thousands.
             if out.urgent.is_empty() {
-                encode_ping(&mut out.urgent, Beat { nonce, clock_us: clock::monotonic_us() });
+                let now_us = clock::monotonic_us();
+                // The answer says when it was asked.
+                encode_ping(&mut out.urgent, Beat { nonce: now_us, clock_us: now_us });
             }
             conn.ring(out);
         }

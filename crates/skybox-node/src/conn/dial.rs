@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::Conn;
 use super::open::{HANDSHAKE_WAIT, Opening, in_time};
+use super::proof::Proof;
 use super::socket::WriteHalf;
 use crate::app::AppInner;
 
@@ -69,6 +70,10 @@ pub enum DialError {
     /// The peer is not who it should be, or refused.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// TLS does not let the two together.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] super::tls::TlsError),
     /// Another user's process listens there.
     #[error("the peer runs as user {theirs}, not as {ours}")]
     OtherUser {
@@ -79,18 +84,39 @@ pub enum DialError {
     },
 }
 
+impl DialError {
+    /// A name for each cause, so that a flood of one hides no other in the log.
+    pub(crate) fn cause(&self) -> &'static str {
+        match self {
+            DialError::Connect { .. } => "connect",
+            DialError::Broke(_) => "handshake-broke",
+            DialError::Silent => "handshake-silent",
+            DialError::Handshake(_) => "handshake",
+            #[cfg(feature = "tls")]
+            DialError::Tls(error) => error.cause(),
+            DialError::OtherUser { .. } => "other-user",
+        }
+    }
+}
+
 /// Connects to another node and shakes hands. `expected`: which life of which node must be there.
 pub(crate) async fn dial(
     app: &Arc<AppInner>,
     address: &Address,
-    expected: Option<(NodeName, Incarnation)>,
+    expected: Option<(NodeName, Option<Incarnation>)>,
 ) -> Result<Arc<Conn>, DialError> {
     let opening = Opening { expected, ..Opening::of(app) };
     match address {
         Address::Tcp(to) => {
             let dialling = async {
-                let (read, write) = connect_tcp(to).await?.into_split();
-                opening.shake(read, WriteHalf::Tcp(write)).await
+                let stream = connect_tcp(to).await?;
+                #[cfg(feature = "tls")]
+                if let Some(tls) = &app.tls {
+                    let known = tls.connect(stream).await?;
+                    return opening.shake_known(known).await;
+                }
+                let (read, write) = stream.into_split();
+                opening.shake(Proof::Nothing, read, WriteHalf::Tcp(write)).await
             };
             in_time(dialling).await
         }
@@ -105,12 +131,28 @@ pub(crate) async fn dial_operator(address: &Address, hello: Hello) -> Result<Arc
     dial_unix(address, Opening { runtime, app: Weak::new(), ours: hello, expected: None }).await
 }
 
+/// The same over TLS, from any machine.
+#[cfg(feature = "tls")]
+pub(crate) async fn dial_operator_tls(
+    tls: &super::tls::Tls,
+    address: &str,
+    hello: Hello,
+) -> Result<Arc<Conn>, DialError> {
+    let runtime = tokio::runtime::Handle::current();
+    let opening = Opening { runtime, app: Weak::new(), ours: hello, expected: None };
+    let dialling = async {
+        let known = tls.connect(connect_tcp(address).await?).await?;
+        opening.shake_known(known).await
+    };
+    in_time(dialling).await
+}
+
 async fn dial_unix(address: &Address, opening: Opening) -> Result<Arc<Conn>, DialError> {
     let failed = |source| DialError::Connect { address: address.to_string(), source };
     let stream = connect_unix(address).await.map_err(failed)?;
     check_user(&stream)?;
     let (read, write) = stream.into_split();
-    in_time(opening.shake(read, WriteHalf::Unix(write))).await
+    in_time(opening.shake(Proof::SameUser, read, WriteHalf::Unix(write))).await
 }
 
 async fn connect_tcp(to: &str) -> Result<TcpStream, DialError> {

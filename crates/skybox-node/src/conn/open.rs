@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::Conn;
 use super::dial::DialError;
+use super::proof::Proof;
 use super::socket::WriteHalf;
 use crate::app::AppInner;
 
@@ -21,8 +22,8 @@ pub(super) struct Opening {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) app: Weak<AppInner>,
     pub(super) ours: Hello,
-    /// Which life of which node must be at the other end.
-    pub(super) expected: Option<(NodeName, Incarnation)>,
+    /// Which node must be at the other end, and in which life if that is known.
+    pub(super) expected: Option<(NodeName, Option<Incarnation>)>,
 }
 
 /// Ends a handshake that takes too long.
@@ -41,14 +42,26 @@ impl Opening {
         }
     }
 
-    /// Shakes hands and starts the connection's tasks.
-    pub(super) async fn shake<R>(self, mut read: R, write: WriteHalf) -> Result<Arc<Conn>, DialError>
+    /// Shakes hands inside TLS.
+    #[cfg(feature = "tls")]
+    pub(super) async fn shake_known(self, known: super::tls::Known) -> Result<Arc<Conn>, DialError> {
+        let super::tls::Known { read, write, peer } = known;
+        self.shake(Proof::Certificate(peer), read, WriteHalf::Tls(write)).await
+    }
+
+    /// Shakes hands and starts the connection's tasks. `proof`: what the transport says of the peer.
+    pub(super) async fn shake<R>(
+        self,
+        proof: Proof,
+        mut read: R,
+        write: WriteHalf,
+    ) -> Result<Arc<Conn>, DialError>
     where
         R: AsyncRead + Unpin + Send + 'static,
     {
         let mut input = BytesMut::new();
-        let agreed = agree(self.ours, self.expected, &mut read, &write, &mut input).await?;
-        let conn = Arc::new(Conn::new(self.app, agreed, write));
+        let agreed = agree(self.ours, self.expected, &proof, &mut read, &write, &mut input).await?;
+        let conn = Arc::new(Conn::new(self.app, agreed, proof.right(), write));
         conn.start(&self.runtime, read, input);
         Ok(conn)
     }
@@ -56,22 +69,35 @@ impl Opening {
 
 async fn agree<R: AsyncRead + Unpin>(
     ours: Hello,
-    expected: Option<(NodeName, Incarnation)>,
+    expected: Option<(NodeName, Option<Incarnation>)>,
+    proof: &Proof,
     read: &mut R,
     write: &WriteHalf,
     input: &mut BytesMut,
 ) -> Result<Agreed, DialError> {
     let mut output = BytesMut::new();
     let mut handshake = Handshake::new(ours, &mut output)?;
-    if let Some((node, incarnation)) = expected {
-        handshake = handshake.expecting(node, incarnation);
+    let mut name = None;
+    match expected {
+        Some((node, Some(incarnation))) => handshake = handshake.expecting(node, incarnation),
+        Some((node, None)) => name = Some(node),
+        None => {}
     }
+    let judge = |hello: &Hello| {
+        proof.judge(hello)?;
+        match &name {
+            Some(name) if *name != hello.node => {
+                Err(format!("{} answers where {name} was expected: check `[node.peers]`", hello.node))
+            }
+            _ => Ok(()),
+        }
+    };
     loop {
         write.write_all(&mut output).await.map_err(DialError::Broke)?;
         if read.read_buf(input).await.map_err(DialError::Broke)? == 0 {
             return Err(DialError::Broke(std::io::ErrorKind::UnexpectedEof.into()));
         }
-        match handshake.feed(input, &mut output) {
+        match handshake.feed_judged(input, &mut output, judge) {
             Ok(None) => {}
             Ok(Some(agreed)) => {
                 write.write_all(&mut output).await.map_err(DialError::Broke)?;

@@ -18,8 +18,8 @@ use skybox_wire::frame::{
 use skybox_wire::handshake::Role;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::Conn;
 use super::out::Batch;
+use super::{Conn, Right};
 use crate::app::AppInner;
 use crate::call::{Arriving, Reply, ReplyTo, Serving};
 use crate::clock;
@@ -141,8 +141,7 @@ async fn take_frames(
                 conn.ring(out);
             }
             Frame::Pong(beat) => {
-                let offset = beat.clock_us as i64 - clock::monotonic_us() as i64;
-                conn.clock_offset_us.store(offset, Ordering::Relaxed);
+                conn.clock_offset.heard(beat.nonce, beat.clock_us, clock::monotonic_us());
             }
             Frame::Drain { last } => {
                 conn.draining.store(true, Ordering::Release);
@@ -184,9 +183,11 @@ async fn serve(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, call: CallFrame, p
     // A large one is whole after smaller ones that were sent later.
     conn.last_taken.fetch_max(id.0, Ordering::AcqRel);
     if call.module == crate::operate::THE_NODE && conn.peer.role == Role::Operator {
-        let reply = ReplyTo::Conn(conn.clone(), id);
-        drop(app.runtime.spawn(crate::operate::answer(app.clone(), payload, reply)));
+        drop(app.runtime.spawn(crate::operate::answer(app.clone(), conn.clone(), id, payload)));
         return;
+    }
+    if let Err(kind) = conn.peer.may(Right::Call) {
+        return conn.reply_failed(id, &kind);
     }
     let serving = match arrive(conn, app, call, payload) {
         Ok(serving) => serving,

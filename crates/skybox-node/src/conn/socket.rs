@@ -9,6 +9,8 @@ use bytes::{Buf, BytesMut};
 pub(super) enum WriteHalf {
     Unix(tokio::net::unix::OwnedWriteHalf),
     Tcp(tokio::net::tcp::OwnedWriteHalf),
+    #[cfg(feature = "tls")]
+    Tls(super::tls::TlsWrite),
 }
 
 impl WriteHalf {
@@ -26,6 +28,8 @@ impl WriteHalf {
         match self {
             WriteHalf::Unix(socket) => socket.try_write(bytes),
             WriteHalf::Tcp(socket) => socket.try_write(bytes),
+            #[cfg(feature = "tls")]
+            WriteHalf::Tls(tls) => tls.try_write(bytes),
         }
     }
 
@@ -41,6 +45,9 @@ impl WriteHalf {
         match self {
             WriteHalf::Unix(socket) => socket.try_write_vectored(&both),
             WriteHalf::Tcp(socket) => socket.try_write_vectored(&both),
+            // Records are sealed from one piece each, so that the same bytes come first again.
+            #[cfg(feature = "tls")]
+            WriteHalf::Tls(tls) => tls.try_write(if first.is_empty() { second } else { first }),
         }
     }
 
@@ -49,6 +56,8 @@ impl WriteHalf {
         match self {
             WriteHalf::Unix(socket) => socket.writable().await,
             WriteHalf::Tcp(socket) => socket.writable().await,
+            #[cfg(feature = "tls")]
+            WriteHalf::Tls(tls) => tls.socket().writable().await,
         }
     }
 
@@ -80,6 +89,8 @@ impl WriteHalf {
         let ended = match self {
             WriteHalf::Unix(socket) => rustix::net::shutdown(socket.as_ref(), how),
             WriteHalf::Tcp(socket) => rustix::net::shutdown(socket.as_ref(), how),
+            #[cfg(feature = "tls")]
+            WriteHalf::Tls(tls) => rustix::net::shutdown(tls.socket().as_ref(), how),
         };
         if let Err(error) = ended {
             tracing::debug!("the peer had ended the connection before: {error}");

@@ -1,0 +1,154 @@
+//! `[node]` and `[tls]`: how a node is reached by others, and by what they know it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{ConfigError, Place, Reader};
+
+/// The keys of `[tls]`.
+pub(super) const TLS_KEYS: [&str; 3] = ["authority", "certificate", "key"];
+
+/// Stands for the node's name in the paths of `[tls]`, so that one file serves every node.
+const NODE_PLACEHOLDER: &str = "{node}";
+
+/// `[node]`: addresses given by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// This node's name, where its certificate does not say it.
+    pub name: Option<String>,
+    /// Where it listens for other nodes, and where that is written.
+    pub listen: Option<(String, Place)>,
+    /// Every node's address, by name. This node's own may be among them.
+    pub peers: BTreeMap<String, String>,
+}
+
+/// The files of `[tls]`, in PEM. Others may replace them at any time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authorities that are trusted: one or more certificates.
+    pub authority: PathBuf,
+    /// This process's certificate, followed by those between it and the authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl TlsFiles {
+    /// The files of one node: `{node}` in a path stands for its name.
+    pub fn of_node(&self, node: &str) -> TlsFiles {
+        let fill = |path: &PathBuf| PathBuf::from(path.to_string_lossy().replace(NODE_PLACEHOLDER, node));
+        TlsFiles {
+            authority: fill(&self.authority),
+            certificate: fill(&self.certificate),
+            key: fill(&self.key),
+        }
+    }
+
+    /// Whether the paths depend on the node's name.
+    pub fn needs_name(&self) -> bool {
+        self.of_node("") != *self
+    }
+}
+
+impl NodeConfig {
+    pub(super) fn set(&mut self, key: &str, value: String, place: Place) -> Result<(), String> {
+        match key {
+            "name" => self.name = Some(value),
+            "listen" => self.listen = Some((value, place)),
+            "peers" => {
+                for peer in value.split(',') {
+                    let (name, address) = peer.split_once('=').ok_or_else(|| {
+                        format!("`peers` takes NAME=HOST:PORT,NAME=HOST:PORT, not `{value}`")
+                    })?;
+                    self.peers.insert(name.trim().to_owned(), address.trim().to_owned());
+                }
+            }
+            _ => return Err(format!("there is no key `{key}`; the keys are name, listen, peers")),
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn read_node(
+    node: &mut NodeConfig,
+    reader: &Reader<'_>,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<(), ConfigError> {
+    for (key, value) in reader.table("node", value)? {
+        reader.known(key, &["name", "listen", "peers"])?;
+        if &**key.get_ref() == "peers" {
+            for (name, address) in reader.table("peers", value)? {
+                node.peers.insert(name.get_ref().to_string(), reader.text(address)?);
+            }
+            continue;
+        }
+        let place = reader.place(key.span().start);
+        let set = node.set(key.get_ref(), reader.text(value)?, place);
+        set.map_err(|message| reader.wrong(key, &message))?;
+    }
+    Ok(())
+}
+
+pub(super) fn tls_files(keys: &BTreeMap<String, (String, Place)>) -> Result<Option<TlsFiles>, ConfigError> {
+    let Some((_, place)) = keys.values().next() else { return Ok(None) };
+    let file = |key: &str| {
+        let message = || format!("`[tls]` needs {}: `{key}` is missing", TLS_KEYS.join(", "));
+        let missing = || ConfigError::Wrong { place: place.clone(), message: message() };
+        keys.get(key).map(|(path, _)| PathBuf::from(path)).ok_or_else(missing)
+    };
+    Ok(Some(TlsFiles { authority: file("authority")?, certificate: file("certificate")?, key: file("key")? }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::Config;
+    use super::*;
+
+    fn parse(text: &str) -> Config {
+        Config::parse(Path::new("skybox.toml"), text).expect("well formed")
+    }
+
+    #[test]
+    fn one_file_serves_every_node() {
+        let config = parse(
+            "[node]\nlisten = \"0.0.0.0:7600\"\n[node.peers]\na = \"10.0.0.1:7600\"\n\
+             [tls]\nauthority = \"ca.pem\"\ncertificate = \"{node}.pem\"\nkey = \"{node}.key\"\n",
+        );
+        let (listen, place) = config.node().listen.clone().expect("it is written there");
+        assert_eq!((listen.as_str(), place.to_string().as_str()), ("0.0.0.0:7600", "skybox.toml:2"));
+        assert_eq!(config.node().peers, BTreeMap::from([("a".to_owned(), "10.0.0.1:7600".to_owned())]));
+        let files = config.tls().expect("all three are there").expect("they are given");
+        assert!(files.needs_name());
+        let of_a = files.of_node("a");
+        assert_eq!((of_a.certificate, of_a.key), ("a.pem".into(), "a.key".into()));
+        assert!(!files.of_node("a").needs_name());
+    }
+
+    #[test]
+    fn half_of_tls_is_a_mistake() {
+        let error = parse("\n[tls]\nkey = \"a.key\"\n").tls().expect_err("two are missing").to_string();
+        assert_eq!(error, "skybox.toml:3: `[tls]` needs authority, certificate, key: `authority` is missing");
+        assert_eq!(parse("").tls().expect("none is fine"), None);
+    }
+
+    #[test]
+    fn variables_override_the_file() {
+        let mut config = parse("[node]\nname = \"a\"\n");
+        for (name, value) in
+            [("SKYBOX_NODE__NAME", "b"), ("SKYBOX_NODE__PEERS", "b=h:1, c=h:2"), ("SKYBOX_NODE", "x")]
+        {
+            config.set_variable(name, value.to_owned()).expect("known variables");
+        }
+        assert_eq!(config.node().name.as_deref(), Some("b"));
+        assert_eq!(config.node().peers.len(), 2);
+        for wrong in ["SKYBOX_NODE__NICKNAME", "SKYBOX_TLS__PASSWORD"] {
+            assert!(config.set_variable(wrong, "x".to_owned()).is_err(), "{wrong}");
+        }
+        assert!(config.set_variable("SKYBOX_NODE__PEERS", "h:1".to_owned()).is_err());
+    }
+}

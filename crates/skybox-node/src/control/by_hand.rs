@@ -1,0 +1,160 @@
+//! Nodes on several machines whose addresses are given by hand: nobody plans, so every node works out the same plan
+//! from the same names, once, when it starts.
+//!
+//! What that cannot do: nothing is placed anew when a node dies (its calls fail as unreachable until it is back), and
+//! nothing moves. Every node must be given the same names: two that are not disagree on who owns a key.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use skybox_core::{ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
+use skybox_plan::spread::{Assignment, Facts, ModuleFacts, spread};
+use tokio::sync::watch;
+
+use super::{Boxed, Control, ControlError, Leave, ModuleDecl, OnceTurn, Report};
+
+/// Plans for nodes that know each other from their configuration.
+pub(crate) struct ByHand {
+    me: NodeName,
+    plan: watch::Sender<Arc<Plan>>,
+    leave: watch::Sender<Option<Leave>>,
+}
+
+impl ByHand {
+    /// `peers`: the addresses of the others.
+    pub(crate) fn new(me: &NodeName, peers: &BTreeMap<NodeName, String>, modules: &[ModuleDecl]) -> ByHand {
+        let plan = plan(me, peers, modules);
+        ByHand { me: me.clone(), plan: watch::Sender::new(Arc::new(plan)), leave: watch::Sender::new(None) }
+    }
+}
+
+fn plan(me: &NodeName, peers: &BTreeMap<NodeName, String>, modules: &[ModuleDecl]) -> Plan {
+    let facts = Facts {
+        modules: modules.iter().map(facts).collect(),
+        nodes: peers.keys().chain([me]).cloned().collect(),
+        ..Facts::default()
+    };
+    let places = spread(&facts).into_iter().map(|(module, assignment)| {
+        let place = match assignment {
+            // Whoever is called before it is ready has the call wait.
+            Assignment::Nodes(nodes) => {
+                ModulePlan::Replicated { serving: nodes.clone(), assigned: nodes, failed: None }
+            }
+            Assignment::Owners(owners) => ModulePlan::Keyed(shards(&facts, &owners)),
+        };
+        (module, place)
+    });
+    let entry = |address: &String| NodeEntry { incarnation: None, address: address.clone(), draining: false };
+    Plan {
+        version: 1,
+        modules: places.collect(),
+        nodes: peers.iter().map(|(name, address)| (name.clone(), entry(address))).collect(),
+    }
+}
+
+fn facts(module: &ModuleDecl) -> ModuleFacts {
+    ModuleFacts {
+        name: module.name.clone(),
+        kind: module.kind,
+        replicas: module.replicas,
+        cpu_milli: module.cpu_milli,
+    }
+}
+
+fn shards(facts: &Facts, owners: &[Option<NodeName>]) -> Shards {
+    debug_assert_eq!(owners.len(), usize::from(SHARD_COUNT));
+    let nodes: Vec<_> = facts.nodes.iter().cloned().collect();
+    let index = |owner: &Option<NodeName>| {
+        let at = owner.as_ref().and_then(|owner| nodes.binary_search(owner).ok());
+        at.and_then(|at| u16::try_from(at).ok()).unwrap_or(Shards::NOBODY)
+    };
+    let owner = owners.iter().map(index).collect();
+    Shards { nodes, owner }
+}
+
+impl Control for ByHand {
+    fn plans(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plan.subscribe()
+    }
+
+    fn leaving(&self) -> watch::Receiver<Option<Leave>> {
+        self.leave.subscribe()
+    }
+
+    /// A module that does not start here is not called here any more; the others do not hear of it.
+    fn report(&self, report: Report) {
+        let Report::GaveUp { module, cause } = report else { return };
+        self.plan.send_modify(|plan| {
+            let plan = Arc::make_mut(plan);
+            if let Some(ModulePlan::Replicated { serving, failed, .. }) = plan.modules.get_mut(&module) {
+                serving.retain(|node| *node != self.me);
+                *failed = serving.is_empty().then_some(cause);
+                plan.version += 1;
+            }
+        });
+    }
+
+    /// On each node: there is no store that would say whether another has done it.
+    fn once(&self, name: &str) -> Boxed<'_, Result<OnceTurn, ControlError>> {
+        tracing::warn!(
+            "`once(\"{name}\")` runs on every node: nodes by hand have no store that says it is done"
+        );
+        Box::pin(async { Ok(OnceTurn::Run(Box::new(|_| Box::pin(async {})))) })
+    }
+
+    fn listener(&self, name: &str, address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>> {
+        let (name, address) = (name.to_owned(), address.to_owned());
+        Box::pin(async move { crate::listen::bind(&name, &address).map(Some) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skybox_core::ModuleKind;
+
+    use super::*;
+
+    #[test]
+    fn every_node_works_out_the_same_plan() {
+        let names = ["a", "b", "c"].map(NodeName::new);
+        let address = |node: &NodeName| format!("{node}:7600");
+        let decl =
+            |name: &str, kind, replicas| ModuleDecl { name: name.to_owned(), kind, replicas, cpu_milli: 0 };
+        let modules = [
+            decl("carts", ModuleKind::Keyed, skybox_core::Replicas::fixed(1)),
+            decl("catalog", ModuleKind::Replicated, skybox_core::Replicas::fixed(2)),
+            decl("resize", ModuleKind::Task, skybox_core::Replicas::PerNode),
+        ];
+        let plan_of = |me: &NodeName| {
+            let peers = names.iter().filter(|node| *node != me);
+            plan(me, &peers.map(|node| (node.clone(), address(node))).collect(), &modules)
+        };
+        let of_a = plan_of(&names[0]);
+        assert!(names.iter().all(|me| plan_of(me).modules == of_a.modules));
+        assert!(!of_a.nodes.contains_key(&names[0]) && of_a.nodes.len() == 2);
+        let ModulePlan::Keyed(shards) = &of_a.modules["carts"] else { panic!("it is keyed") };
+        assert!(shards.owner.iter().all(|owner| usize::from(*owner) < 3), "every shard has an owner");
+        let ModulePlan::Replicated { serving, .. } = &of_a.modules["resize"] else { panic!("a task") };
+        assert_eq!(serving.len(), 3);
+    }
+
+    #[test]
+    fn what_does_not_start_here_is_called_elsewhere() {
+        let (me, peer) = (NodeName::new("a"), NodeName::new("b"));
+        let module = ModuleDecl {
+            name: "catalog".to_owned(),
+            kind: ModuleKind::Replicated,
+            replicas: skybox_core::Replicas::PerNode,
+            cpu_milli: 0,
+        };
+        let control = ByHand::new(&me, &BTreeMap::from([(peer.clone(), "b:1".to_owned())]), &[module]);
+        control.report(Report::GaveUp { module: "catalog".to_owned(), cause: "no key".to_owned() });
+        let plan = control.plans().borrow().clone();
+        let ModulePlan::Replicated { serving, failed, .. } = &plan.modules["catalog"] else {
+            panic!("it is replicated")
+        };
+        assert_eq!((serving.as_slice(), failed), (&[peer][..], &None));
+        assert_eq!(plan.version, 2);
+    }
+}
