@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use skybox_core::NodeName;
+use skybox_node::Right;
 
 /// Runs one program as several processes on this machine, shows what runs where, and moves it.
 #[derive(Debug, Parser)]
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Drain(NodeArgs),
     /// End the whole program
     Stop(StopArgs),
+    /// Make certificates for nodes and operators on several machines
+    Certs(CertsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +45,9 @@ pub(crate) struct RunArgs {
     /// One node for each module, at most eight: every call between modules crosses
     #[arg(long)]
     pub(crate) split: bool,
+    /// Nodes talk over TCP with TLS on the loopback interface, as they do between machines
+    #[arg(long)]
+    pub(crate) tcp: bool,
     /// Keep a module in one node (node-1 unless said) and print the process to attach a debugger to
     #[arg(long, value_name = "MODULE[=NODE]", value_parser = inline)]
     pub(crate) inline: Vec<Placement>,
@@ -142,6 +148,69 @@ pub(crate) struct StopArgs {
     pub(crate) which: Which,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct CertsArgs {
+    #[command(subcommand)]
+    pub(crate) what: CertsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// Make an authority for a program, in a directory of its own
+    Init(CertsInitArgs),
+    /// Make a node's certificate and key
+    Node(CertsNodeArgs),
+    /// Make an operator's certificate and key
+    Operator(CertsOperatorArgs),
+}
+
+/// Where the authority is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CertsDirectory {
+    /// The authority's directory
+    #[arg(long, value_name = "DIRECTORY", default_value = "certs")]
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CertsInitArgs {
+    /// The program's name, as its file or SKYBOX_PROGRAM has it
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) program: String,
+    /// For how many days it is valid
+    #[arg(long, value_name = "N", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub(crate) days: u32,
+    #[command(flatten)]
+    pub(crate) at: CertsDirectory,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CertsNodeArgs {
+    /// The node's name
+    #[arg(value_name = "NODE", value_parser = node)]
+    pub(crate) node: NodeName,
+    /// For how many days it is valid
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub(crate) days: u32,
+    #[command(flatten)]
+    pub(crate) at: CertsDirectory,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CertsOperatorArgs {
+    /// The person's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// What they may do: read, call or admin; each includes those before it
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Right,
+    /// For how many days it is valid
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub(crate) days: u32,
+    #[command(flatten)]
+    pub(crate) at: CertsDirectory,
+}
+
 fn node(text: &str) -> Result<NodeName, String> {
     if text.is_empty() {
         Err("a node has a name, such as node-2".to_owned())
@@ -190,7 +259,12 @@ mod tests {
         for command in Args::command().get_subcommands() {
             let heading = format!("## `skybox {}`", command.get_name());
             assert!(page.contains(&heading), "docs/cli.md has no `{heading}`");
-            for option in command.get_arguments().filter_map(|argument| argument.get_long()) {
+            for below in command.get_subcommands() {
+                let line = format!("skybox {} {}", command.get_name(), below.get_name());
+                assert!(page.contains(&line), "docs/cli.md does not show `{line}`");
+            }
+            let all = command.get_subcommands().chain([command]).flat_map(clap::Command::get_arguments);
+            for option in all.filter_map(|argument| argument.get_long()) {
                 assert!(page.contains(&format!("--{option}")), "docs/cli.md does not name --{option}");
             }
         }
@@ -218,6 +292,7 @@ mod tests {
             ("run --nodes 2 --split", "cannot be used with"),
             ("run --nice node-2=20", "from -20 to 19"),
             ("run --place thumbnail", "thumbnail=node-2"),
+            ("certs operator ada --role root", "read, call or admin"),
             ("move thumbnail", "NODE"),
             ("move thumbnail node-1 --anywhere", "cannot be used with"),
         ];

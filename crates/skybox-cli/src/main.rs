@@ -5,6 +5,7 @@
 
 mod args;
 mod call;
+mod certs;
 mod choose;
 mod graph;
 mod orders;
@@ -44,6 +45,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
             Command::Kill(args) => orders::kill(&args).await,
             Command::Drain(args) => orders::drain(&args).await,
             Command::Stop(args) => orders::stop(&args).await,
+            Command::Certs(args) => certs::certs(&args),
         }
     })
 }

@@ -33,6 +33,8 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let name = launch.name();
     let mut parent = ParentConfig::new(launch, if args.split { 1 } else { args.nodes }, config);
     parent.split = args.split;
+    parent.tcp = args.tcp;
+    let made = args.tcp && parent.config.tls()?.is_none();
     parent.pins = args
         .place
         .iter()
@@ -46,7 +48,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let parent = Parent::start(parent).await?;
     let code = tokio::select! {
         code = parent.run_to_end() => code,
-        error = tell(&parent, &name, &args) => {
+        error = tell(&parent, &name, &args, made) => {
             eprintln!("error: {error}");
             parent.stop().await;
             parent.run_to_end().await;
@@ -92,9 +94,9 @@ fn start_log() {
         .init();
 }
 
-/// Says what runs and where it listens, for as long as the program runs; resolves only with a mistake of the command
+/// Says what runs and where it listens, `made` whether with certificates of this run, for as long as the program runs; resolves only with a mistake of the command
 /// line that the running program has shown.
-async fn tell(parent: &Parent, name: &str, args: &RunArgs) -> String {
+async fn tell(parent: &Parent, name: &str, args: &RunArgs, made: bool) -> String {
     let mut plans = parent.plans();
     let first = |plan: &Plan| !plan.nodes.is_empty();
     if tokio::time::timeout(HELLO_WAIT, plans.wait_for(|plan| first(plan))).await.is_err() {
@@ -116,11 +118,11 @@ async fn tell(parent: &Parent, name: &str, args: &RunArgs) -> String {
         Done::Shown { processes, .. } => processes,
         _ => BTreeMap::new(),
     };
-    say(&greeting(name, &processes, args));
+    say(&greeting(name, &processes, args, made));
     tell_listeners(parent).await
 }
 
-fn greeting(name: &str, processes: &BTreeMap<NodeName, u32>, args: &RunArgs) -> String {
+fn greeting(name: &str, processes: &BTreeMap<NodeName, u32>, args: &RunArgs, made: bool) -> String {
     use std::fmt::Write;
     let mut text =
         format!("{name} runs as {} nodes, parent process {}\n", processes.len(), std::process::id());
@@ -132,6 +134,10 @@ fn greeting(name: &str, processes: &BTreeMap<NodeName, u32>, args: &RunArgs) -> 
         for (node, pid) in nodes.iter().filter_map(|node| processes.get_key_value(node)) {
             line(format!("`{module}` runs in {node}: attach a debugger to process {pid}"));
         }
+    }
+    if args.tcp {
+        let whose = if made { "certificates made for this run" } else { "the certificates of `[tls]`" };
+        line(format!("nodes talk over TCP with TLS, with {whose}"));
     }
     line("see it with `skybox ps` and `skybox graph`; Ctrl-C ends it".to_owned());
     text

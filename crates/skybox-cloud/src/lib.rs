@@ -7,6 +7,8 @@
 //! It carries no call: nodes talk to each other. A program whose parent is killed ends, so that nothing is left
 //! behind that nobody plans for.
 
+#[cfg(feature = "certs")]
+pub mod certs;
 pub mod client;
 pub mod parent;
 pub mod running;

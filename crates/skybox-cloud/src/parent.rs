@@ -6,6 +6,7 @@
 mod listeners;
 mod once;
 mod process;
+mod secure;
 mod serve;
 mod state;
 
@@ -18,12 +19,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 pub use skybox_core::NodeName;
 use skybox_core::Plan;
+use skybox_node::config::TlsFiles;
 pub use skybox_node::config::{Config, ConfigError};
 use skybox_node::control::PARENT_ENV;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use process::Output;
+pub use secure::NODE_ADDRESS;
+use secure::Secure;
 use state::{Event, News, State};
 
 use crate::runtime_dir::{PARENT_SOCKET, RuntimeDir};
@@ -64,6 +68,8 @@ pub struct ParentConfig {
     /// Whether further nodes are started until there are as many as the program has modules, at most
     /// [`SPLIT_NODES_MAX`]: the first node says how many those are.
     pub split: bool,
+    /// Whether nodes talk over TCP with TLS on the loopback interface, instead of Unix sockets.
+    pub tcp: bool,
     /// How their output is shown.
     pub output: Output,
     /// The configuration of the program.
@@ -85,6 +91,7 @@ impl ParentConfig {
             launch,
             nodes,
             split: false,
+            tcp: false,
             output: Output::for_terminal(),
             config,
             pins: BTreeMap::new(),
@@ -110,6 +117,8 @@ pub struct Parent {
     plan: watch::Receiver<Arc<Plan>>,
     listeners: watch::Receiver<BTreeMap<String, SocketAddr>>,
     ended: watch::Receiver<Option<i32>>,
+    /// The certificates of [`ParentConfig::guests`].
+    guests: BTreeMap<NodeName, TlsFiles>,
     /// Removed when the parent goes.
     _directory: Arc<RuntimeDir>,
 }
@@ -121,6 +130,16 @@ pub enum ParentError {
     /// Its directory or socket.
     #[error("the parent cannot make its socket")]
     Socket(#[from] std::io::Error),
+    /// The configuration's certificates.
+    #[error("the configuration is wrong")]
+    Config(#[from] ConfigError),
+    /// Certificates for this run could not be made.
+    #[cfg(feature = "certs")]
+    #[error("no certificates for this run")]
+    Certs(#[from] crate::certs::CertsError),
+    /// Nobody can make certificates.
+    #[error("nodes over TCP need certificates: name them in `[tls]`, or build with the feature `certs`")]
+    NoCertificates,
     /// The program's file.
     #[error("{} cannot be started", program.display())]
     Spawn {
@@ -195,15 +214,25 @@ impl Parent {
         let (ends, ended) = watch::channel(None);
         tokio::spawn(serve::accept(listener, events.clone()));
         let news = News { plans, listeners: bound, ends };
-        let mut state = State::new(config, socket.clone(), events.clone(), news);
+        let secure = Secure::new(&config, &program, directory.path())?;
+        let mut guests = BTreeMap::new();
+        for guest in &config.guests {
+            guests.extend(secure.files(guest)?.map(|files| (guest.clone(), files)));
+        }
+        let mut state = State::new(config, socket.clone(), secure, events.clone(), news);
         state.start_nodes()?;
         tokio::spawn(state.run(waiting));
-        Ok(Parent { socket, events, plan, listeners, ended, _directory: directory })
+        Ok(Parent { socket, events, plan, listeners, ended, guests, _directory: directory })
     }
 
     /// Its socket, for [`PARENT_ENV`].
     pub fn socket(&self) -> &std::path::Path {
         &self.socket
+    }
+
+    /// The certificate with which a guest joins, where nodes talk over TCP; it listens at [`NODE_ADDRESS`].
+    pub fn guest_tls(&self, guest: &NodeName) -> Option<TlsFiles> {
+        self.guests.get(guest).cloned()
     }
 
     /// The plan, and each later version.

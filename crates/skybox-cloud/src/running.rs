@@ -70,7 +70,7 @@ pub enum RunningError {
         /// Which node.
         node: NodeName,
         /// Why.
-        source: AskError,
+        source: Box<AskError>,
     },
     /// A node or the parent took too long.
     #[error("{who} has said nothing for {STATUS_WAIT:?}: it may be stopped, or its runtime hangs")]
@@ -220,12 +220,10 @@ impl Running {
         match (&self.place, shown) {
             (Place::Process(address), _) => BTreeMap::from([(NodeName::new(ALONE), address.clone())]),
             (Place::Directory(_), None) => BTreeMap::new(),
-            (Place::Directory(_), Some(shown)) => {
-                let address = |text: &str| {
-                    let Ok(address) = text.parse::<Address>();
-                    address
-                };
-                shown.plan.nodes.iter().map(|(name, node)| (name.clone(), address(&node.address))).collect()
+            // Whatever nodes say to each other, people of this user reach them here.
+            (Place::Directory(directory), Some(shown)) => {
+                let socket = |node: &NodeName| Address::Unix(directory.join(format!("{node}.sock")));
+                shown.plan.nodes.keys().map(|node| (node.clone(), socket(node))).collect()
             }
         }
     }
@@ -255,7 +253,8 @@ impl Running {
             }),
         };
         let (node, address) = found?;
-        Operator::connect(&self.program, &address).await.map_err(|source| RunningError::Node { node, source })
+        let failed = |source| RunningError::Node { node, source: Box::new(source) };
+        Operator::connect(&self.program, &address).await.map_err(failed)
     }
 }
 
@@ -263,7 +262,7 @@ async fn status(program: &str, node: NodeName, address: &Address) -> Result<Node
     let asked = async { Operator::connect(program, address).await?.status().await };
     match tokio::time::timeout(STATUS_WAIT, asked).await {
         Ok(Ok(status)) => Ok(status),
-        Ok(Err(source)) => Err(RunningError::Node { node, source }),
+        Ok(Err(source)) => Err(RunningError::Node { node, source: Box::new(source) }),
         Err(_) => Err(RunningError::Silent { who: node.to_string() }),
     }
 }

@@ -21,7 +21,7 @@ use skybox_node::config::Config;
 use skybox_node::control::PARENT_ENV;
 use skybox_node::{App, Builder};
 
-use crate::parent::{Done, Launch, Order, Output, Parent, ParentConfig};
+use crate::parent::{Done, Launch, NODE_ADDRESS, Order, Output, Parent, ParentConfig};
 
 /// The name of the test's own process among the nodes.
 pub const TEST_NODE: &str = "test";
@@ -35,6 +35,7 @@ pub struct Nodes {
     pins: BTreeMap<String, Vec<NodeName>>,
     environment: Vec<(String, String)>,
     config: Config,
+    tcp: bool,
 }
 
 /// Running nodes, and the test's process as one more.
@@ -66,6 +67,7 @@ impl Nodes {
             pins: BTreeMap::new(),
             environment: Vec::new(),
             config: Config::default(),
+            tcp: false,
         }
     }
 
@@ -78,6 +80,13 @@ impl Nodes {
     /// Sets a variable in the nodes' environment, not in the test's.
     pub fn env(mut self, name: &str, value: &str) -> Nodes {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has them talk over TCP with TLS, with certificates that are made for this run.
+    #[cfg(feature = "certs")]
+    pub fn tls(mut self) -> Nodes {
+        self.tcp = true;
         self
     }
 
@@ -98,9 +107,14 @@ impl Nodes {
         config.pins = self.pins;
         config.environment = self.environment;
         config.guests = vec![NodeName::new(TEST_NODE)];
+        config.tcp = self.tcp;
         let parent =
             Parent::start(config).await.unwrap_or_else(|error| panic!("the nodes did not start: {error:?}"));
-        let builder = prepare(App::builder()).join(parent.socket(), NodeName::new(TEST_NODE));
+        let test = NodeName::new(TEST_NODE);
+        let mut builder = prepare(App::builder()).join(parent.socket(), test.clone());
+        if let Some(files) = parent.guest_tls(&test) {
+            builder = builder.node_address(NODE_ADDRESS).tls(files);
+        }
         let app = builder.start().await;
         let app = app.unwrap_or_else(|error| {
             panic!("the test could not join its nodes: {}", skybox_core::TextChain::of(&error).joined())
@@ -146,9 +160,9 @@ impl RunningNodes {
     /// If there is no such node.
     pub async fn kill(&self, node: &str) {
         let node = NodeName::new(node);
-        let before = self.plan().nodes.get(&node).map(|entry| entry.incarnation);
+        let before = self.plan().nodes.get(&node).and_then(|entry| entry.incarnation);
         self.order(Order::Kill { node: node.clone() }).await;
-        self.wait_plan(|plan| plan.nodes.get(&node).map(|entry| entry.incarnation) != before).await;
+        self.wait_plan(|plan| plan.nodes.get(&node).and_then(|entry| entry.incarnation) != before).await;
     }
 
     /// Moves a module; resolves when it serves there and its old instances are gone.

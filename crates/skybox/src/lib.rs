@@ -76,6 +76,7 @@
 //! # Features
 //! - `cloud` (default): `SKYBOX_NODES=3 ./program` runs the program as three nodes, and tests can start nodes.
 //! - `admin` (default): `/livez`, `/readyz` and `/metrics` on `[admin] address`.
+//! - `tls`: nodes on several machines, by `[node]` and `[tls]` in skybox.toml.
 //! - `anyhow`: methods may return `anyhow::Error`.
 
 pub use skybox_core::{
@@ -86,6 +87,8 @@ pub use skybox_node::{
     App, AppError, Builder, CallOptions, Callable, Candidate, Closed, Handle, Key, KeyOf, Missing, Module,
     NoApp, NodeStatus, Scoped, Stream, StreamSender, current_deadline, current_trace, spawn, with_trace,
 };
+
+pub use skybox_node::config::TlsFiles;
 
 #[doc(hidden)]
 pub use skybox_node::rt;

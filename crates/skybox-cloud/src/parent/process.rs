@@ -43,12 +43,12 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Colours of the prefixes, in the order of the nodes: readable on light and dark.
 const COLOURS: [u8; 6] = [36, 33, 35, 32, 34, 31];
 
-/// Starts a node. Its end arrives as [`Event::Exited`].
+/// Starts a node, which is given its name and its number among all. `secure`: what it is told of TLS. Its end arrives as [`Event::Exited`].
 pub(super) fn start(
     config: &ParentConfig,
     socket: &Path,
-    node: &NodeName,
-    number: usize,
+    (node, number): (&NodeName, usize),
+    secure: Vec<(String, String)>,
     events: &mpsc::Sender<Event>,
 ) -> std::io::Result<u32> {
     let mut command = match config.nice.get(node) {
@@ -64,6 +64,7 @@ pub(super) fn start(
         .env(PARENT_ENV, socket)
         .env(NODE_ENV, node.as_str())
         .env_remove(skybox_node::parenthood::NODES_ENV)
+        .envs(secure)
         .envs(config.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         // A terminal's Ctrl-C is for the parent, which tells the nodes.

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::listeners::{Answer, Listeners};
 use super::once::{OnceBook, Turn};
+use super::secure::Secure;
 use super::{Done, Order, ParentConfig, ParentError, SPLIT_NODES_MAX, process};
 
 /// A program that ends is given this long before it is killed.
@@ -141,6 +142,7 @@ pub(super) struct News {
 pub(super) struct State {
     config: ParentConfig,
     socket: PathBuf,
+    secure: Secure,
     events: mpsc::Sender<Event>,
     nodes: BTreeMap<NodeName, Node>,
     modules: Vec<ModuleDecl>,
@@ -168,6 +170,7 @@ impl State {
     pub(super) fn new(
         config: ParentConfig,
         socket: PathBuf,
+        secure: Secure,
         events: mpsc::Sender<Event>,
         news: News,
     ) -> State {
@@ -181,6 +184,7 @@ impl State {
             pins: config.pins.clone(),
             config,
             socket,
+            secure,
             events,
             modules: Vec::new(),
             spread: Spread::new(),
@@ -214,7 +218,9 @@ impl State {
 
     fn start_node(&mut self, name: &NodeName) -> std::io::Result<()> {
         let Some(node) = self.nodes.get_mut(name) else { return Ok(()) };
-        node.pid = Some(process::start(&self.config, &self.socket, name, node.number, &self.events)?);
+        let secure = self.secure.environment(name).map_err(std::io::Error::other)?;
+        let started = process::start(&self.config, &self.socket, (name, node.number), secure, &self.events);
+        node.pid = Some(started?);
         Ok(())
     }
 
@@ -623,7 +629,7 @@ impl State {
         for (name, node) in &self.nodes {
             if let Some(life) = &node.life {
                 let entry = NodeEntry {
-                    incarnation: life.incarnation,
+                    incarnation: Some(life.incarnation),
                     address: life.address.clone(),
                     draining: node.leaving,
                 };

@@ -2,7 +2,8 @@
 //!
 //! A case plays on a [`Stage`](stage::Stage): an App and a view of what ran on the callees' side. It knows the
 //! callees only through the App, so the same case runs in one process (`inline`), in one process with everything
-//! that a network does (`strict`), and over Unix sockets to two further processes (`split`). Cases assert counts
+//! that a network does (`strict`), and to two further processes, over Unix sockets (`split`) and over TCP with TLS
+//! (`tls`). Cases assert counts
 //! and outcomes, never times. They are listed once, below; each mode makes a test of each.
 
 #![expect(unreachable_pub, reason = "`pub` is what makes a method part of a module's interface")]
@@ -189,6 +190,47 @@ macro_rules! in_one_process {
     };
 }
 
+/// Cases for which the callees are in other processes, which can be killed and stopped.
+macro_rules! in_several_processes {
+    ($mode:ident) => {
+        tests! { $mode by run:
+            delivery:
+                a_lost_call_is_not_sent_again
+                a_lost_idempotent_call_is_sent_again
+                a_full_replica_is_passed_over
+                a_node_that_leaves_fails_no_call
+                calls_wait_while_a_node_is_replaced
+                calls_follow_a_module_that_moves
+                keyed_calls_follow_their_shard
+                a_key_that_moves_while_it_starts_is_not_left_behind;
+            order:
+                a_small_call_passes_a_large_one_of_another_module
+                a_small_reply_passes_a_large_one
+                a_large_call_that_is_dropped_lets_the_others_on;
+            streams:
+                a_killed_node_breaks_its_streams_off
+                a_call_is_not_sent_again_once_its_stream_has_given
+                a_call_whose_stream_has_given_nothing_is_sent_again
+                a_node_that_leaves_ends_its_streams_first
+                small_calls_pass_between_the_items;
+            silence:
+                a_silent_node_leaves_rotation_and_its_calls_wait
+                a_call_that_arrives_too_late_does_not_run
+                what_a_dead_node_had_not_taken_is_asked_of_its_successor
+                bytes_that_wait_to_be_sent_are_bounded;
+            failures:
+                a_call_that_waited_long_enough_is_unreachable;
+            cancellation:
+                the_death_of_its_caller_stops_a_shared_method
+                the_death_of_its_caller_lets_a_started_exclusive_method_end;
+            versions:
+                a_module_with_other_methods_is_a_mismatch
+                an_argument_that_the_callee_does_not_know_is_a_mismatch
+                a_result_that_the_caller_does_not_know_is_a_bad_reply;
+        }
+    };
+}
+
 mod inline {
     in_every_mode! { Inline }
     in_one_process! { Inline }
@@ -201,45 +243,17 @@ mod strict {
 
 mod split {
     in_every_mode! { Split }
-    tests! { Split by run:
-        delivery:
-            a_lost_call_is_not_sent_again
-            a_lost_idempotent_call_is_sent_again
-            a_full_replica_is_passed_over
-            a_node_that_leaves_fails_no_call
-            calls_wait_while_a_node_is_replaced
-            calls_follow_a_module_that_moves
-            keyed_calls_follow_their_shard
-            a_key_that_moves_while_it_starts_is_not_left_behind;
-        order:
-            a_small_call_passes_a_large_one_of_another_module
-            a_small_reply_passes_a_large_one
-            a_large_call_that_is_dropped_lets_the_others_on;
-        streams:
-            a_killed_node_breaks_its_streams_off
-            a_call_is_not_sent_again_once_its_stream_has_given
-            a_call_whose_stream_has_given_nothing_is_sent_again
-            a_node_that_leaves_ends_its_streams_first
-            small_calls_pass_between_the_items;
-        silence:
-            a_silent_node_leaves_rotation_and_its_calls_wait
-            a_call_that_arrives_too_late_does_not_run
-            what_a_dead_node_had_not_taken_is_asked_of_its_successor
-            bytes_that_wait_to_be_sent_are_bounded;
-        failures:
-            a_call_that_waited_long_enough_is_unreachable;
-        cancellation:
-            the_death_of_its_caller_stops_a_shared_method
-            the_death_of_its_caller_lets_a_started_exclusive_method_end;
-        versions:
-            a_module_with_other_methods_is_a_mismatch
-            an_argument_that_the_callee_does_not_know_is_a_mismatch
-            a_result_that_the_caller_does_not_know_is_a_bad_reply;
-    }
+    in_several_processes! { Split }
+    // What takes half a minute says nothing of the transport.
     tests! { Split by run_long:
         silence:
             a_node_that_stays_silent_is_given_up;
         cancellation:
             a_call_that_does_not_end_is_cancelled_when_its_node_leaves;
     }
+}
+
+mod tls {
+    in_every_mode! { Tls }
+    in_several_processes! { Tls }
 }

@@ -22,6 +22,15 @@ pub enum Mode {
     Strict,
     /// To another process, over a Unix socket.
     Split,
+    /// To another process, over TCP with TLS.
+    Tls,
+}
+
+impl Mode {
+    /// Whether the callees are in other processes.
+    pub fn is_split(self) -> bool {
+        matches!(self, Mode::Split | Mode::Tls)
+    }
 }
 
 /// The node that has the callees, in split mode.
@@ -79,11 +88,12 @@ async fn play(patience: Duration, mode: Mode, case: Case) {
             let builder = App::builder().aside().strict(mode == Mode::Strict).provide(Ledger::default());
             (builder.start().await.expect("an App that nothing keeps from starting"), None)
         }
-        Mode::Split => {
+        Mode::Split | Mode::Tls => {
             let nodes = Nodes::of_this_test(2).env("SKYBOX_MODULES__CRAMPED__QUEUE", "1");
-            let pinned = modules::CALLEES.iter().fold(nodes, |nodes, module| nodes.pin(module, &[CALLEES]));
-            let pinned = pinned.pin("relay", &[RELAYS]).pin("conduit", &[RELAYS]);
-            let nodes = pinned.start(|builder| builder.provide(Ledger::default())).await;
+            let nodes = modules::CALLEES.iter().fold(nodes, |nodes, module| nodes.pin(module, &[CALLEES]));
+            let nodes = nodes.pin("relay", &[RELAYS]).pin("conduit", &[RELAYS]);
+            let nodes = if mode == Mode::Tls { nodes.tls() } else { nodes };
+            let nodes = nodes.start(|builder| builder.provide(Ledger::default())).await;
             (nodes.app().clone(), Some(Arc::new(nodes)))
         }
     };
@@ -105,9 +115,9 @@ impl Stage {
         &self.app
     }
 
-    /// The nodes of split mode.
+    /// The nodes of the modes that have some.
     pub fn nodes(&self) -> &RunningNodes {
-        self.nodes.as_deref().expect("only cases of split mode ask for nodes")
+        self.nodes.as_deref().expect("only cases that are split ask for nodes")
     }
 
     pub fn get<T: Callable + ?Sized>(&self) -> Handle<T> {
