@@ -70,9 +70,11 @@ pub async fn a_node_that_stays_silent_is_given_up(stage: Stage) {
 
 /// Of what is still here when its connection breaks, it is certain that it did not run.
 pub async fn what_a_dead_node_had_not_taken_is_asked_of_its_successor(stage: Stage) {
+    /// More than the buffers of a TCP connection grow to on both sides, so that its last byte stays here.
+    const LOAD_BYTES: usize = 24 << 20;
     let desk = stage.get::<Desk>();
-    // More than a socket holds, so that its last byte stays here. A type is proven at its first call.
-    let load = bytes::Bytes::from(vec![7; 3 << 20]);
+    // Once before: a type is proven at its first call.
+    let load = bytes::Bytes::from(vec![7; LOAD_BYTES]);
     desk.swallow(load.clone()).await.unwrap();
     let _stopped = Stopped::callees().await;
     let (swallowed, ()) = tokio::join!(biased; desk.swallow(load.clone()), stage.nodes().kill(CALLEES));

@@ -431,5 +431,5 @@ pub async fn small_calls_pass_between_the_items(stage: Stage) {
     };
     let ((), read_meanwhile) = tokio::join!(reading, calling);
     assert!(read_meanwhile < 200, "the calls did not wait for the stream's end");
-    assert_eq!((stage.mode, read.load(Ordering::Relaxed)), (Mode::Split, 200));
+    assert_eq!(read.load(Ordering::Relaxed), 200);
 }
