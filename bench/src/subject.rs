@@ -9,6 +9,7 @@ mod mux;
 mod skybox_local;
 mod skybox_remote;
 mod tarpc;
+mod tls;
 mod tonic;
 
 use std::future::Future;
@@ -42,10 +43,13 @@ pub(crate) fn remote_subjects() -> &'static [&'static dyn RemoteSubject] {
     &[
         &mux::MuxUnix,
         &mux::MuxTcp,
+        &mux::MuxTls,
         &skybox_remote::SkyboxRemote::Unix,
         &skybox_remote::SkyboxRemote::Tcp,
+        &skybox_remote::SkyboxRemote::Tls,
         &tarpc::Tarpc,
-        &tonic::Tonic,
+        &tonic::Tonic::Plain,
+        &tonic::Tonic::Tls,
     ]
 }
 

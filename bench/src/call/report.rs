@@ -10,6 +10,9 @@ use serde::Serialize;
 const RATIOS: &[(&str, &str)] = &[
     ("skybox-unix", "mux-unix"),
     ("skybox-tcp", "mux-tcp"),
+    ("skybox-tls", "mux-tls"),
+    ("skybox-tls", "skybox-tcp"),
+    ("skybox-tls", "tonic-tls"),
     ("skybox-tcp", "tarpc"),
     ("skybox-tcp", "tonic"),
     ("skybox-local", "direct"),

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::tls::{self, Certificates};
 use super::{BoxFuture, Client, Load, RemoteSubject, Transport};
 use crate::child::Ready;
 use crate::work::Echo;
@@ -84,6 +85,48 @@ impl RemoteSubject for MuxTcp {
             let stream = TcpStream::connect(address).await.context("connecting")?;
             stream.set_nodelay(true)?;
             let (reader, writer) = stream.into_split();
+            Ok(Box::new(client::Connection::start(reader, writer)) as Box<dyn Load>)
+        })
+    }
+}
+
+/// The multiplexer over TCP with mutual TLS 1.3, by tokio-rustls.
+#[derive(Debug)]
+pub(crate) struct MuxTls;
+
+impl RemoteSubject for MuxTls {
+    fn name(&self) -> &'static str {
+        "mux-tls"
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::Tcp
+    }
+
+    fn serve<'a>(&'a self, address: &'a str, ready: Ready) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let certificates = Certificates::make()?;
+            let acceptor = certificates.acceptor()?;
+            let listener =
+                TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+            ready.say(&certificates.with(&listener.local_addr()?.to_string()));
+            loop {
+                let (stream, _) = listener.accept().await.context("accepting")?;
+                stream.set_nodelay(true)?;
+                let (reader, writer) = tokio::io::split(acceptor.accept(stream).await.context("TLS")?);
+                tokio::spawn(server::serve(reader, writer));
+            }
+        })
+    }
+
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Load>>> {
+        Box::pin(async move {
+            let (certificates, address) = Certificates::of(address)?;
+            let stream = TcpStream::connect(address).await.context("connecting")?;
+            stream.set_nodelay(true)?;
+            let stream =
+                certificates.connector()?.connect(tls::server_name(), stream).await.context("TLS")?;
+            let (reader, writer) = tokio::io::split(stream);
             Ok(Box::new(client::Connection::start(reader, writer)) as Box<dyn Load>)
         })
     }

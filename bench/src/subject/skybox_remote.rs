@@ -1,26 +1,28 @@
-//! Skybox between two processes, over a Unix socket and over plain TCP on the loopback interface.
+//! Skybox between two processes, over a Unix socket, and over TCP on the loopback interface without TLS and with.
 //!
 //! The serving process holds the parent as well; it plans once and is then idle.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use skybox::cloud::parent::{Launch, Parent, ParentConfig};
-use skybox::{App, Handle};
+use skybox::cloud::parent::{Launch, NODE_ADDRESS, Parent, ParentConfig};
+use skybox::{App, Handle, TlsFiles};
 
 use super::{BoxFuture, Client, Load, RemoteSubject, Transport};
 use crate::child::Ready;
 use crate::work::{self, Echo};
 
 /// Skybox over one kind of socket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SkyboxRemote {
     /// A Unix socket.
     Unix,
     /// TCP without TLS.
     Tcp,
+    /// TCP with mutual TLS.
+    Tls,
 }
 
 impl SkyboxRemote {
@@ -29,9 +31,20 @@ impl SkyboxRemote {
         let builder = App::builder().join(parent, skybox::cloud::node_name(name));
         let builder = match self {
             SkyboxRemote::Unix => builder,
-            SkyboxRemote::Tcp => builder.node_address("127.0.0.1:0"),
+            SkyboxRemote::Tcp => builder.node_address(NODE_ADDRESS),
+            SkyboxRemote::Tls => builder.node_address(NODE_ADDRESS).tls(files_of(parent, name)),
         };
         builder.start().await.with_context(|| format!("joining as {name}"))
+    }
+}
+
+/// The certificate that the parent has made for a guest.
+fn files_of(parent: &str, name: &str) -> TlsFiles {
+    let certs = Path::new(parent).with_file_name("certs");
+    TlsFiles {
+        authority: certs.join("authority.pem"),
+        certificate: certs.join(format!("{name}.pem")),
+        key: certs.join(format!("{name}.key")),
     }
 }
 
@@ -40,13 +53,14 @@ impl RemoteSubject for SkyboxRemote {
         match self {
             SkyboxRemote::Unix => "skybox-unix",
             SkyboxRemote::Tcp => "skybox-tcp",
+            SkyboxRemote::Tls => "skybox-tls",
         }
     }
 
     fn transport(&self) -> Transport {
         match self {
             SkyboxRemote::Unix => Transport::Unix,
-            SkyboxRemote::Tcp => Transport::Tcp,
+            SkyboxRemote::Tcp | SkyboxRemote::Tls => Transport::Tcp,
         }
     }
 
@@ -56,7 +70,13 @@ impl RemoteSubject for SkyboxRemote {
             let mut config = ParentConfig::new(launch, 0, Default::default());
             config.guests = ["server", "client"].map(skybox::cloud::node_name).to_vec();
             config.pins = BTreeMap::from([("echoer".to_owned(), vec![skybox::cloud::node_name("server")])]);
+            config.tcp = *self == SkyboxRemote::Tls;
+            let guests = config.guests.clone();
             let parent = Parent::start(config).await?;
+            for guest in guests {
+                // Written where `files_of` finds them.
+                parent.guest_tls(&guest)?;
+            }
             let socket = parent.socket().to_string_lossy().into_owned();
             // The first plan waits for both nodes, so the address goes out before this one has joined.
             ready.say(&socket);

@@ -13,10 +13,11 @@ use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::{NamedService, UnaryService};
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
+use super::tls::{self, Certificates};
 use super::{BoxFuture, Client, Load, RemoteSubject, Transport};
 use crate::child::Ready;
 use crate::work::{self, Echo};
@@ -32,12 +33,20 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// tonic 0.14.
-#[derive(Debug)]
-pub(crate) struct Tonic;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tonic {
+    /// Over TCP.
+    Plain,
+    /// Over TCP with mutual TLS.
+    Tls,
+}
 
 impl RemoteSubject for Tonic {
     fn name(&self) -> &'static str {
-        "tonic"
+        match self {
+            Tonic::Plain => "tonic",
+            Tonic::Tls => "tonic-tls",
+        }
     }
 
     fn transport(&self) -> Transport {
@@ -48,8 +57,17 @@ impl RemoteSubject for Tonic {
         Box::pin(async move {
             let address = address.parse().with_context(|| format!("{address:?} is no address"))?;
             let incoming = TcpIncoming::bind(address).with_context(|| format!("listening on {address}"))?;
-            ready.say(&incoming.local_addr()?.to_string());
-            tonic::transport::Server::builder()
+            let at = incoming.local_addr()?.to_string();
+            let mut server = tonic::transport::Server::builder();
+            let mut certificates = None;
+            if *self == Tonic::Tls {
+                let made = Certificates::make()?;
+                let tls = ServerTlsConfig::new().identity(made.identity()).client_ca_root(made.authority());
+                server = server.tls_config(tls)?;
+                certificates = Some(made);
+            }
+            ready.say(&certificates.as_ref().map_or(at.clone(), |made| made.with(&at)));
+            server
                 .max_concurrent_streams(CALLS_MAX)
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -62,7 +80,18 @@ impl RemoteSubject for Tonic {
 
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Load>>> {
         Box::pin(async move {
-            let channel = Endpoint::from_shared(format!("http://{address}"))?
+            let endpoint = match self {
+                Tonic::Plain => Endpoint::from_shared(format!("http://{address}"))?,
+                Tonic::Tls => {
+                    let (certificates, address) = Certificates::of(address)?;
+                    let tls = ClientTlsConfig::new()
+                        .identity(certificates.identity())
+                        .ca_certificate(certificates.authority())
+                        .domain_name(tls::NAME);
+                    Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?
+                }
+            };
+            let channel = endpoint
                 .tcp_nodelay(true)
                 .buffer_size(CALLS_MAX as usize)
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -230,12 +230,18 @@ async fn write(shared: Arc<Shared>, mut writer: impl AsyncWrite + Unpin) {
         // Whoever was woken together with this task queues its request before the write.
         tokio::task::yield_now().await;
         std::mem::swap(&mut frames, &mut shared.outbox().frames);
-        if let Err(error) = writer.write_all(&frames).await {
+        // A socket has nothing to flush; TLS may still hold what a full socket did not take.
+        if let Err(error) = write_and_flush(&mut writer, &frames).await {
             eprintln!("the multiplexer cannot write: {error}");
             return shared.close();
         }
         frames.clear();
     }
+}
+
+async fn write_and_flush(writer: &mut (impl AsyncWrite + Unpin), frames: &[u8]) -> std::io::Result<()> {
+    writer.write_all(frames).await?;
+    writer.flush().await
 }
 
 async fn read(shared: Arc<Shared>, mut replies: FrameReader<impl AsyncRead + Unpin>) {

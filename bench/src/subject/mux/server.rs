@@ -33,6 +33,8 @@ async fn answer(
             }
         }
         writer.write_all(&replies).await?;
+        // A socket has nothing to flush; TLS may still hold what a full socket did not take.
+        writer.flush().await?;
         replies.clear();
     }
     Ok(())
