@@ -90,6 +90,12 @@ pub(crate) struct Which {
     /// Which running program, if there are several: its name or its process
     #[arg(long, value_name = "NAME|PID")]
     pub(crate) program: Option<String>,
+    /// A node on any machine, over TLS
+    #[arg(long, value_name = "HOST:PORT", requires = "identity", conflicts_with = "program")]
+    pub(crate) at: Option<String>,
+    /// An operator's certificate and key, without .pem and .key; authority.pem lies beside them
+    #[arg(long, value_name = "PATH", env = "SKYBOX_IDENTITY")]
+    pub(crate) identity: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -293,6 +299,7 @@ mod tests {
             ("run --nice node-2=20", "from -20 to 19"),
             ("run --place thumbnail", "thumbnail=node-2"),
             ("certs operator ada --role root", "read, call or admin"),
+            ("ps --at 10.0.0.1:7600", "--identity"),
             ("move thumbnail", "NODE"),
             ("move thumbnail node-1 --anywhere", "cannot be used with"),
         ];

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use skybox_cloud::certs::AUTHORITY_CERTIFICATE;
 use skybox_cloud::running::{Running, running};
+use skybox_node::config::TlsFiles;
 
 use crate::args::Which;
 
@@ -18,6 +20,9 @@ pub(crate) enum Purpose {
 
 /// The program that is meant: the named one, the only one, or the one of this directory.
 pub(crate) fn choose(which: &Which, purpose: Purpose) -> anyhow::Result<Running> {
+    if let (Some(at), Some(identity)) = (&which.at, &which.identity) {
+        return Ok(Running::at(at, operator_files(identity))?);
+    }
     let here = std::env::current_dir().map(|directory| names_of(&directory)).unwrap_or_default();
     let mut all = running();
     let candidates: Vec<_> = all
@@ -26,6 +31,20 @@ pub(crate) fn choose(which: &Which, purpose: Purpose) -> anyhow::Result<Running>
         .collect();
     let at = pick(&candidates, which.program.as_deref(), &here, purpose)?;
     Ok(all.swap_remove(at))
+}
+
+/// The files that `skybox certs operator` has made.
+fn operator_files(identity: &Path) -> TlsFiles {
+    let with = |end: &str| {
+        let mut path = identity.as_os_str().to_owned();
+        path.push(end);
+        PathBuf::from(path)
+    };
+    TlsFiles {
+        authority: identity.with_file_name(AUTHORITY_CERTIFICATE),
+        certificate: with(".pem"),
+        key: with(".key"),
+    }
 }
 
 /// A running program, as far as it matters here.
@@ -157,6 +176,14 @@ mod tests {
             ];
             assert!(lines.iter().all(|line| error.contains(line)), "{error}");
         }
+    }
+
+    #[test]
+    fn an_operators_files_lie_together() {
+        let files = operator_files(Path::new("certs/operator-ada.b"));
+        assert_eq!(files.authority, Path::new("certs/authority.pem"));
+        assert_eq!(files.certificate, Path::new("certs/operator-ada.b.pem"));
+        assert_eq!(files.key, Path::new("certs/operator-ada.b.key"));
     }
 
     #[test]

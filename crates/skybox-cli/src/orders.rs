@@ -37,7 +37,10 @@ pub(crate) async fn kill(args: &NodeArgs) -> anyhow::Result<ExitCode> {
 /// Drains a node; ends when it has ended.
 pub(crate) async fn drain(args: &NodeArgs) -> anyhow::Result<ExitCode> {
     choose(&args.which, Purpose::Change)?.order(&Order::Drain { node: args.node.clone() }).await?;
-    say(&format!("{} has handed everything over and ended", args.node))
+    match &args.which.at {
+        None => say(&format!("{} has handed everything over and ended", args.node)),
+        Some(_) => say(&format!("{} drains", args.node)),
+    }
 }
 
 /// Ends a program; ends when it has ended.

@@ -39,6 +39,9 @@ enum Place {
     Directory(PathBuf),
     /// The socket of the only process.
     Process(Address),
+    /// A node on any machine, and an operator's certificate for it.
+    #[cfg(feature = "tls")]
+    Remote(String, skybox_node::config::TlsFiles),
 }
 
 /// What a parent knows.
@@ -77,6 +80,24 @@ pub enum RunningError {
     Silent {
         /// Who.
         who: String,
+    },
+    /// An operator's certificate.
+    #[cfg(feature = "tls")]
+    #[error("{} names no program: {why}", certificate.display())]
+    Certificate {
+        /// Its file.
+        certificate: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A node somewhere else was ordered what only a parent can do.
+    #[cfg(feature = "tls")]
+    #[error("the node at {at} can be asked and drained; {what} is its machine's business")]
+    Remote {
+        /// Where it is.
+        at: String,
+        /// What was ordered.
+        what: &'static str,
     },
     /// Several nodes are needed.
     #[error(
@@ -136,6 +157,21 @@ fn parse_socket(line: &str, user: u32) -> Option<Running> {
 }
 
 impl Running {
+    /// A node on any machine, for whoever has a certificate of an operator; which names the program.
+    ///
+    /// # Errors
+    /// [`RunningError::Certificate`].
+    #[cfg(feature = "tls")]
+    pub fn at(address: &str, files: skybox_node::config::TlsFiles) -> Result<Running, RunningError> {
+        let certificate = files.certificate.clone();
+        let wrong = |why: String| RunningError::Certificate { certificate: certificate.clone(), why };
+        let text = std::fs::read(&files.certificate).map_err(|error| wrong(error.to_string()))?;
+        let uris = skybox_node::tls::uris_in(&text).map_err(wrong)?;
+        let program = uris.iter().find_map(|uri| uri.strip_prefix("spiffe://")?.split('/').next());
+        let program = program.ok_or_else(|| wrong("it has no spiffe:// URI".to_owned()))?.to_owned();
+        Ok(Running { program, pid: 0, place: Place::Remote(address.to_owned(), files) })
+    }
+
     /// Whether it has a parent and nodes, and is not a single process.
     pub fn is_split(&self) -> bool {
         matches!(self.place, Place::Directory(_))
@@ -147,6 +183,10 @@ impl Running {
     /// # Errors
     /// [`RunningError`]; `Refused` with the parent's reason.
     pub async fn order(&self, order: &Order) -> Result<Done, RunningError> {
+        #[cfg(feature = "tls")]
+        if let Place::Remote(at, files) = &self.place {
+            return self.order_remote(at, files, order).await;
+        }
         let Place::Directory(directory) = &self.place else { return self.order_single(order) };
         match Client::at(directory.join(PARENT_SOCKET)).order(order).await? {
             Done::Refused(why) => Err(RunningError::Refused(why)),
@@ -154,12 +194,29 @@ impl Running {
         }
     }
 
+    /// A node by hand knows no orders but one: to drain.
+    #[cfg(feature = "tls")]
+    async fn order_remote(
+        &self,
+        at: &str,
+        files: &skybox_node::config::TlsFiles,
+        order: &Order,
+    ) -> Result<Done, RunningError> {
+        let Order::Drain { node } = order else {
+            return Err(RunningError::Remote { at: at.to_owned(), what: name_of(order) });
+        };
+        let failed = |source| RunningError::Node { node: node.clone(), source: Box::new(source) };
+        let operator = remote(&self.program, at, files).await?;
+        let status = operator.status().await.map_err(failed)?;
+        if status.node != *node {
+            return Err(RunningError::NoNode(format!("{} is at {at}, not {node}", status.node)));
+        }
+        operator.drain().await.map_err(failed)?;
+        Ok(Done::Ok)
+    }
+
     fn order_single(&self, order: &Order) -> Result<Done, RunningError> {
         let what = match order {
-            Order::Move { .. } => "move",
-            Order::Kill { .. } => "kill",
-            Order::Drain { .. } => "drain",
-            Order::Show => "a plan",
             Order::Stop => {
                 let process = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
                 let process = process.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound));
@@ -170,6 +227,7 @@ impl Running {
                     .map(|()| Done::Ok)
                     .map_err(|source| RunningError::Signal { pid: self.pid, source });
             }
+            other => name_of(other),
         };
         Err(RunningError::Single { program: self.program.clone(), pid: self.pid, what })
     }
@@ -197,6 +255,16 @@ impl Running {
     /// # Errors
     /// [`RunningError`] if the parent cannot be asked.
     pub async fn nodes(&self) -> Result<BTreeMap<NodeName, Result<NodeStatus, RunningError>>, RunningError> {
+        #[cfg(feature = "tls")]
+        if let Place::Remote(at, files) = &self.place {
+            let asked = async {
+                let operator = remote(&self.program, at, files).await?;
+                operator.status().await.map_err(|source| at_node(at, source))
+            };
+            let silent = |_| RunningError::Silent { who: at.clone() };
+            let status = tokio::time::timeout(STATUS_WAIT, asked).await.map_err(silent)??;
+            return Ok(BTreeMap::from([(status.node.clone(), Ok(status))]));
+        }
         let shown = self.shown().await?;
         let asked = self.addresses(shown.as_ref()).into_iter().map(|(node, address)| {
             let program = self.program.clone();
@@ -219,6 +287,8 @@ impl Running {
     fn addresses(&self, shown: Option<&Shown>) -> BTreeMap<NodeName, Address> {
         match (&self.place, shown) {
             (Place::Process(address), _) => BTreeMap::from([(NodeName::new(ALONE), address.clone())]),
+            #[cfg(feature = "tls")]
+            (Place::Remote(..), _) => BTreeMap::new(),
             (Place::Directory(_), None) => BTreeMap::new(),
             // Whatever nodes say to each other, people of this user reach them here.
             (Place::Directory(directory), Some(shown)) => {
@@ -233,6 +303,10 @@ impl Running {
     /// # Errors
     /// [`RunningError`].
     pub async fn operator(&self, node: Option<&NodeName>) -> Result<Operator, RunningError> {
+        #[cfg(feature = "tls")]
+        if let Place::Remote(at, files) = &self.place {
+            return remote(&self.program, at, files).await;
+        }
         let shown = self.shown().await?;
         let mut addresses = self.addresses(shown.as_ref());
         if node.is_none()
@@ -255,6 +329,32 @@ impl Running {
         let (node, address) = found?;
         let failed = |source| RunningError::Node { node, source: Box::new(source) };
         Operator::connect(&self.program, &address).await.map_err(failed)
+    }
+}
+
+#[cfg(feature = "tls")]
+async fn remote(
+    program: &str,
+    at: &str,
+    files: &skybox_node::config::TlsFiles,
+) -> Result<Operator, RunningError> {
+    let connected = Operator::connect_tls(program, at, files.clone()).await;
+    connected.map_err(|source| at_node(at, source))
+}
+
+#[cfg(feature = "tls")]
+fn at_node(at: &str, source: AskError) -> RunningError {
+    RunningError::Node { node: NodeName::new(at), source: Box::new(source) }
+}
+
+/// An order, as messages name it.
+fn name_of(order: &Order) -> &'static str {
+    match order {
+        Order::Move { .. } => "move",
+        Order::Kill { .. } => "kill",
+        Order::Drain { .. } => "drain",
+        Order::Show => "a plan",
+        Order::Stop => "stop",
     }
 }
 
