@@ -117,8 +117,7 @@ pub struct Parent {
     plan: watch::Receiver<Arc<Plan>>,
     listeners: watch::Receiver<BTreeMap<String, SocketAddr>>,
     ended: watch::Receiver<Option<i32>>,
-    /// The certificates of [`ParentConfig::guests`].
-    guests: BTreeMap<NodeName, TlsFiles>,
+    secure: Arc<Secure>,
     /// Removed when the parent goes.
     _directory: Arc<RuntimeDir>,
 }
@@ -214,15 +213,11 @@ impl Parent {
         let (ends, ended) = watch::channel(None);
         tokio::spawn(serve::accept(listener, events.clone()));
         let news = News { plans, listeners: bound, ends };
-        let secure = Secure::new(&config, &program, directory.path())?;
-        let mut guests = BTreeMap::new();
-        for guest in &config.guests {
-            guests.extend(secure.files(guest)?.map(|files| (guest.clone(), files)));
-        }
-        let mut state = State::new(config, socket.clone(), secure, events.clone(), news);
+        let secure = Arc::new(Secure::new(&config, &program, directory.path())?);
+        let mut state = State::new(config, socket.clone(), secure.clone(), events.clone(), news);
         state.start_nodes()?;
         tokio::spawn(state.run(waiting));
-        Ok(Parent { socket, events, plan, listeners, ended, guests, _directory: directory })
+        Ok(Parent { socket, events, plan, listeners, ended, secure, _directory: directory })
     }
 
     /// Its socket, for [`PARENT_ENV`].
@@ -231,8 +226,24 @@ impl Parent {
     }
 
     /// The certificate with which a guest joins, where nodes talk over TCP; it listens at [`NODE_ADDRESS`].
-    pub fn guest_tls(&self, guest: &NodeName) -> Option<TlsFiles> {
-        self.guests.get(guest).cloned()
+    ///
+    /// # Errors
+    /// [`ParentError::Certs`].
+    pub fn guest_tls(&self, guest: &NodeName) -> Result<Option<TlsFiles>, ParentError> {
+        self.secure.files(guest)
+    }
+
+    /// An operator's certificate for this run, where nodes talk over TCP with certificates that are made for it.
+    ///
+    /// # Errors
+    /// [`ParentError::Certs`].
+    #[cfg(feature = "certs")]
+    pub fn operator_tls(
+        &self,
+        name: &str,
+        right: skybox_node::Right,
+    ) -> Result<Option<TlsFiles>, ParentError> {
+        self.secure.operator(name, right)
     }
 
     /// The plan, and each later version.

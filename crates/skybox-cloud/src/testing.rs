@@ -112,7 +112,8 @@ impl Nodes {
             Parent::start(config).await.unwrap_or_else(|error| panic!("the nodes did not start: {error:?}"));
         let test = NodeName::new(TEST_NODE);
         let mut builder = prepare(App::builder()).join(parent.socket(), test.clone());
-        if let Some(files) = parent.guest_tls(&test) {
+        let files = parent.guest_tls(&test).unwrap_or_else(|error| panic!("no certificate: {error:?}"));
+        if let Some(files) = files {
             builder = builder.node_address(NODE_ADDRESS).tls(files);
         }
         let app = builder.start().await;
@@ -186,6 +187,20 @@ impl RunningNodes {
         if let Done::Refused(why) = self.parent.order(order.clone()).await {
             panic!("{order:?}: {why}");
         }
+    }
+
+    /// A connection over TLS to a node, as an operator who may do this.
+    ///
+    /// # Panics
+    /// If there is none: nodes that talk over Unix sockets have no certificates.
+    #[cfg(feature = "certs")]
+    pub async fn operator(&self, node: &str, right: skybox_node::Right) -> skybox_node::Operator {
+        let files = self.parent.operator_tls("ada", right).expect("a certificate is made");
+        let files = files.expect("these nodes talk over TLS");
+        let address = self.plan().nodes[&NodeName::new(node)].address.clone();
+        let program = self.app.status().program;
+        let connecting = skybox_node::Operator::connect_tls(&program, &address, files);
+        connecting.await.unwrap_or_else(|error| panic!("{node} could not be asked: {error:?}"))
     }
 
     /// The plan of the moment.

@@ -50,6 +50,8 @@ pub(crate) struct AppInner {
     pub(crate) build: String,
     pub(crate) node: NodeName,
     pub(crate) incarnation: Incarnation,
+    /// Where other nodes reach it.
+    pub(crate) address: crate::conn::Address,
     pub(crate) config: Config,
     values: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     pub(crate) hosts: Vec<Arc<dyn AnyHost>>,

@@ -61,6 +61,7 @@ pub(crate) fn status(app: &App) -> NodeStatus {
     let inner = app.inner();
     NodeStatus {
         node: inner.node.clone(),
+        address: inner.address.to_string(),
         pid: std::process::id(),
         program: inner.program.clone(),
         up_ms: inner.started.elapsed().as_millis() as u64,

@@ -54,6 +54,8 @@ pub struct ModuleStatus {
 pub struct NodeStatus {
     /// Its name.
     pub node: NodeName,
+    /// Where other nodes reach it: a socket, or `host:port`.
+    pub address: String,
     /// Its process.
     pub pid: u32,
     /// The program.

@@ -68,6 +68,18 @@ impl Secure {
         }
     }
 
+    /// An operator's certificate of this run. `None`: the configuration's authority issues those.
+    #[cfg(feature = "certs")]
+    pub(super) fn operator(
+        &self,
+        name: &str,
+        right: skybox_node::Right,
+    ) -> Result<Option<TlsFiles>, ParentError> {
+        let Secure::ForThisRun { authority, directory } = self else { return Ok(None) };
+        let identity = skybox_node::tls::Identity::Operator { right, name: name.to_owned() };
+        Ok(Some(authority.issue(&identity, RUN_LIFETIME)?.write(directory)?))
+    }
+
     /// What a node's process is told of it.
     pub(super) fn environment(&self, node: &NodeName) -> Result<Vec<(String, String)>, ParentError> {
         let Some(files) = self.files(node)? else { return Ok(Vec::new()) };

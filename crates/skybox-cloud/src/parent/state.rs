@@ -142,7 +142,7 @@ pub(super) struct News {
 pub(super) struct State {
     config: ParentConfig,
     socket: PathBuf,
-    secure: Secure,
+    secure: Arc<Secure>,
     events: mpsc::Sender<Event>,
     nodes: BTreeMap<NodeName, Node>,
     modules: Vec<ModuleDecl>,
@@ -170,7 +170,7 @@ impl State {
     pub(super) fn new(
         config: ParentConfig,
         socket: PathBuf,
-        secure: Secure,
+        secure: Arc<Secure>,
         events: mpsc::Sender<Event>,
         news: News,
     ) -> State {

@@ -300,6 +300,7 @@ impl Builder {
                 build: identity.build.clone(),
                 node: identity.node.clone(),
                 incarnation: identity.incarnation,
+                address: sockets.address.clone(),
                 config,
                 values,
                 hosts,

@@ -46,7 +46,15 @@ impl Opening {
     #[cfg(feature = "tls")]
     pub(super) async fn shake_known(self, known: super::tls::Known) -> Result<Arc<Conn>, DialError> {
         let super::tls::Known { read, write, peer } = known;
-        self.shake(Proof::Certificate(peer), read, WriteHalf::Tls(write)).await
+        let shaken = self.shake(Proof::Certificate(peer), read, WriteHalf::Tls(write)).await;
+        // A side that dialled is done with TLS before the other one has judged its certificate: it hears of that here.
+        shaken.map_err(|error| match error {
+            DialError::Broke(broke) => match super::tls::TlsError::inside(&broke) {
+                Some(why) => DialError::Tls(why),
+                None => DialError::Broke(broke),
+            },
+            other => other,
+        })
     }
 
     /// Shakes hands and starts the connection's tasks. `proof`: what the transport says of the peer.

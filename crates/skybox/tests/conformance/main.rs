@@ -256,4 +256,8 @@ mod split {
 mod tls {
     in_every_mode! { Tls }
     in_several_processes! { Tls }
+    tests! { Tls by run:
+        failures:
+            an_operator_with_too_little_right_is_denied;
+    }
 }

@@ -76,6 +76,12 @@ impl TlsError {
         }
     }
 
+    /// What TLS has to say of a read or a write that failed.
+    pub(crate) fn inside(broke: &io::Error) -> Option<TlsError> {
+        let error = broke.get_ref()?.downcast_ref::<Error>()?;
+        Some(TlsError::of(error.clone(), &[]))
+    }
+
     fn of_certificate(why: CertificateError) -> TlsError {
         use CertificateError::*;
         match why {

@@ -68,8 +68,12 @@ impl Session {
     /// What tells the peer why a step failed.
     pub(super) fn alert(&mut self) -> BytesMut {
         let mut sealed = BytesMut::new();
-        // Once the alert is out, the session has nothing more to say.
-        while let Ok((_, Step::Again)) = self.step(&mut [], |_| (), &mut sealed) {}
+        // No step further: after an error, rustls must not be asked to look at what has arrived.
+        while self.state().wants_write() {
+            if self.step(&mut [], |_| (), &mut sealed).is_err() {
+                break;
+            }
+        }
         sealed
     }
 

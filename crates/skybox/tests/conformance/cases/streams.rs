@@ -13,7 +13,7 @@ use skybox::{CallErrorKind, CallOptions, Phase, Ran, Stream, TraceContext, with_
 
 use crate::ledger::Ledger;
 use crate::modules::*;
-use crate::stage::{CALLEES, Mode, RELAYS, SOON, Stage, fails, failure};
+use crate::stage::{CALLEES, RELAYS, SOON, Stage, fails, failure};
 
 /// More items than any window, and more than a test can mistake for a few.
 const MANY: u64 = 100_000;

@@ -1,0 +1,24 @@
+//! TLS between nodes that are real processes: who is let in, what each refusal says on both sides, and certificates
+//! that change under load.
+//!
+//! Each test starts its own binary again for every node, told to run that one test; there [`node::play`] makes the
+//! process a node. Nodes know each other by hand; `a` has the module that `b` calls.
+
+#![expect(unreachable_pub, reason = "`pub` is what makes a method part of a module's interface")]
+
+mod certs;
+mod node;
+mod operators;
+mod refusals;
+mod rotation;
+
+/// What `b` calls.
+#[derive(Debug, Default)]
+pub struct Echo;
+
+#[skybox::module]
+impl Echo {
+    pub async fn echo(&self, n: u64) -> skybox::Result<u64> {
+        Ok(n)
+    }
+}
