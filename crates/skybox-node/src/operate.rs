@@ -1,6 +1,7 @@
 //! What a person at a command line can ask of a running node, over the same wire as every call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ use crate::status::{ModuleStatus, NodeStatus};
 /// The module number that means the node itself.
 pub(crate) const THE_NODE: ModuleNumber = ModuleNumber(u16::MAX);
 
+/// How long the answer to an operator who has a node drain may take to leave it.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// Where the log says what operators did.
 const AUDIT: &str = "skybox::audit";
 
@@ -125,10 +128,11 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
         .map_err(|error| CallErrorKind::Mismatch { why: error.to_string() });
     let allowed = ask.and_then(|ask| conn.peer().may(ask.needs()).map(|()| ask));
     let operator = conn.peer().node.clone();
-    let reply = ReplyTo::Conn(conn, id);
+    let drains = matches!(allowed, Ok(Ask::Drain));
+    let reply = ReplyTo::Conn(conn.clone(), id);
     let answered = match allowed {
         Err(kind) => Err(kind),
-        Ok(Ask::Status) => to_json(&status(&App::from_inner(app))),
+        Ok(Ask::Status) => to_json(&status(&App::from_inner(app.clone()))),
         Ok(Ask::Call { module, method, key, arguments }) => {
             tracing::info!(target: AUDIT, %operator, "calls {module}.{method}");
             let outcome = call(&app, &module, &method, key.as_deref(), &arguments).await;
@@ -136,13 +140,17 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
         }
         Ok(Ask::Drain) => {
             tracing::info!(target: AUDIT, %operator, "drains this node");
-            App::from_inner(app).drain();
             to_json(&())
         }
     };
     match answered {
         Ok(text) => reply.answer(false, Form::Json, &mut BytesMut::from(&text[..])),
         Err(kind) => reply.fail(kind),
+    }
+    if drains {
+        // A drained process may end at once: the answer leaves first.
+        drop(tokio::time::timeout(ANSWER_WAIT, conn.answered()).await);
+        App::from_inner(app).drain();
     }
 }
 
