@@ -62,7 +62,10 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
         Partial { calls: Reassembly::new(Limits::default()), replies: Reassembly::new(Limits::default()) };
     let mut batch = Batch::default();
     let why = loop {
-        match take_frames(&conn, &mut decoder, &mut partial, &mut buffer).await {
+        // All frames of a read in one poll: what is kept across an await is copied there and back, for each of them.
+        let taken =
+            poll_fn(|cx| Poll::Ready(take_frames(&conn, &mut decoder, &mut partial, &mut buffer, cx)));
+        match taken.await {
             Ok(()) => conn.flush_replies(&mut batch),
             Err(error) => {
                 crate::log_limit::warn("frame", &format!("{} sent a bad frame: {error}", conn.peer.node));
@@ -101,11 +104,12 @@ fn make_room(buffer: &mut BytesMut) {
     }
 }
 
-async fn take_frames(
+fn take_frames(
     conn: &Arc<Conn>,
     decoder: &mut Decoder,
     partial: &mut Partial,
     buffer: &mut BytesMut,
+    cx: &mut TaskContext<'_>,
 ) -> Result<(), FrameError> {
     let app = conn.app.upgrade();
     while let Some(frame) = decoder.next(buffer)? {
@@ -114,7 +118,7 @@ async fn take_frames(
                 conn.count_frame();
                 let (id, payload) = (call.call, call.payload.clone());
                 let progress = partial.calls.begin(id, call, payload)?;
-                call_progress(conn, app.as_ref(), progress).await;
+                call_progress(conn, app.as_ref(), progress, cx);
             }
             Frame::Reply(reply) => {
                 conn.count_frame();
@@ -123,7 +127,7 @@ async fn take_frames(
             Frame::Chunk(chunk) => match chunk.of {
                 PayloadOf::Call => {
                     let progress = partial.calls.push(chunk.call, &chunk.bytes)?;
-                    call_progress(conn, app.as_ref(), progress).await;
+                    call_progress(conn, app.as_ref(), progress, cx);
                 }
                 PayloadOf::Reply => reply_progress(conn, partial.replies.push(chunk.call, &chunk.bytes)?),
             },
@@ -157,9 +161,14 @@ async fn take_frames(
     Ok(())
 }
 
-async fn call_progress(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, progress: Progress<CallFrame>) {
+fn call_progress(
+    conn: &Arc<Conn>,
+    app: Option<&Arc<AppInner>>,
+    progress: Progress<CallFrame>,
+    cx: &mut TaskContext<'_>,
+) {
     match progress {
-        Progress::Whole(call, payload) => serve(conn, app, call, payload).await,
+        Progress::Whole(call, payload) => serve(conn, app, call, payload, cx),
         Progress::Waiting => {}
         Progress::Refused(call, why) => {
             conn.serving.fetch_add(1, Ordering::Relaxed);
@@ -170,7 +179,13 @@ async fn call_progress(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, progress: 
 
 /// Polls a call once where it was read; it gets a task only if it has to wait. A task for each call would cost a
 /// fifth to a third of the throughput.
-async fn serve(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, call: CallFrame, payload: Bytes) {
+fn serve(
+    conn: &Arc<Conn>,
+    app: Option<&Arc<AppInner>>,
+    call: CallFrame,
+    payload: Bytes,
+    cx: &mut TaskContext<'_>,
+) {
     let id = call.call;
     conn.serving.fetch_add(1, Ordering::Relaxed);
     let Some(app) = app else {
@@ -194,8 +209,7 @@ async fn serve(conn: &Arc<Conn>, app: Option<&Arc<AppInner>>, call: CallFrame, p
         Err(kind) => return conn.reply_failed(id, &kind),
     };
     let mut running = serving.run();
-    let pending = poll_fn(|cx| Poll::Ready(poll_reading(conn, &mut running, cx))).await;
-    if pending {
+    if poll_reading(conn, &mut running, cx) {
         // Under the lock, so that the call's end finds itself in the table.
         let mut tasks = lock(&conn.tasks);
         conn.tasks_len.fetch_add(1, Ordering::Release);
