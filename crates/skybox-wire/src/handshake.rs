@@ -95,7 +95,8 @@ impl Handshake {
     /// What is left in `input` once it is agreed are frames.
     ///
     /// # Errors
-    /// [`HandshakeError`]: send what was appended to `out`, which tells the peer why, and close the connection.
+    /// [`HandshakeError`]: send what was appended to `out` and close the connection. It tells the peer why, unless
+    /// the peer has been welcomed: then what it reads are frames.
     pub fn feed(
         &mut self,
         input: &mut BytesMut,
@@ -117,8 +118,10 @@ impl Handshake {
     ) -> Result<Option<Agreed>, HandshakeError> {
         let result = self.step(input, out, judge);
         if let Err(error) = &result {
-            self.state = State::Over;
-            if let Some(code) = error.refusal() {
+            let state = std::mem::replace(&mut self.state, State::Over);
+            // Who was welcomed takes what follows for frames.
+            let is_welcomed = matches!(state, State::Answer(_));
+            if let Some(code) = error.refusal().filter(|_| !is_welcomed) {
                 put_refusal(out, code, &error.to_string());
             }
         }

@@ -263,7 +263,9 @@ fn an_answer_that_is_none_is_refused() {
         let mut bytes = peer.clone();
         bytes.put_u32_le(answer_bytes.len() as u32);
         bytes.put_slice(answer_bytes);
-        answer(&bytes).0
+        let (outcome, out) = answer(&bytes);
+        assert_eq!(out, &[3, 0, 0, 0, 1, 1, 0][..], "the peer was welcomed: what follows would be frames");
+        outcome
     };
     assert!(matches!(then(&[1, 1, 0]), Ok(Some(_))));
     assert_eq!(then(&[1, 2, 0]), Err(HandshakeError::OtherVersion { ours: 1, theirs: 2 }));
