@@ -1,7 +1,5 @@
 //! Bytes that nobody wrote: refused without a panic and without memory that they could not fill.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::{Bytes, BytesMut};
@@ -10,39 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skybox_wire::codec::{DEPTH_MAX, Form, Proof, decode, encode};
 
-/// Counts what this thread holds, so that tests beside it do not count.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(bytes: isize) {
-    // A thread that ends has no counters any more, and nobody who reads them.
-    let _ended = HELD.try_with(|held| {
-        held.set(held.get() + bytes);
-        PEAK.with(|peak| peak.set(peak.get().max(held.get())));
-    });
-}
-
-// SAFETY: every call is the system allocator's; counting touches only thread-locals without destructors.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+#[path = "../../../fuzz/check/memory.rs"]
+mod memory;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Tree {
@@ -79,14 +46,11 @@ struct Wide {
 
 const INPUT_BYTES_MAX: usize = 4096;
 /// Far above what 4 KiB can fill in any of the types here, far below what a believed length would take.
-const PEAK_BYTES_MAX: isize = 8 << 20;
+const PEAK_BYTES_MAX: usize = 8 << 20;
 
 fn read_as<T: DeserializeOwned>(bytes: &[u8]) {
     for form in [Form::Compact, Form::Named, Form::Json] {
-        let before = HELD.get();
-        PEAK.set(before);
-        drop(decode::<T>(form, bytes));
-        let taken = PEAK.get() - before;
+        let ((), taken) = memory::peak(|| drop(decode::<T>(form, bytes)));
         assert!(taken < PEAK_BYTES_MAX, "{form} {} took {taken} bytes", std::any::type_name::<T>());
     }
 }

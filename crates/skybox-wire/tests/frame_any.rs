@@ -9,11 +9,14 @@ use skybox_core::{
 };
 use skybox_wire::frame::{
     Beat, CHUNK_BYTES_MAX, CallFrame, CallHead, ChunkFrame, Credit, Decoder, Frame, FrameError, ItemFrame,
-    ItemHead, Limits, MethodNumber, ModuleNumber, Outcome, Payload, PayloadOf, ReplyBody, ReplyFrame,
-    ReplyHead, StreamId, encode_call, encode_cancel, encode_chunk, encode_credit, encode_drain,
-    encode_failure, encode_item, encode_item_chunk, encode_ping, encode_pong, encode_reply, encode_reset,
-    encode_stream_end,
+    Limits, MethodNumber, ModuleNumber, Outcome, Payload, PayloadOf, ReplyBody, ReplyFrame, StreamId,
+    encode_call,
 };
+
+#[path = "../../../fuzz/check/write.rs"]
+mod write;
+
+use write::write;
 
 /// Numbers around the places where a varint gets longer, and any others.
 fn number() -> impl Strategy<Value = u64> + Clone {
@@ -126,46 +129,6 @@ fn frame() -> impl Strategy<Value = Frame> {
         1 => beat.clone().prop_map(Frame::Ping),
         1 => beat.prop_map(Frame::Pong),
     ]
-}
-
-fn write(frame: &Frame, out: &mut BytesMut) {
-    match frame {
-        Frame::Call(call) => {
-            let head = CallHead {
-                call: call.call,
-                module: call.module,
-                method: call.method,
-                form: call.form,
-                key: call.key.as_deref(),
-                deadline_us: call.deadline_us,
-                trace: call.trace,
-                chain: &call.chain,
-                caller: call.caller,
-            };
-            encode_call(out, &head, &call.payload.first).expect("a short key");
-        }
-        Frame::Reply(ReplyFrame { call, load, body: ReplyBody::Failed(verdict) }) => {
-            encode_failure(out, *call, *load, verdict);
-        }
-        Frame::Reply(ReplyFrame { call, load, body: ReplyBody::Returned { outcome, form, payload } }) => {
-            let head = ReplyHead { call: *call, load: *load, outcome: *outcome, form: *form };
-            encode_reply(out, &head, &payload.first);
-        }
-        Frame::Chunk(chunk) => assert!(encode_chunk(out, chunk.of, chunk.call, &chunk.bytes) > 0),
-        Frame::Cancel(call) => encode_cancel(out, *call),
-        Frame::Drain { last } => encode_drain(out, *last),
-        Frame::Ping(beat) => encode_ping(out, *beat),
-        Frame::Pong(beat) => encode_pong(out, *beat),
-        Frame::Item(ItemFrame { stream, is_error, form, payload }) => {
-            let head = ItemHead { stream: *stream, is_error: *is_error, form: *form };
-            encode_item(out, &head, &payload.first);
-        }
-        Frame::ItemChunk(id, bytes) => assert!(encode_item_chunk(out, *id, bytes) > 0),
-        Frame::StreamEnd(id, failed) => encode_stream_end(out, *id, failed.as_ref()),
-        Frame::Credit(id, credit) => encode_credit(out, *id, *credit),
-        Frame::Reset(id) => encode_reset(out, *id),
-        other => panic!("a frame of a kind that this test does not know: {other:?}"),
-    }
 }
 
 /// Feeds the bytes in pieces and returns every frame, as text, until the end or the first error.

@@ -15,26 +15,13 @@ use skybox_wire::frame::{
 };
 use skybox_wire::handshake::{Handshake, Hello, ModuleEntry, Role};
 
+#[path = "golden/vector.rs"]
+mod vector;
+
+use vector::{golden, unhex};
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn golden(name: &str) -> BytesMut {
-    let path = root().join("tests/golden").join(name).with_extension("hex");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    unhex(&text)
-}
-
-fn unhex(text: &str) -> BytesMut {
-    let digits: Vec<u32> = text
-        .lines()
-        .filter_map(|line| line.split('#').next())
-        .flat_map(str::chars)
-        .filter(|c| !c.is_whitespace())
-        .map(|c| c.to_digit(16).unwrap_or_else(|| panic!("`{c}` is no hexadecimal digit")))
-        .collect();
-    assert_eq!(digits.len() % 2, 0, "half a byte");
-    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect::<Vec<u8>>().as_slice().into()
 }
 
 /// Compares what was written with a vector, and prints it in the vector's form where they differ.

@@ -1,0 +1,10 @@
+//! libFuzzer's bytes for `check/codec.rs`.
+
+#![no_main]
+
+#[path = "../check/codec.rs"]
+mod codec;
+#[path = "../check/memory.rs"]
+mod memory;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| codec::check(bytes));
