@@ -22,7 +22,7 @@ pub(crate) enum Command {
     /// Show nodes, modules and instances
     Ps(ReadArgs),
     /// Show who calls whom: counts, errors, latency, bytes
-    Graph(ReadArgs),
+    Graph(GraphArgs),
     /// Call a method or a task
     Call(CallArgs),
     /// Move a module to other nodes, while it is called
@@ -105,6 +105,15 @@ pub(crate) struct ReadArgs {
     /// Print JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+    /// Print it in the language of Graphviz
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) dot: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -300,6 +309,7 @@ mod tests {
             ("run --place thumbnail", "thumbnail=node-2"),
             ("certs operator ada --role root", "read, call or admin"),
             ("ps --at 10.0.0.1:7600", "--identity"),
+            ("graph --dot --json", "cannot be used with"),
             ("move thumbnail", "NODE"),
             ("move thumbnail node-1 --anywhere", "cannot be used with"),
         ];

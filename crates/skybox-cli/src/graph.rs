@@ -1,5 +1,7 @@
 //! `skybox graph`: every edge of the program, summed over its nodes.
 
+mod dot;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,9 +9,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 use skybox_node::EdgeCounts;
 
-use crate::args::ReadArgs;
+use crate::args::GraphArgs;
 use crate::call::print_json;
 use crate::choose::{Purpose, choose};
+use crate::ps;
 use crate::table::{self, Cell, Table, Tone};
 
 /// What `--json` prints.
@@ -42,19 +45,35 @@ struct Edge {
     bytes_in: u64,
 }
 
+impl Edge {
+    /// Calls that returned an error, of whichever sort.
+    fn errors(&self) -> u64 {
+        self.own_errors + self.call_errors.values().sum::<u64>()
+    }
+}
+
 /// Shows the edges.
-pub(crate) async fn graph(args: &ReadArgs) -> anyhow::Result<ExitCode> {
-    let program = choose(&args.which, Purpose::Look)?;
-    let mut counts = Vec::new();
+pub(crate) async fn graph(args: &GraphArgs) -> anyhow::Result<ExitCode> {
+    let program = choose(&args.read.which, Purpose::Look)?;
+    let shown = program.shown().await?;
+    let (mut counts, mut modules) = (Vec::new(), BTreeMap::new());
     for (node, status) in program.nodes().await? {
         match status {
-            Ok(status) => counts.extend(status.edges),
+            Ok(status) => {
+                for module in status.modules {
+                    let serving = ps::serving(&module.module, shown.as_ref());
+                    modules.insert(module.module, dot::Module { form: ps::form(module.kind), serving });
+                }
+                counts.extend(status.edges);
+            }
             Err(error) => eprintln!("{node} is missing here: {:#}", anyhow::Error::from(error)),
         }
     }
     let graph = Graph { program: program.program, pid: program.pid, edges: sum(counts) };
-    if args.json {
+    if args.read.json {
         print_json(&graph)?;
+    } else if args.dot {
+        dot::write(&graph, &modules, &mut std::io::stdout().lock())?;
     } else {
         show(&graph, &mut std::io::stdout().lock(), table::colours(&std::io::stdout()))?;
     }
@@ -134,11 +153,14 @@ fn size(n: u64) -> Cell {
 
 /// A bucket's upper bound: below it, so many calls stayed.
 fn latency(us: Option<u64>) -> Cell {
+    us.map_or(Cell::count(0), |us| latency_text(us).into())
+}
+
+fn latency_text(us: u64) -> String {
     match us {
-        None => Cell::count(0),
-        Some(us @ 0..1_000) => format!("<{us} µs").into(),
-        Some(us @ 1_000..1_000_000) => format!("<{} ms", us.div_ceil(1_000)).into(),
-        Some(us) => format!("<{} s", us.div_ceil(1_000_000)).into(),
+        0..1_000 => format!("<{us} µs"),
+        1_000..1_000_000 => format!("<{} ms", us.div_ceil(1_000)),
+        _ => format!("<{} s", us.div_ceil(1_000_000)),
     }
 }
 

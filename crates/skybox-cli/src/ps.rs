@@ -125,12 +125,8 @@ fn gather(running: &Running, shown: Option<Shown>, statuses: Statuses) -> Progra
             add(modules.entry(module.module.clone()).or_default(), module, &status.node);
         }
     }
-    match &shown {
-        Some(shown) => modules.values_mut().for_each(|module| place(module, shown)),
-        None => modules.values_mut().for_each(|module| {
-            module.assigned = vec![ALONE.to_owned()];
-            module.serving = module.assigned.clone();
-        }),
+    for module in modules.values_mut() {
+        place(module, shown.as_ref());
     }
     let mut listeners = BTreeMap::new();
     for status in statuses.values().flatten() {
@@ -176,26 +172,41 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
 }
 
 /// What the plan says of it.
-fn place(module: &mut Module, shown: &Shown) {
-    let texts = |nodes: &[NodeName]| nodes.iter().map(NodeName::to_string).collect::<Vec<_>>();
+fn place(module: &mut Module, shown: Option<&Shown>) {
+    module.serving = serving(&module.module, shown);
+    let Some(shown) = shown else {
+        module.assigned = module.serving.clone();
+        return;
+    };
     module.pinned = shown.pins.get(&module.module).map(|nodes| texts(nodes)).unwrap_or_default();
     match shown.plan.modules.get(&module.module) {
         None => {}
-        Some(ModulePlan::Replicated { assigned, serving, failed }) => {
+        Some(ModulePlan::Replicated { assigned, failed, .. }) => {
             module.assigned = texts(assigned);
-            module.serving = texts(serving);
             module.failed = failed.clone();
         }
-        Some(ModulePlan::Keyed(shards)) => {
-            module.assigned = texts(&shards.nodes);
-            module.serving = texts(&shards.nodes);
-        }
+        Some(ModulePlan::Keyed(shards)) => module.assigned = texts(&shards.nodes),
     }
     module.assigned.sort();
-    module.serving.sort();
 }
 
-fn form(kind: ModuleKind) -> &'static str {
+/// The nodes that take a module's calls, sorted.
+pub(crate) fn serving(module: &str, shown: Option<&Shown>) -> Vec<String> {
+    let Some(shown) = shown else { return vec![ALONE.to_owned()] };
+    let mut serving = match shown.plan.modules.get(module) {
+        None => Vec::new(),
+        Some(ModulePlan::Replicated { serving, .. }) => texts(serving),
+        Some(ModulePlan::Keyed(shards)) => texts(&shards.nodes),
+    };
+    serving.sort();
+    serving
+}
+
+fn texts(nodes: &[NodeName]) -> Vec<String> {
+    nodes.iter().map(NodeName::to_string).collect()
+}
+
+pub(crate) fn form(kind: ModuleKind) -> &'static str {
     match kind {
         ModuleKind::Task => "task",
         ModuleKind::Replicated => "replicated",

@@ -86,6 +86,10 @@ fn a_program_of_nodes_is_shown_and_called() {
     }
     let text = program.skybox(&["graph"]).ok();
     assert!(text.starts_with("CALLER") && text.contains("catalog.get"), "{text}");
+    let dot = program.skybox(&["graph", "--dot"]).ok();
+    assert!(dot.starts_with("digraph \"shop\" {\n") && dot.ends_with("}\n"), "{dot}");
+    assert!(dot.contains(r#"  "catalog" [label="catalog\nreplicated, node-2"];"#), "{dot}");
+    assert!(dot.contains(r#"  "(main)" -> "catalog" [label="get: "#), "{dot}");
 }
 
 #[test]
