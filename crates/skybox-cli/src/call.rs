@@ -21,7 +21,7 @@ enum Shown<'o> {
     /// It returned its own error.
     Failed { error: &'o Value },
     /// It failed as a call; `ran` is no, yes or maybe.
-    CallError { message: &'o str, ran: &'o str },
+    CallError { message: &'o str, code: &'o str, ran: &'o str },
 }
 
 /// Calls, and prints the result; a failure is the exit code 1.
@@ -37,7 +37,7 @@ pub(crate) async fn call(args: &CallArgs) -> anyhow::Result<ExitCode> {
         let shown = match &outcome {
             Outcome::Returned(value) => Shown::Returned { value },
             Outcome::Failed(error) => Shown::Failed { error },
-            Outcome::CallError { message, ran } => Shown::CallError { message, ran },
+            Outcome::CallError { message, code, ran } => Shown::CallError { message, code, ran },
         };
         print_json(&shown)?;
     }
@@ -49,13 +49,13 @@ pub(crate) async fn call(args: &CallArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Outcome::Failed(error) => eprintln!("{} returned an error: {}", args.callee, text_of(&error)),
-        Outcome::CallError { message, ran } => {
+        Outcome::CallError { message, code, ran } => {
             let ran = match ran.as_str() {
                 "no" => "it did not run",
                 "yes" => "it ran",
                 _ => "it may have run",
             };
-            eprintln!("{} failed: {message} ({ran})", args.callee);
+            eprintln!("{} failed: {message} ({code}, {ran})", args.callee);
         }
     }
     Ok(ExitCode::FAILURE)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use skybox_cloud::running::{ALONE, Running, RunningError, Shown};
-use skybox_core::{ModuleKind, ModulePlan, NodeName};
+use skybox_core::{Code, ModuleKind, ModulePlan, NodeName};
 use skybox_node::{ModuleStatus, NodeStatus};
 
 use crate::args::ReadArgs;
@@ -266,7 +266,11 @@ fn show(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Resu
     modules_table(program).write(out, colours)?;
     for module in &program.modules {
         if let Some(cause) = &module.failed {
-            let text = format!("\n{} does not run: {cause}", module.module);
+            let (code, cause) = match cause.strip_prefix("unplaced: ") {
+                Some(why) => (Code::UNPLACED, why),
+                None => (Code::NOT_STARTED, cause.as_str()),
+            };
+            let text = format!("\n{} does not run ({code}): {cause}", module.module);
             writeln!(out, "{}", paint(&text, Tone::Bad, colours))?;
         }
         if let Some(last) = module.endings.last() {

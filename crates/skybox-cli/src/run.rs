@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use skybox_cloud::parent::{Done, Launch, Order, Parent, ParentConfig};
 use skybox_core::{NodeName, Plan};
+use skybox_node::AppError;
 use skybox_node::config::{CONFIG_ENV, Config};
 use tracing_subscriber::EnvFilter;
 
@@ -23,7 +24,8 @@ const HELLO_WAIT: Duration = Duration::from_secs(15);
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     check_nodes(&args)?;
     let file = args.config.as_deref().map(absolute).transpose()?;
-    let config = Config::load_from(file.clone().or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from)))?;
+    let named = file.clone().or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from));
+    let config = Config::load_from(named).map_err(AppError::Config)?;
     let program = match &args.program {
         Some(program) => absolute(program)?,
         None => build::build(&args)?,

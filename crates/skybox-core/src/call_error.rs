@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Code;
+
 /// Did the call run? Retries hang on this answer alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ran {
@@ -116,25 +118,30 @@ impl CallErrorKind {
         }
     }
 
-    /// The kind's name as metrics and operators see it: `not-started`.
-    pub fn name(&self) -> &'static str {
+    /// The kind's stable code.
+    pub fn code(&self) -> Code {
         use CallErrorKind::*;
         match self {
-            Unplaced { .. } => "unplaced",
-            NotStarted { .. } => "not-started",
-            Overloaded { .. } => "overloaded",
-            Denied { .. } => "denied",
-            Unreachable { .. } => "unreachable",
-            Moved => "moved",
-            Gone => "gone",
-            Mismatch { .. } => "mismatch",
-            Reentrant { .. } => "reentrant",
-            Deadline { .. } => "deadline",
-            Lost { .. } => "lost",
-            Cancelled => "cancelled",
-            BadReply { .. } => "bad-reply",
-            Crashed { .. } => "crashed",
+            Unplaced { .. } => Code::UNPLACED,
+            NotStarted { .. } => Code::NOT_STARTED,
+            Overloaded { .. } => Code::OVERLOADED,
+            Denied { .. } => Code::DENIED,
+            Unreachable { .. } => Code::UNREACHABLE,
+            Moved => Code::MOVED,
+            Gone => Code::GONE,
+            Mismatch { .. } => Code::MISMATCH,
+            Reentrant { .. } => Code::REENTRANT,
+            Deadline { .. } => Code::DEADLINE,
+            Lost { .. } => Code::LOST,
+            Cancelled => Code::CANCELLED,
+            BadReply { .. } => Code::BAD_REPLY,
+            Crashed { .. } => Code::CRASHED,
         }
+    }
+
+    /// The kind's name as metrics and operators see it: `not-started`.
+    pub fn name(&self) -> &'static str {
+        self.code().name()
     }
 
     /// The kind's number in [`CallErrorKind::NAMES`], for counters.
@@ -225,6 +232,11 @@ impl CallError {
         self.0.kind.ran()
     }
 
+    /// Its stable code, as in `SKY-111`.
+    pub fn code(&self) -> Code {
+        self.0.kind.code()
+    }
+
     /// Takes the kind out.
     pub fn into_kind(self) -> CallErrorKind {
         self.0.kind
@@ -233,7 +245,7 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "call to {} failed ({}): {}", self.0.callee, self.ran(), self.0.kind)
+        write!(f, "call to {} failed ({}, {}): {}", self.0.callee, self.code(), self.ran(), self.0.kind)
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod call_error;
 mod chain;
+mod code;
 mod context;
 mod descriptor;
 mod error;
@@ -26,6 +27,7 @@ mod trace;
 
 pub use call_error::{CallError, CallErrorKind, Callee, Phase, Ran};
 pub use chain::{CHAIN_LEN_MAX, Chain, Link, Mode};
+pub use code::Code;
 pub use context::Context;
 pub use descriptor::{MethodDescriptor, ModuleDescriptor, ModuleKind};
 pub use error::{Error, Result};

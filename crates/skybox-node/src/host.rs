@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use skybox_core::{
-    CallErrorKind, InstanceId, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind, ModulePlan, NodeName,
-    Settings, Shards,
+    CallErrorKind, Code, InstanceId, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind, ModulePlan,
+    NodeName, Settings, Shards,
 };
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
@@ -403,7 +403,8 @@ impl HostCore {
     /// A call's code panicked: the instance is replaced.
     #[cold]
     pub(crate) fn crash(&self, instance: InstanceId, message: &str, place: &str) {
-        tracing::error!(module = self.descriptor.name, %instance, place, "crashed: {message}");
+        let (module, code) = (self.descriptor.name, Code::CRASHED);
+        tracing::error!(module, %instance, place, %code, "crashed: {message}");
         self.unroute(instance);
         // A call that an already replaced instance still runs must not take its successor down.
         if self.live.load(Ordering::Acquire) == instance.count {

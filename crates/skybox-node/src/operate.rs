@@ -55,6 +55,9 @@ pub enum Outcome {
     CallError {
         /// What is wrong.
         message: String,
+        /// Its stable code; empty from a node of a version without.
+        #[serde(default)]
+        code: String,
         /// Whether it ran: `no`, `yes` or `maybe`.
         ran: String,
     },
@@ -172,7 +175,7 @@ async fn call(
             Ran::Maybe => "maybe",
         };
         let ran = ran.to_owned();
-        Outcome::CallError { message: kind.to_string(), ran }
+        Outcome::CallError { message: kind.to_string(), code: kind.code().to_string(), ran }
     };
     let mismatch = |why: String| refuse(CallErrorKind::Mismatch { why });
     let Some(host) = app.hosts.iter().find(|host| host.core().descriptor.name == module) else {

@@ -80,7 +80,7 @@
 //! - `anyhow`: methods may return `anyhow::Error`.
 
 pub use skybox_core::{
-    CallError, CallErrorKind, Callee, Error, Phase, Ran, Result, TextChain, TraceContext, WireError,
+    CallError, CallErrorKind, Callee, Code, Error, Phase, Ran, Result, TextChain, TraceContext, WireError,
 };
 pub use skybox_macros::{WireError, module, task, test};
 pub use skybox_node::{

@@ -40,7 +40,11 @@ fn calls(program: &Program<'_>) {
     assert_eq!(shown["outcome"], "failed");
     let refused = program.skybox(&["call", "catalog.get", r#"{"ident":"plum"}"#, "--json"]);
     let shown: Value = serde_json::from_str(&refused.out).expect("JSON");
-    assert_eq!((&shown["outcome"], &shown["ran"]), (&json!("call-error"), &json!("no")), "{refused:?}");
+    assert_eq!(
+        (&shown["outcome"], &shown["code"], &shown["ran"]),
+        (&json!("call-error"), &json!("SKY-108"), &json!("no")),
+        "{refused:?}"
+    );
 }
 
 #[test]

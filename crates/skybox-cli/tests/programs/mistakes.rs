@@ -18,11 +18,12 @@ fn fails(stage: &Stage, program: &Program<'_>) -> Ended {
 #[test]
 fn a_failing_migration_is_the_start_error_everywhere() {
     let stage = Stage::new();
-    let cause = "`once(\"migrate\")` failed: no migration leads to version 9; the newest is 2";
+    let cause = "SKY-206: `once(\"migrate\")` failed: no migration leads to version 9; the newest is 2";
     let program = stage.run(&["--nodes", "3", "--", "--store-version", "9"]);
     let ended = fails(&stage, &program);
     assert_eq!(ended.err.matches(cause).count(), 3, "each node says so once: {ended:?}");
     assert!(ended.err.contains("the program does not start"), "{ended:?}");
+    assert!(ended.err.contains("SKY-301"), "{ended:?}");
     assert!(!ended.err.contains("listens on"), "{ended:?}");
     let alone = stage.alone(&["--store-version", "9"]);
     assert!(fails(&stage, &alone).err.contains(cause));
@@ -35,10 +36,8 @@ fn a_wrong_key_is_named_with_its_line() {
     // The parent reads it before it starts anything.
     stage.config("[listeners.http]\naddress = \"127.0.0.1:0\"\nnode = 2\n");
     let ended = fails(&stage, &stage.run(&["--nodes", "2"]));
-    assert!(
-        ended.err.contains("skybox.toml:3: there is no key `node`; the keys are address, nodes"),
-        "{ended:?}"
-    );
+    let cause = "skybox.toml:3: there is no key `node`; the keys are address, nodes";
+    assert!(ended.err.contains(&format!("SKY-201: the configuration is wrong: {cause}")), "{ended:?}");
     // What a module knows, only the program can judge.
     stage.config("[modules.catalog]\nreplicas = 1\nreplica = 2\n");
     let ended = fails(&stage, &stage.run(&["--nodes", "2"]));
@@ -63,7 +62,7 @@ fn a_port_in_use_is_the_cause() {
     let message = format!("cannot listen on {address} for `http`");
     for program in [stage.run(&["--nodes", "3"]), stage.alone(&[])] {
         let ended = fails(&stage, &program);
-        for part in [message.as_str(), "[listeners.http] address", "Address already in use"] {
+        for part in ["SKY-208", message.as_str(), "[listeners.http] address", "Address already in use"] {
             assert!(ended.err.contains(part), "{part}: {ended:?}");
         }
         assert!(!ended.err.contains("join its program"), "{ended:?}");
@@ -99,7 +98,7 @@ fn orders_that_cannot_be_done_are_refused() {
         (&["move", "catalog", "node-9"], "there is no node `node-9`; there are node-1, node-2"),
         (&["kill", "node-9"], "node-9"),
         (&["drain", "node-9"], "there is no node `node-9`; there are node-1, node-2"),
-        (&["call", "catalog.got"], "`catalog` has no method `got`; it has get (it did not run)"),
+        (&["call", "catalog.got"], "`catalog` has no method `got`; it has get (SKY-108, it did not run)"),
         (&["call", "nobody"], "there is no module `nobody`; there are cart"),
         (&["call", "cart.add", "{}"], "`cart` is keyed: say which with --key"),
         (&["call", "catalog.get", "{id: 1}"], "the arguments are not JSON"),

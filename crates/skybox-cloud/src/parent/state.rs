@@ -13,7 +13,9 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skybox_core::{Incarnation, ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
+use skybox_core::{
+    Code, Incarnation, ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards,
+};
 use skybox_node::control::{FromParent, Hello, Leave, ModuleDecl, Report};
 use skybox_plan::restart::{Decision, End, History, Policy};
 use skybox_plan::spread::{Assignment, Facts, ModuleFacts, Spread, spread};
@@ -308,7 +310,7 @@ impl State {
             self.nodes.insert(name.clone(), Node::new(n as usize - 1, false));
             self.config.nodes = n;
             if let Err(error) = self.start_node(&name) {
-                tracing::error!("{name} cannot be started: {error}");
+                tracing::error!(code = %Code::NODE_NO_PROCESS, "{name} cannot be started: {error}");
                 self.nodes.remove(&name);
             }
         }
@@ -320,7 +322,7 @@ impl State {
         }
         self.listeners.forget_failures();
         if let Err(error) = self.start_node(name) {
-            tracing::error!("{name} cannot be started again: {error}");
+            tracing::error!(code = %Code::NODE_NO_PROCESS, "{name} cannot be started again: {error}");
         }
     }
 
@@ -391,12 +393,13 @@ impl State {
         let end = if std::mem::take(&mut node.was_ready) { End::Crashed } else { End::Failed };
         match node.history.decide(&POLICY, end, now) {
             Decision::After(pause) => {
-                tracing::warn!("{name} died ({text}); it is started again");
+                tracing::warn!(code = %Code::NODE_DIED, "{name} died ({text}); it is started again");
                 self.later(pause, Event::StartAgain { node: name.clone() });
             }
             Decision::GiveUp => {
                 let times = POLICY.max_restarts + 1;
                 tracing::error!(
+                    code = %Code::NODE_GIVEN_UP,
                     "{name} ended {times} times before it was ready, the last time with {text}: given up"
                 );
                 node.over = true;
@@ -408,7 +411,10 @@ impl State {
 
     fn start_failed(&mut self, name: &NodeName, text: &str, code: i32) {
         if !std::mem::replace(&mut self.start_failed, true) {
-            tracing::error!("{name} ended ({text}) before it was ready: the program does not start");
+            tracing::error!(
+                code = %Code::NODE_NOT_READY,
+                "{name} ended ({text}) before it was ready: the program does not start"
+            );
             self.exit_code = code;
             self.later(START_FAILED_WAIT, Event::StartFailed);
         }

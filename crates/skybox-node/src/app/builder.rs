@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use skybox_core::{NodeName, Settings, TextChain};
+use skybox_core::{Code, NodeName, Settings, TextChain};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
@@ -56,10 +56,10 @@ pub struct Builder {
 #[non_exhaustive]
 pub enum AppError {
     /// A mistake in the configuration.
-    #[error("the configuration is wrong")]
+    #[error("{}: the configuration is wrong", Code::CONFIG)]
     Config(#[from] ConfigError),
     /// Two modules of one name.
-    #[error("two modules are named `{name}`: {first} and {second}; rename one")]
+    #[error("{}: two modules are named `{name}`: {first} and {second}; rename one", Code::MODULE_TWICE)]
     Twice {
         /// The name.
         name: &'static str,
@@ -70,8 +70,9 @@ pub enum AppError {
     },
     /// An interface, and nothing that implements it.
     #[error(
-        "the interface `{interface}` ({path}) has no implementation in this program: put `#[skybox::module]` on one, \
-         and name it with `.candidate::<…>()` if its crate is not named elsewhere"
+        "{}: the interface `{interface}` ({path}) has no implementation in this program: put `#[skybox::module]` on \
+         one, and name it with `.candidate::<…>()` if its crate is not named elsewhere",
+        Code::NO_CANDIDATE
     )]
     NoCandidate {
         /// Its name.
@@ -80,7 +81,10 @@ pub enum AppError {
         path: &'static str,
     },
     /// Two implementations of one name.
-    #[error("two implementations of `{interface}` are named `{name}`: {first} and {second}; rename one")]
+    #[error(
+        "{}: two implementations of `{interface}` are named `{name}`: {first} and {second}; rename one",
+        Code::CANDIDATE_TWICE
+    )]
     CandidateTwice {
         /// Whose.
         interface: &'static str,
@@ -93,8 +97,9 @@ pub enum AppError {
     },
     /// An interface with several implementations, and nobody who says which.
     #[error(
-        "the interface `{interface}` has several implementations: {candidates}; choose one in skybox.toml: \
-         `[modules.{interface}]`, `use = \"{first}\"`"
+        "{}: the interface `{interface}` has several implementations: {candidates}; choose one in skybox.toml: \
+         `[modules.{interface}]`, `use = \"{first}\"`",
+        Code::CANDIDATES
     )]
     Candidates {
         /// Its name.
@@ -105,7 +110,7 @@ pub enum AppError {
         first: &'static str,
     },
     /// What is to be done once failed, here or on another node.
-    #[error("`once(\"{name}\")` failed: {cause}")]
+    #[error("{}: `once(\"{name}\")` failed: {cause}", Code::ONCE)]
     Once {
         /// Its name.
         name: String,
@@ -113,13 +118,13 @@ pub enum AppError {
         cause: String,
     },
     /// Whoever plans could not be asked.
-    #[error("the node could not join its program")]
+    #[error("{}: the node could not join its program", Code::JOIN)]
     Control(#[from] ControlError),
-    /// A listener of the program, with the address and the reason.
-    #[error(transparent)]
-    Listener(ControlError),
+    /// A listener of the program; the source has its name, its address and the reason.
+    #[error("{}: a listener could not be opened", Code::LISTENER)]
+    Listener(#[source] ControlError),
     /// The node's own socket.
-    #[error("the node cannot listen on {address}")]
+    #[error("{}: the node cannot listen on {address}", Code::SOCKET)]
     Listen {
         /// Where.
         address: String,
@@ -128,7 +133,9 @@ pub enum AppError {
     },
     /// Other machines could connect without TLS.
     #[error(
-        "other machines could connect to {address}, and this node has no certificate: give `[tls] authority`, `certificate` and `key` (`skybox certs` makes them), or listen on 127.0.0.1"
+        "{}: other machines could connect to {address}, and this node has no certificate: give `[tls] authority`, \
+         `certificate` and `key` (`skybox certs` makes them), or listen on 127.0.0.1",
+        Code::UNSAFE
     )]
     Unsafe {
         /// Where it would listen.
@@ -136,10 +143,13 @@ pub enum AppError {
     },
     /// A certificate file.
     #[cfg(feature = "tls")]
-    #[error("`[tls]` cannot be used")]
+    #[error("{}: `[tls]` cannot be used", Code::TLS)]
     Tls(#[from] crate::conn::tls::TlsFilesError),
     /// A certificate of somebody else.
-    #[error("the certificate in {} is for {of}, and this is {node}: give each node its own", certificate.display())]
+    #[error(
+        "{}: the certificate in {} is for {of}, and this is {node}: give each node its own",
+        Code::OTHERS_CERTIFICATE, certificate.display()
+    )]
     OthersCertificate {
         /// Its file.
         certificate: PathBuf,
@@ -149,23 +159,53 @@ pub enum AppError {
         node: String,
     },
     /// Certificates, by a build that cannot use them.
-    #[error("`[tls]` is set, but the program is built without the feature `tls` of skybox")]
+    #[error(
+        "{}: `[tls]` is set, but the program is built without the feature `tls` of skybox",
+        Code::BUILT_WITHOUT_TLS
+    )]
     BuiltWithoutTls,
     /// Nothing says which node this is.
-    #[error("nothing says which node this is: set SKYBOX_NODE__NAME, or `[node] name`")]
+    #[error("{}: nothing says which node this is: set SKYBOX_NODE__NAME, or `[node] name`", Code::NAMELESS)]
     Nameless,
     /// Built without unwinding.
     #[error(
-        "this program is built with `panic = \"abort\"`, so one panic ends every instance of the process: remove it \
-         from the profile, or say `.allow_abort(true)`"
+        "{}: this program is built with `panic = \"abort\"`, so one panic ends every instance of the process: remove \
+         it from the profile, or say `.allow_abort(true)`",
+        Code::PANIC_ABORT
     )]
     PanicAbort,
     /// No runtime.
-    #[error("`start` needs a tokio runtime: call it inside `#[tokio::main]`")]
+    #[error("{}: `start` needs a tokio runtime: call it inside `#[tokio::main]`", Code::NO_RUNTIME)]
     NoRuntime,
     /// Asked to be several nodes, by a build that cannot.
-    #[error("{0}")]
+    #[error("{code}: {0}", code = Code::SPLIT)]
     Split(String),
+}
+
+impl AppError {
+    /// Its stable code, which its text begins with.
+    pub fn code(&self) -> Code {
+        match self {
+            AppError::Config(_) => Code::CONFIG,
+            AppError::Twice { .. } => Code::MODULE_TWICE,
+            AppError::NoCandidate { .. } => Code::NO_CANDIDATE,
+            AppError::CandidateTwice { .. } => Code::CANDIDATE_TWICE,
+            AppError::Candidates { .. } => Code::CANDIDATES,
+            AppError::Once { .. } => Code::ONCE,
+            AppError::Control(_) => Code::JOIN,
+            AppError::Listener(_) => Code::LISTENER,
+            AppError::Listen { .. } => Code::SOCKET,
+            AppError::PanicAbort => Code::PANIC_ABORT,
+            AppError::NoRuntime => Code::NO_RUNTIME,
+            AppError::Split(_) => Code::SPLIT,
+            AppError::Unsafe { .. } => Code::UNSAFE,
+            #[cfg(feature = "tls")]
+            AppError::Tls(_) => Code::TLS,
+            AppError::OthersCertificate { .. } => Code::OTHERS_CERTIFICATE,
+            AppError::BuiltWithoutTls => Code::BUILT_WITHOUT_TLS,
+            AppError::Nameless => Code::NAMELESS,
+        }
+    }
 }
 
 impl Builder {

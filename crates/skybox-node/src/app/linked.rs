@@ -140,27 +140,27 @@ mod tests {
     fn a_choice_that_cannot_be_made_lists_the_candidates() {
         assert_eq!(
             chosen(&[], "").unwrap_err(),
-            "the interface `payments` (shop::api) has no implementation in this program: put `#[skybox::module]` \
-             on one, and name it with `.candidate::<…>()` if its crate is not named elsewhere"
+            "SKY-203: the interface `payments` (shop::api) has no implementation in this program: put \
+             `#[skybox::module]` on one, and name it with `.candidate::<…>()` if its crate is not named elsewhere"
         );
         assert_eq!(
             chosen(&[&CASH, &STRIPE], "[modules.payments]\nreplicas = 2\n").unwrap_err(),
-            "the interface `payments` has several implementations: cash (test), stripe (test); choose one in \
-             skybox.toml: `[modules.payments]`, `use = \"cash\"`"
+            "SKY-205: the interface `payments` has several implementations: cash (test), stripe (test); choose \
+             one in skybox.toml: `[modules.payments]`, `use = \"cash\"`"
         );
         assert_eq!(
             chosen(&[&CASH, &STRIPE], "[modules.payments]\nreplicas = 2\nuse = \"paypal\"\n").unwrap_err(),
-            "the configuration is wrong: skybox.toml:3: `payments` has no implementation `paypal`; it has cash, \
-             stripe"
+            "SKY-201: the configuration is wrong: skybox.toml:3: `payments` has no implementation `paypal`; it \
+             has cash, stripe"
         );
         assert_eq!(
             chosen(&[], "[modules.payments]\nuse = \"paypal\"\n").unwrap_err(),
-            "the configuration is wrong: skybox.toml:2: `payments` has no implementation `paypal`; none is linked \
-             into this program"
+            "SKY-201: the configuration is wrong: skybox.toml:2: `payments` has no implementation `paypal`; none \
+             is linked into this program"
         );
         assert_eq!(
             chosen(&[&STRIPE, &STRIPE], "").unwrap_err(),
-            "two implementations of `payments` are named `stripe`: test and test; rename one"
+            "SKY-204: two implementations of `payments` are named `stripe`: test and test; rename one"
         );
     }
 }

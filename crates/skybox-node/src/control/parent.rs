@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skybox_core::{Incarnation, NodeName, Plan};
+use skybox_core::{Code, Incarnation, NodeName, Plan};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -187,7 +187,7 @@ impl ParentLink {
             let told = leaves.send_replace(Some(Leave::Orphaned)).is_some();
             // A node that was told to leave ends its side of the connection first.
             if !told {
-                tracing::warn!("the parent is gone ({why}): this node ends");
+                tracing::warn!(code = %Code::PARENT_GONE, "the parent is gone ({why}): this node ends");
             }
         });
         Ok(ParentLink { path: path.to_owned(), node, plan, leave, reports })

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use skybox_core::{CallErrorKind, KeyHash, Shards};
+use skybox_core::{CallErrorKind, Code, KeyHash, Shards};
 use skybox_plan::restart::{Decision, End, History};
 use tokio::sync::watch;
 
@@ -249,7 +249,7 @@ async fn try_start<T: Module>(
 }
 
 fn failed<T>(core: &HostCore, slot: &Slot<T>, cause: String) -> Now<T> {
-    tracing::error!(module = core.descriptor.name, "a start failed: {cause}");
+    tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "a start failed: {cause}");
     core.note_ending(Ending {
         instance: String::new(),
         what: format!("did not start: {cause}"),

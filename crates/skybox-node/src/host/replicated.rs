@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use skybox_core::CallErrorKind;
+use skybox_core::{CallErrorKind, Code};
 use skybox_plan::restart::{Decision, End, History, Policy};
 
 use super::{CLOSE_WAIT, Ending, Head, Hold, Host, HostCore, Instance, lock};
@@ -145,7 +145,7 @@ fn publish<T: Module>(host: &Arc<Host<T>>, instance: Arc<Instance<T>>) {
 }
 
 fn failed_start(core: &HostCore, cause: &str) {
-    tracing::error!(module = core.descriptor.name, "its start failed: {cause}");
+    tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "its start failed: {cause}");
     core.note_ending(Ending {
         instance: String::new(),
         what: format!("did not start: {cause}"),
@@ -157,7 +157,7 @@ fn failed_start(core: &HostCore, cause: &str) {
 fn give_up(core: &HostCore) {
     let last = lock(&core.endings).last().map_or_else(String::new, |ending| ending.what.clone());
     let cause = last.strip_prefix("did not start: ").unwrap_or(&last).to_owned();
-    tracing::error!(module = core.descriptor.name, "given up: {cause}");
+    tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "given up: {cause}");
     *lock(&core.failed) = Some(cause.clone());
     core.notify();
     core.report(Report::GaveUp { module: core.descriptor.name.into(), cause });
