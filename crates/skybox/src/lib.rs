@@ -96,6 +96,16 @@ pub use skybox_node::rt;
 #[cfg(feature = "cloud")]
 pub use skybox_cloud as cloud;
 
+/// The program of the page about tasks.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tasks.md")]
+mod tasks_page {}
+
+/// The program of the page about modules.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/modules.md")]
+mod modules_page {}
+
 /// The programs of the page about streams.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/streams.md")]
