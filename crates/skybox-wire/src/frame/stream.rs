@@ -26,7 +26,7 @@ pub struct StreamId {
     /// The call, as its caller counts.
     pub call: CallId,
     /// Its place among the streams of that payload, below
-    /// [`STREAMS_PER_CALL_MAX`](crate::stream::STREAMS_PER_CALL_MAX).
+    /// [`STREAMS_PER_CALL_MAX`].
     pub position: u8,
 }
 
