@@ -70,9 +70,12 @@ impl Line {
         true
     }
 
+    /// Wants an item. Says whether that changed anything: the first time it asks, whether or not there is one.
     fn read(&mut self) -> bool {
-        self.credits.extend(self.receiving.ask());
-        let Some(payload) = self.unread.pop_front() else { return false };
+        let asked = self.receiving.ask();
+        let has_asked = asked.is_some();
+        self.credits.extend(asked);
+        let Some(payload) = self.unread.pop_front() else { return has_asked };
         assert!(
             payload.first().is_none_or(|byte| *byte == self.read as u8),
             "item {} is out of place",
@@ -170,7 +173,7 @@ fn what_was_not_asked_for_is_refused() {
 fn nothing_is_sent_before_it_is_asked_for() {
     let mut line = Line::default();
     assert!(!line.send(1) && !line.sending.has_begun());
-    assert!(!line.read() && line.carry_credit() && line.sending.has_begun());
+    assert!(line.read() && line.carry_credit() && line.sending.has_begun());
     let sent = std::iter::from_fn(|| line.send(0).then_some(())).count();
     assert_eq!(sent, WINDOW.items as usize, "items without bytes count too");
 }
