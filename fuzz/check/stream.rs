@@ -19,8 +19,8 @@ use crate::memory;
 /// Memory for each byte: the buffer, an item that is joined, its growth, and the model's copy of it.
 const MEMORY_PER_BYTE_MAX: usize = 16;
 
-/// Memory beside that: the one frame for which room is made.
-const MEMORY_BYTES_MAX: usize = 4 * skybox_wire::frame::FRAME_BYTES_MAX;
+/// Memory beside that: the one frame, and as much of the one item as was asked for, for which room is made.
+const MEMORY_BYTES_MAX: usize = 4 * skybox_wire::frame::FRAME_BYTES_MAX + WINDOW.bytes as usize;
 
 pub(crate) fn check(bytes: &[u8]) {
     let ((), taken) = memory::peak(|| run(bytes));
