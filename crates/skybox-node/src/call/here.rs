@@ -183,11 +183,12 @@ impl<T, C: Code<T>> Future for Running<T, C> {
     type Output = Result<C::Output, Stopped>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         let rest = this.rest.as_mut().expect("polled only until it ends");
-        let outcome = ready!(rest.poll(this.code, cx));
+        let outcome = ready!(rest.poll(this.code.as_mut(), cx));
         if !is_late(&outcome) {
-            // Code that has ended holds nothing.
+            // Before the turn is given back: the next call takes over the slot that the code lives in.
+            this.code.ended();
             *this.rest = None;
         }
         Poll::Ready(outcome)
