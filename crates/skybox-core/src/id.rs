@@ -45,9 +45,10 @@ pub struct InstanceId {
     pub count: u64,
 }
 
+/// The low half of the node's life, and the count: enough to tell the instances of a cloud apart.
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}.{}", self.node.0 & 0xffff, self.count)
+        write!(f, "{:08x}.{}", self.node.0 as u32, self.count)
     }
 }
 
