@@ -5,6 +5,10 @@
 //! that a network does (`strict`), and to two further processes, over Unix sockets (`split`) and over TCP with TLS
 //! (`tls`). Cases assert counts
 //! and outcomes, never times. They are listed once, below; each mode makes a test of each.
+//!
+//! Two sentences need more than an App to be seen, and have their cases beside the command, in
+//! `crates/skybox-cli/tests/programs`: health traffic passes payload (`frames.rs`), and `skybox ps` shows the chains
+//! that wait for each other (`waits.rs`).
 
 #![expect(unreachable_pub, reason = "`pub` is what makes a method part of a module's interface")]
 
@@ -217,7 +221,8 @@ macro_rules! in_several_processes {
                 a_silent_node_leaves_rotation_and_its_calls_wait
                 a_call_that_arrives_too_late_does_not_run
                 what_a_dead_node_had_not_taken_is_asked_of_its_successor
-                bytes_that_wait_to_be_sent_are_bounded;
+                bytes_that_wait_to_be_sent_are_bounded
+                calls_in_progress_over_a_connection_are_bounded;
             failures:
                 a_call_that_waited_long_enough_is_unreachable;
             cancellation:

@@ -1,6 +1,8 @@
 //! A peer that says nothing: a stopped process, whose connections stay open.
 
+use futures_util::StreamExt;
 use futures_util::future::{join_all, select_all};
+use futures_util::stream::FuturesUnordered;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use skybox::{CallErrorKind, CallOptions, Phase, Ran};
 
@@ -116,4 +118,16 @@ pub async fn bytes_that_wait_to_be_sent_are_bounded(stage: Stage) {
         assert_eq!(error.kind().name(), "deadline");
     }
     stage.until("the way is free again", async || desk.swallow(load.clone()).await.is_ok()).await;
+}
+
+pub async fn calls_in_progress_over_a_connection_are_bounded(stage: Stage) {
+    /// As many as a connection carries one way, and one more.
+    const CALLS: usize = 65_536;
+    let desk = stage.get::<Desk>();
+    desk.pages().await.unwrap();
+    let mut calls: FuturesUnordered<_> = (0..CALLS).map(|_| desk.stare()).collect();
+    let error = fails(calls.next().await.expect("there are calls"), "overloaded", Ran::No);
+    assert!(error.to_string().contains("65535 calls to node-1 are in progress"), "{error}");
+    drop(calls);
+    desk.pages().await.expect("those that were dropped have left");
 }

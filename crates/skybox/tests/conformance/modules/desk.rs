@@ -28,6 +28,11 @@ impl Desk {
         Ok(self.pages.clone())
     }
 
+    /// Never ends, and notes nothing.
+    pub async fn stare(&self) -> Result<()> {
+        std::future::pending().await
+    }
+
     /// Reads at a gate, whether anybody still waits for it or not.
     #[to_completion]
     pub async fn file(&self, gate: &str) -> Result<()> {
