@@ -104,3 +104,29 @@ fn a_node_that_drains_says_which_calls_it_took_and_answers_those() {
     });
     assert!(!stage.store().iter().any(|line| line.contains("refused")), "{:?}", stage.store());
 }
+
+/// A node whose peer does not read has its answers wait; the answer to a ping does not wait behind them.
+#[test]
+fn health_traffic_passes_payload() {
+    /// Their answers are more than the kernel takes.
+    const CALLS: u64 = 50_000;
+    const NONCE: u64 = 7;
+    let stage = Stage::new();
+    let _program = shop(&stage);
+    let mut peer = connect(&stage, "node-2");
+    let catalog = peer.module("catalog");
+    for _ in 0..CALLS {
+        peer.call(catalog, 0, Form::Json as u8, b"[\"pear\"]");
+    }
+    peer.ping(NONCE);
+    let mut before = 0;
+    loop {
+        match peer.frame() {
+            Frame::Reply(_) => before += 1,
+            Frame::Pong(beat) => break assert_eq!(beat.nonce, NONCE),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(before < CALLS / 2, "{before} answers of {CALLS} came before the one to the ping");
+    (before..CALLS).for_each(|_| assert!(matches!(peer.frame(), Frame::Reply(_))));
+}

@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 
 use bytes::BytesMut;
 use skybox_core::{CallId, Chain, Incarnation, NodeName};
-use skybox_wire::frame::{CallHead, Decoder, Frame, Limits, MethodNumber, ModuleNumber, encode_call};
+use skybox_wire::frame::{
+    Beat, CallHead, Decoder, Frame, Limits, MethodNumber, ModuleNumber, encode_call, encode_ping,
+};
 use skybox_wire::handshake::{Agreed, Handshake, Hello, Role};
 
 /// A connection to a node, with a finished handshake.
@@ -74,6 +76,13 @@ impl Peer {
         assert_eq!(first, payload.len(), "a payload of one frame");
         self.stream.write_all(&output).expect("the node reads");
         head.call
+    }
+
+    /// Asks whether the node is there.
+    pub(crate) fn ping(&mut self, nonce: u64) {
+        let mut output = BytesMut::new();
+        encode_ping(&mut output, Beat { nonce, clock_us: 0 });
+        self.stream.write_all(&output).expect("the node reads");
     }
 
     /// The next frame that is no ping.
