@@ -1,5 +1,7 @@
 //! `skybox ps`: the nodes of a program, its modules, and what runs where.
 
+mod knots;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,6 +15,7 @@ use crate::args::ReadArgs;
 use crate::call::print_json;
 use crate::choose::{Purpose, choose};
 use crate::table::{self, Cell, Table, Tone, paint};
+use knots::{Wait, knots};
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -25,6 +28,8 @@ struct Program {
     listeners: BTreeMap<String, String>,
     nodes: Vec<Node>,
     modules: Vec<Module>,
+    /// Calls that wait for each other.
+    knots: Vec<Wait>,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,7 +140,9 @@ fn gather(running: &Running, shown: Option<Shown>, statuses: Statuses) -> Progra
     if let Some(shown) = &shown {
         listeners.extend(shown.listeners.iter().map(|(name, address)| (name.clone(), address.to_string())));
     }
+    let knots = knots(statuses.values().flatten());
     Program {
+        knots,
         program: running.program.clone(),
         pid: running.pid,
         split: running.is_split(),
@@ -278,6 +285,12 @@ fn show(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Resu
             let times = module.endings.len();
             writeln!(out, "\n{} ended {times}×, last on {}: {}{place}", module.module, last.node, last.what)?;
         }
+    }
+    if !program.knots.is_empty() {
+        let text =
+            "\nCalls wait for each other. Those with a deadline end by it; `skybox kill` ends the others:";
+        writeln!(out, "{}", paint(text, Tone::Bad, colours))?;
+        program.knots.iter().try_for_each(|wait| writeln!(out, "  {}", wait.text()))?;
     }
     for node in program.nodes.iter().filter(|node| node.error.is_some()) {
         let error = node.error.as_deref().unwrap_or_default();

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use skybox_core::{
-    CallErrorKind, Code, InstanceId, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind, ModulePlan,
-    NodeName, Settings, Shards,
+    CallErrorKind, Chain, Code, InstanceId, Link, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind,
+    ModulePlan, NodeName, Settings, Shards,
 };
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
@@ -39,7 +39,7 @@ use crate::links::Peer;
 use crate::metrics::Edges;
 use crate::module::Module;
 use crate::route::{Name, Route};
-use crate::status::InstanceStatus;
+use crate::status::{HeldStatus, InstanceStatus, WAITS_MAX, WaitStatus};
 use crate::thread::CallerIndex;
 
 /// A module in one node, with its instances.
@@ -455,6 +455,8 @@ impl HostCore {
     }
 
     pub(crate) fn instance_status<T>(&self, instance: &Instance<T>, key: Option<&[u8]>) -> InstanceStatus {
+        let waiting = instance.turn.as_ref().map(|turn| turn.waiting() as u64);
+        let waits = instance.turn.iter().flat_map(|turn| turn.chains(WAITS_MAX));
         InstanceStatus {
             module: self.descriptor.name.to_owned(),
             kind: self.descriptor.kind,
@@ -463,7 +465,9 @@ impl HostCore {
             key: key.map(crate::call::key_text),
             up_ms: instance.started.elapsed().as_millis() as u64,
             holding: instance.turn.as_ref().map(Turn::holding),
-            waiting: instance.turn.as_ref().map(|turn| turn.waiting() as u64),
+            waiting,
+            waits: waits.map(|(mode, chain)| wait_status(mode, &chain)).collect(),
+            holders: if waiting > Some(0) { instance.calls() } else { Vec::new() },
         }
     }
 
@@ -490,6 +494,12 @@ impl HostCore {
         }
         CallErrorKind::Unreachable { why: format!("{why} after {:?}", self.settings.start_wait) }
     }
+}
+
+fn wait_status(mode: Mode, chain: &Chain) -> WaitStatus {
+    let held =
+        |link: Link| HeldStatus { instance: link.instance.to_string(), call: link.call.0, mode: link.mode };
+    WaitStatus { mode, above: chain.links().map(held).collect() }
 }
 
 impl fmt::Debug for HostCore {

@@ -39,7 +39,7 @@ pub use listen::bind as bind_listener;
 pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
 pub use module::{Callable, Key, KeyOf, Module};
 pub use operate::{AskError, Operator, Outcome};
-pub use status::{InstanceStatus, ModuleStatus, NodeStatus};
+pub use status::{HeldStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus};
 pub use stream::{Closed, Stream, StreamSender};
 
 /// What certificates say, and why some are refused.

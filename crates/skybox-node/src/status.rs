@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{ModuleKind, NodeName};
+use skybox_core::{Mode, ModuleKind, NodeName};
 
 use crate::host::Ending;
 use crate::metrics::EdgeCounts;
@@ -28,6 +28,33 @@ pub struct InstanceStatus {
     pub holding: Option<u64>,
     /// Calls that wait for their turn on it.
     pub waiting: Option<u64>,
+    /// Of those that wait, the calls that are made under others, in their order; the first 16 of them.
+    pub waits: Vec<WaitStatus>,
+    /// Calls that hold it and have made calls themselves, while others wait for it.
+    pub holders: Vec<u64>,
+}
+
+/// Waiting calls of an instance that its status tells of. Two that wait for each other are the first of their queues.
+pub(crate) const WAITS_MAX: usize = 16;
+
+/// A call that waits for its turn, and keeps those above it waiting.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WaitStatus {
+    /// How it wants the instance.
+    pub mode: Mode,
+    /// What the calls above it hold, innermost first.
+    pub above: Vec<HeldStatus>,
+}
+
+/// A call above another, and the instance that it holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HeldStatus {
+    /// The instance's id.
+    pub instance: String,
+    /// The call, among [`InstanceStatus::holders`] as long as it holds it.
+    pub call: u64,
+    /// How.
+    pub mode: Mode,
 }
 
 /// One module, seen from one node.

@@ -14,3 +14,4 @@ mod garbage;
 mod mistakes;
 mod starts;
 mod survives;
+mod waits;

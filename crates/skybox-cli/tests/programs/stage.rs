@@ -34,18 +34,27 @@ pub(crate) fn wait_for<T, S: Debug>(what: &str, mut look: impl FnMut() -> Result
 /// The shop's executable, built once for each test process.
 pub(crate) fn shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();
-    SHOP.get_or_init(|| {
-        let profile = skybox().parent().expect("an executable is in a directory");
-        let target = profile.parent().expect("a profile is in the target directory");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "shop", "--target-dir"]).arg(target);
-        if profile.ends_with("release") {
-            cargo.arg("--release");
-        }
-        let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs this test");
-        assert!(status.success(), "the shop does not build");
-        profile.join("shop")
-    })
+    SHOP.get_or_init(|| built(&["--package", "shop"], "shop"))
+}
+
+/// A program whose modules wait for each other.
+pub(crate) fn quarrel() -> &'static Path {
+    static QUARREL: OnceLock<PathBuf> = OnceLock::new();
+    QUARREL.get_or_init(|| built(&["--package", "skybox-cli", "--example", "quarrel"], "examples/quarrel"))
+}
+
+/// Builds an executable where the one under test is.
+fn built(what: &[&str], place: &str) -> PathBuf {
+    let profile = skybox().parent().expect("an executable is in a directory");
+    let target = profile.parent().expect("a profile is in the target directory");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--target-dir"]).arg(target).args(what);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs this test");
+    assert!(status.success(), "{place} does not build");
+    profile.join(place)
 }
 
 /// The command under test.

@@ -45,7 +45,7 @@ async fn take_turn(
     if turn.try_take(mode, held.is_some()) {
         return Ok(true);
     }
-    let wait = match turn.wait(mode) {
+    let wait = match turn.wait(mode, chain) {
         Ok(wait) => wait,
         Err(NoTurn::Closed) => return Ok(false),
         Err(NoTurn::Full) => {

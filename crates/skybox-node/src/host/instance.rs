@@ -186,6 +186,12 @@ impl InstanceCore {
         }
     }
 
+    /// The calls that hold it and have made calls themselves.
+    pub(crate) fn calls(&self) -> Vec<u64> {
+        let calls = self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        calls.iter().map(|call| call.0).collect()
+    }
+
     /// How the calls above hold this instance, the strongest first.
     pub(crate) fn held_by(&self, links: impl Iterator<Item = Link>) -> Option<Mode> {
         let calls = self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use skybox_core::Mode;
+use skybox_core::{Chain, Mode};
 
 /// Set while a `&mut self` call holds the instance.
 const WRITER: u64 = 1 << 63;
@@ -42,6 +42,8 @@ struct Queue {
 #[derive(Debug)]
 struct Waiter {
     mode: Mode,
+    /// The calls above it, which wait as long as it does.
+    chain: Chain,
     granted: bool,
     waker: Option<Waker>,
 }
@@ -116,14 +118,14 @@ impl Turn {
         }
     }
 
-    /// Waits for the turn; the future resolves to an error if the instance crashes before.
+    /// Waits for the turn; the future resolves to an error if the instance crashes before. `chain`: the calls above.
     ///
     /// # Errors
     /// [`NoTurn`] at once when the bound of waiting calls is reached, or the instance has crashed.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue; a turn that was granted in the meantime goes to the next.
-    pub(crate) fn wait(&self, mode: Mode) -> Result<Wait<'_>, NoTurn> {
+    pub(crate) fn wait(&self, mode: Mode, chain: &Chain) -> Result<Wait<'_>, NoTurn> {
         let mut queue = self.lock();
         if self.is_closed() {
             return Err(NoTurn::Closed);
@@ -134,7 +136,7 @@ impl Turn {
         let id = queue.next;
         queue.next += 1;
         queue.order.push_back(id);
-        queue.waiting.insert(id, Waiter { mode, granted: false, waker: None });
+        queue.waiting.insert(id, Waiter { mode, chain: chain.clone(), granted: false, waker: None });
         self.state.fetch_or(WAITERS, Ordering::Relaxed);
         // Whoever held it may have given it back before the flag was up, and woken nobody.
         self.grant(&mut queue);
@@ -144,6 +146,15 @@ impl Turn {
     /// Calls that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().order.len()
+    }
+
+    /// Of the calls that wait, those under other calls: how they want it, and what is above them. In their order, and
+    /// no more than `count_max`.
+    pub(crate) fn chains(&self, count_max: usize) -> Vec<(Mode, Chain)> {
+        let queue = self.lock();
+        let waiters = queue.order.iter().filter_map(|id| queue.waiting.get(id));
+        let under_others = waiters.filter(|waiter| !waiter.chain.is_empty());
+        under_others.take(count_max).map(|waiter| (waiter.mode, waiter.chain.clone())).collect()
     }
 
     /// Calls that hold it.
@@ -246,11 +257,11 @@ mod tests {
         let turn = Turn::new(None, 8);
         assert!(turn.try_take(Mode::Shared, false) && turn.try_take(Mode::Shared, false));
         assert!(!turn.try_take(Mode::Exclusive, false));
-        let mut writer = turn.wait(Mode::Exclusive).unwrap();
+        let mut writer = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
         assert!(!poll(&mut writer));
         assert!(!turn.try_take(Mode::Shared, false), "newcomers stay behind a waiting writer");
         assert!(turn.try_take(Mode::Shared, true), "a call whose chain holds it passes");
-        let mut reader = turn.wait(Mode::Shared).unwrap();
+        let mut reader = turn.wait(Mode::Shared, &Chain::none()).unwrap();
         (0..3).for_each(|_| turn.give_back(Mode::Shared));
         assert!(poll(&mut writer) && !poll(&mut reader));
         turn.give_back(Mode::Exclusive);
@@ -263,8 +274,8 @@ mod tests {
     fn a_writer_that_gives_up_lets_the_readers_behind_it_through() {
         let turn = Turn::new(None, 8);
         assert!(turn.try_take(Mode::Shared, false));
-        let writer = turn.wait(Mode::Exclusive).unwrap();
-        let mut reader = turn.wait(Mode::Shared).unwrap();
+        let writer = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
+        let mut reader = turn.wait(Mode::Shared, &Chain::none()).unwrap();
         assert!(!poll(&mut reader));
         drop(writer);
         assert!(poll(&mut reader));
@@ -274,8 +285,8 @@ mod tests {
     fn a_granted_turn_that_nobody_takes_goes_on() {
         let turn = Turn::new(None, 8);
         assert!(turn.try_take(Mode::Exclusive, false));
-        let first = turn.wait(Mode::Exclusive).unwrap();
-        let mut second = turn.wait(Mode::Exclusive).unwrap();
+        let first = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
+        let mut second = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
         turn.give_back(Mode::Exclusive);
         drop(first);
         assert!(poll(&mut second));
@@ -286,8 +297,8 @@ mod tests {
         let turn = Turn::new(Some(2), 1);
         assert!(turn.try_take(Mode::Shared, false) && turn.try_take(Mode::Shared, false));
         assert!(!turn.try_take(Mode::Shared, false));
-        let waiting = turn.wait(Mode::Shared).unwrap();
-        assert_eq!(turn.wait(Mode::Shared).map(|_| ()), Err(NoTurn::Full));
+        let waiting = turn.wait(Mode::Shared, &Chain::none()).unwrap();
+        assert_eq!(turn.wait(Mode::Shared, &Chain::none()).map(|_| ()), Err(NoTurn::Full));
         assert_eq!((turn.holding(), turn.waiting()), (2, 1));
         drop(waiting);
         assert_eq!(turn.waiting(), 0);
@@ -297,13 +308,13 @@ mod tests {
     fn a_closed_turn_is_nobodys_any_more() {
         let turn = Turn::new(None, 8);
         assert!(turn.try_take(Mode::Exclusive, false));
-        let mut waiting = turn.wait(Mode::Exclusive).unwrap();
+        let mut waiting = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
         assert!(!poll(&mut waiting));
         turn.close();
         turn.give_back(Mode::Exclusive);
         let outcome = Pin::new(&mut waiting).poll(&mut Context::from_waker(Waker::noop()));
         assert_eq!(outcome, Poll::Ready(Err(NoTurn::Closed)));
-        assert_eq!(turn.wait(Mode::Shared).map(|_| ()), Err(NoTurn::Closed));
+        assert_eq!(turn.wait(Mode::Shared, &Chain::none()).map(|_| ()), Err(NoTurn::Closed));
         assert!(!turn.try_take(Mode::Shared, false) && !turn.try_take(Mode::Shared, true));
         assert_eq!((turn.holding(), turn.waiting()), (0, 0));
     }
