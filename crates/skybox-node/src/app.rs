@@ -26,6 +26,7 @@ use tokio::sync::watch;
 pub use builder::{AppError, Builder};
 pub(crate) use current::AppId;
 pub use current::NoApp;
+pub use identity::program_name;
 pub use scope::{Scoped, spawn};
 
 use crate::call::{CallOptions, Handle, Target};

@@ -4,6 +4,7 @@
 //! `${NAME}` in a text is the environment's value.
 
 mod node;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,13 +14,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use node::{NodeConfig, TlsFiles};
+pub use trace::TraceConfig;
 
 /// Names another file than `skybox.toml`.
 pub const CONFIG_ENV: &str = "SKYBOX_CONFIG";
 const FILE: &str = "skybox.toml";
 /// The key that says which implementation an interface has.
 const USE: &str = "use";
-const SECTIONS: [&str; 7] = ["modules", "listeners", "resources", "admin", "node", "tls", "config"];
+const SECTIONS: [&str; 8] = ["modules", "listeners", "resources", "admin", "node", "tls", "trace", "config"];
 
 /// What `skybox.toml` and the environment say.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +36,7 @@ pub struct Config {
     node: NodeConfig,
     /// The files of `[tls]`, by key.
     tls: BTreeMap<String, (String, Place)>,
+    trace: TraceConfig,
     /// The program's own tables, `[config.…]`.
     own: toml::Table,
 }
@@ -163,6 +166,7 @@ impl Config {
                         config.admin = Some(reader.text(value)?);
                     }
                 }
+                "trace" => self::trace::read(&mut config.trace, &reader, value)?,
                 "node" => self::node::read_node(&mut config.node, &reader, value)?,
                 "tls" => {
                     for (key, value) in reader.table("tls", value)? {
@@ -251,12 +255,16 @@ impl Config {
                 let set = self.node.set(key, value, place.clone());
                 set.map_err(|message| ConfigError::Wrong { place, message })?;
             }
+            ["trace", key] => {
+                let set = self.trace.set(key, value, place.clone());
+                set.map_err(|message| ConfigError::Wrong { place, message })?;
+            }
             ["tls", key] if node::TLS_KEYS.contains(key) => {
                 self.tls.insert((*key).to_owned(), (value, place));
             }
             // SKYBOX_NODE alone is a node's name, as its parent gives it.
             ["node"] => {}
-            ["modules" | "listeners" | "resources" | "admin" | "node" | "tls", ..] => {
+            ["modules" | "listeners" | "resources" | "admin" | "node" | "tls" | "trace", ..] => {
                 let message =
                     "write SKYBOX_<section>__<name>__<key>, such as SKYBOX_MODULES__THUMBNAIL__REPLICAS"
                         .to_owned();
@@ -360,6 +368,11 @@ impl Config {
     /// How this node is reached where addresses are given by hand.
     pub fn node(&self) -> &NodeConfig {
         &self.node
+    }
+
+    /// Where spans go.
+    pub fn trace(&self) -> &TraceConfig {
+        &self.trace
     }
 
     /// The certificate files, if there are any.
@@ -474,7 +487,7 @@ mod tests {
             ("[modules.a\n", "skybox.toml:1: "),
             (
                 "[listener.http]\naddress = \"x\"\n",
-                "skybox.toml:1: there is no key `listener`; the keys are modules, listeners, resources, admin, node, tls, config",
+                "skybox.toml:1: there is no key `listener`; the keys are modules, listeners, resources, admin, node, tls, trace, config",
             ),
             (
                 "\n[listeners.http]\nadress = \"x\"\n",

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use skybox_core::{CallErrorKind, CallId, Context, Incarnation, NodeName};
+use skybox_core::{CallErrorKind, CallId, Context, Incarnation, NodeName, TraceContext};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{
     CallHead, MethodNumber, ModuleNumber, Outcome, PayloadOf, ReplyHead, encode_cancel, encode_drain,
@@ -74,6 +74,8 @@ pub(crate) struct Request<'r> {
     pub(crate) method: u16,
     pub(crate) key: Option<&'r [u8]>,
     pub(crate) context: &'r Context,
+    /// Instead of what the context says: the span that sends the call.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) caller: CallerIndex,
     /// Those among the arguments.
     pub(crate) streams: &'r Outlets,
@@ -257,7 +259,8 @@ impl Conn {
         let streams = &Outlets::new();
         let caller = CallerIndex(0);
         let ordered = false;
-        let request = Request { module: 0, method, key: None, context: &context, caller, streams, ordered };
+        let (key, trace, context) = (None, None, &context);
+        let request = Request { module: 0, method, key, context, trace, caller, streams, ordered };
         self.send_numbered(module, &request, Form::Json, &mut BytesMut::from(payload))
     }
 
@@ -295,7 +298,7 @@ impl Conn {
             form: form as u8,
             key: request.key,
             deadline_us,
-            trace: request.context.trace,
+            trace: request.trace,
             chain: &request.context.chain,
             caller: request.caller.0.checked_sub(1).map(ModuleNumber),
         };

@@ -25,12 +25,13 @@ pub mod parenthood;
 mod random;
 mod route;
 pub mod rt;
+mod spans;
 mod status;
 mod stream;
 mod test_run;
 mod thread;
 
-pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, spawn};
+pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, program_name, spawn};
 pub use call::{CallOptions, Handle};
 pub use conn::{Address, DialError, Right};
 pub use host::Ending;
@@ -39,6 +40,7 @@ pub use listen::bind as bind_listener;
 pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
 pub use module::{Callable, Key, KeyOf, Module};
 pub use operate::{AskError, Operator, Outcome};
+pub use spans::{SpanContexts, follow_spans};
 pub use status::{HeldStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus};
 pub use stream::{Closed, Stream, StreamSender};
 
@@ -50,9 +52,10 @@ pub mod tls {
 
 use skybox_core::TraceContext;
 
-/// The trace that the running code belongs to, to hand it to other services as `traceparent`.
+/// The trace that the running code belongs to, to hand it to other services as `traceparent`. Where spans are exported,
+/// it names the span that the code runs in.
 pub fn current_trace() -> Option<TraceContext> {
-    thread::current(|frame| frame.and_then(|frame| frame.inherited.context().trace))
+    spans::trace_of(thread::current(|frame| frame.and_then(|frame| frame.inherited.context().trace)))
 }
 
 /// The time by which the running code should be done, if its caller set one.

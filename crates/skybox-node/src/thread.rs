@@ -63,12 +63,13 @@ pub(crate) struct Inherited {
     origin: Origin,
 }
 
-/// In which App and by which module a call is made, in one word: the App's id, the caller's index, and whether the
-/// chain is as long as it may be.
+/// In which App and by which module a call is made, in one word: the App's id, the caller's index, whether the chain is
+/// as long as it may be, and whether the call came from elsewhere.
 #[derive(Clone, Copy, Debug)]
 struct Origin(u64);
 
 const CHAIN_FULL: u64 = 1 << 63;
+const ARRIVED: u64 = 1 << 62;
 
 impl Origin {
     #[inline]
@@ -108,6 +109,11 @@ impl CallFrame {
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
         self.inherited.context.is_none() && self.exported.get().is_none() && self.span.is_none()
+    }
+
+    /// The call's span, if it has one.
+    pub(crate) fn span(&self) -> Option<&tracing::Span> {
+        self.span.as_deref()
     }
 
     /// Runs `f` inside the call's span, if it has one.
@@ -200,7 +206,12 @@ impl Inherited {
     pub(crate) fn arrived(context: Context, app: AppId, caller: CallerIndex) -> Inherited {
         let bare = context.deadline.is_none() && context.trace.is_none() && context.chain.is_empty();
         let context = if bare { None } else { Some(Arc::new(context)) };
-        Inherited { context, origin: Origin::new(app, caller) }
+        Inherited { context, origin: Origin(Origin::new(app, caller).0 | ARRIVED) }
+    }
+
+    /// Whether this is a call from another process.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.origin.0 & ARRIVED != 0
     }
 
     #[inline]

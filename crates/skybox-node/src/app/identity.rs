@@ -61,7 +61,7 @@ impl Identity {
 }
 
 /// The program's name: `SKYBOX_PROGRAM`, or that of its file.
-pub(crate) fn program_name() -> String {
+pub fn program_name() -> String {
     std::env::var("SKYBOX_PROGRAM").unwrap_or_else(|_| {
         let file = std::env::current_exe().ok();
         let stem =

@@ -4,8 +4,8 @@
 //! 1. The node is not ready any more.
 //! 2. If others go on: its peers are told which of their calls were the last it took; its instances are handed
 //!    over, and their calls end; those that do not are stopped.
-//! 3. `draining()` resolves, and a `listen` that was waiting returns a listener nobody knows, so that `main`
-//!    comes to its end.
+//! 3. Spans that have been gathered are sent, where somebody exports them. `draining()` resolves, and a `listen` that
+//!    was waiting returns a listener nobody knows, so that `main` comes to its end.
 //! 4. If a parent started the process, and its `main` does not wait for `draining()`, it gets the SIGTERM that any
 //!    other supervisor would send: a program keeps the signal handlers it has.
 //! 5. If its `main` still does not end in time, the process exits: a request that
@@ -119,6 +119,7 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
         }
         app.control.report(Report::Drained);
     }
+    crate::spans::flush().await;
     app.drained.send_replace(true);
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::{CallErrorKind, MethodDescriptor, ModuleKind, NodeName, Phase};
+use skybox_core::{CallErrorKind, Context, ModuleKind, NodeName, Phase, TraceContext};
 use skybox_wire::codec::{self, Form};
 use skybox_wire::frame::PayloadOf;
 use tokio::sync::oneshot;
@@ -27,6 +27,7 @@ use crate::host::{AnyHost, Head, Host, HostCore};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
+use crate::spans::Sending;
 use crate::stream::{Outlets, ReplyWay, STRICT_CALL, Streams, Unanswered, arriving, collecting};
 use crate::thread::{CallerIndex, Inherited};
 
@@ -104,6 +105,7 @@ pub(crate) async fn connect(core: &HostCore, peers: &[Arc<Peer>]) -> Result<Link
 /// A call that was sent, with what is needed to take its answer.
 pub(crate) struct SentCall {
     pending: PendingCall,
+    sending: Sending,
     /// When, if this call is timed.
     began: Option<Instant>,
     caller: CallerIndex,
@@ -129,11 +131,12 @@ where
     let caller = inherited.caller();
     let edge = core.edges.edge(caller, method.index());
     let mut began = None;
+    let sending = Sending::new(core, method.index(), inherited, Some(&conn.peer().node));
     let sent = encode_arguments(method, arguments, |form, payload, streams| {
         began = edge.count_remote(payload.len()).then(Instant::now);
-        conn.send(&request(core, method.index(), inherited, key, &streams), form, payload)
+        conn.send(&request(core, method.index(), inherited, &sending, key, &streams), form, payload)
     });
-    Some(SentCall { pending: sent.ok()?.ok()?, began, caller })
+    Some(SentCall { pending: sent.ok()?.ok()?, sending, began, caller })
 }
 
 impl SentCall {
@@ -145,13 +148,14 @@ impl SentCall {
         method: &'static Method<O, R>,
         wire: W,
     ) -> Result<R, Tries> {
-        let SentCall { mut pending, began, caller } = self;
+        let SentCall { mut pending, sending, began, caller } = self;
         match (&mut pending).await {
             Ok(reply) => {
                 let edge = core.edges.edge(caller, method.index());
                 Ok(take_reply(core, method, wire, edge, began, &reply, pending.way()))
             }
             Err(kind) => {
+                sending.failed(&kind);
                 let mut tries = Tries::default();
                 tries.failed(Some(pending.node().clone()), core.placement.load().version, kind);
                 Err(tries)
@@ -198,12 +202,13 @@ where
     let mut began = None;
     let core = &host.core;
     let mut outlets = Outlets::new();
+    let sending = Sending::new(core, method.index(), inherited, link.node().as_ref());
     let failed = match link {
         Link::Peer(conn) => {
-            let sending = encode_arguments(method, arguments, |form, payload, streams| {
+            let sent = encode_arguments(method, arguments, |form, payload, streams| {
                 began = edge.count_remote(payload.len()).then(Instant::now);
                 let sent = conn.clone().send(
-                    &request(core, method.index(), inherited, key, &streams),
+                    &request(core, method.index(), inherited, &sending, key, &streams),
                     form,
                     payload,
                 );
@@ -212,7 +217,7 @@ where
             });
             // It is on its way: the next call may follow.
             drop(head);
-            let mut pending = match sending {
+            let mut pending = match sent {
                 Err(kind) => return Sent::Answered(refuse(method, wire, edge, kind)),
                 Ok(Err(kind)) => return Sent::Failed(kind),
                 Ok(Ok(pending)) => pending,
@@ -236,7 +241,7 @@ where
             };
             began = edge.count_remote(payload.len()).then(Instant::now);
             let answer =
-                strict(host, method.descriptor(), method.index(), inherited, key, form, payload, &outlets);
+                strict(host, method, inherited, sending.trace(inherited), key, form, payload, &outlets);
             match answer_in_time(answer, inherited.deadline()).await {
                 Ok((reply, streams)) => {
                     let way = ReplyWay::Strict(streams.as_ref());
@@ -246,6 +251,7 @@ where
             }
         }
     };
+    sending.failed(&failed);
     if outlets.iter().any(|outlet| outlet.has_given()) {
         // What was given is gone: nobody else can be asked.
         return Sent::Answered(refuse(method, wire, edge, failed));
@@ -257,6 +263,7 @@ fn request<'r>(
     core: &'r HostCore,
     method: u16,
     inherited: &'r Inherited,
+    sending: &Sending,
     key: Option<&'r Bytes>,
     streams: &'r Outlets,
 ) -> Request<'r> {
@@ -265,6 +272,7 @@ fn request<'r>(
         method,
         key: key.map(|key| &**key),
         context: inherited.context(),
+        trace: sending.trace(inherited),
         caller: inherited.caller(),
         streams,
         // A task has no handle and no state: there is nothing by which its calls could have an order.
@@ -444,17 +452,19 @@ where
 
 /// Strict mode: the call runs on another task, after a moment, from bytes; an idempotent one sometimes twice.
 #[expect(clippy::too_many_arguments, reason = "one call's parts, each of another owner")]
-async fn strict<T: Module>(
+async fn strict<T: Module, O, R>(
     host: &Arc<Host<T>>,
-    descriptor: &MethodDescriptor,
-    method: u16,
+    method: &'static Method<O, R>,
     inherited: &Inherited,
+    trace: Option<TraceContext>,
     key: Option<&Bytes>,
     form: Form,
     payload: Bytes,
     outlets: &Outlets,
 ) -> Result<(Reply, Option<Arc<Streams>>), Failed> {
     let Some(app) = host.core.app.upgrade() else { return Err(CallErrorKind::Gone) };
+    let descriptor = method.descriptor();
+    let context = Context { trace, ..inherited.context().clone() };
     let streams = descriptor.streams.then(|| Streams::strict(host.core.runtime.clone()));
     let unanswered = Unanswered(streams.clone());
     if let Some(streams) = &streams {
@@ -467,11 +477,11 @@ async fn strict<T: Module>(
         let arrival = host.core.strict_way.clone().lock_owned().await;
         let (reply, answer) = oneshot::channel();
         let arriving = Arriving {
-            method,
+            method: method.index(),
             form,
             payload: payload.clone(),
             key: key.cloned(),
-            inherited: Inherited::arrived(inherited.context().clone(), host.core.app_id, inherited.caller()),
+            inherited: Inherited::arrived(context.clone(), host.core.app_id, inherited.caller()),
             reply: ReplyTo::Channel(reply, streams.clone()),
         };
         let serving = host.clone().serve(arriving);
@@ -506,7 +516,7 @@ pub(crate) async fn relay(
     let inherited = Inherited::nothing();
     let mut payload = BytesMut::from(payload);
     let streams = Outlets::new();
-    let request = request(core, method, &inherited, key, &streams);
+    let request = request(core, method, &inherited, &Sending::of_an_operator(), key, &streams);
     conn.clone().send(&request, Form::Json, &mut payload)?.await
 }
 

@@ -10,11 +10,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use pin_project_lite::pin_project;
-use skybox_core::{CallErrorKind, InstanceId, Phase};
+use skybox_core::{CallErrorKind, Phase};
 use tokio::time::Sleep;
-use tracing::Span;
 
 use crate::host::{HostCore, Taken};
+use crate::spans;
 use crate::thread::{self, CallFrame, Inherited};
 
 pub(crate) use code::{Alone, Code, Inline, InlineOrBoxed, Kept};
@@ -36,24 +36,13 @@ pub(crate) unsafe fn frame<T>(
 ) -> CallFrame {
     // A subscriber that wants no debug spans costs a call one load.
     let span = if tracing::level_enabled!(tracing::Level::DEBUG) {
-        span(core, taken.id, method, &inherited)
+        spans::of_callee(core, taken.id, method, &inherited)
     } else {
         None
     };
     let inherited = inherited.within(core.app_id, core.as_caller());
     // SAFETY: `taken` keeps the instance, and outlives the frame.
     unsafe { CallFrame::of_call(inherited, taken, taken.mode(), span) }
-}
-
-/// The span of a call, if somebody wants it.
-#[cold]
-fn span(core: &HostCore, instance: InstanceId, method: u16, inherited: &Inherited) -> Option<Box<Span>> {
-    let method = core.descriptor.methods.get(usize::from(method))?.name;
-    let span = tracing::debug_span!("call", module = core.descriptor.name, method, %instance, traceparent = tracing::field::Empty);
-    if let Some(trace) = inherited.context().trace {
-        span.record("traceparent", tracing::field::display(trace));
-    }
-    (!span.is_disabled()).then(|| Box::new(span))
 }
 
 /// Polls a call's code once, in its frame. A panic crashes the instance and goes no further.
@@ -88,7 +77,11 @@ fn crashed(frame: &CallFrame, Panicked { message, place }: Panicked) -> Stopped 
     if let Some(instance) = frame.instance() {
         instance.crash(&message, &place);
     }
-    Box::new(CallErrorKind::Crashed { message, place })
+    let kind = CallErrorKind::Crashed { message, place };
+    if let Some(span) = frame.span() {
+        spans::failed(span, &kind);
+    }
+    Box::new(kind)
 }
 
 /// What a running call is made of beside its code, which points to it and is dropped before it.
