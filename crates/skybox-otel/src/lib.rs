@@ -1,0 +1,1 @@
+//! Spans of a Skybox program to an OpenTelemetry collector.
