@@ -76,6 +76,7 @@
 //! # Features
 //! - `cloud` (default): `SKYBOX_NODES=3 ./program` runs the program as three nodes, and tests can start nodes.
 //! - `admin` (default): `/livez`, `/readyz` and `/metrics` on `[admin] address`.
+//! - `otel`: spans of calls to an OpenTelemetry collector, by [`otel::layer`].
 //! - `tls`: nodes on several machines, by `[node]` and `[tls]` in skybox.toml.
 //! - `anyhow`: methods may return `anyhow::Error`.
 
@@ -96,6 +97,9 @@ pub use skybox_node::rt;
 #[cfg(feature = "cloud")]
 pub use skybox_cloud as cloud;
 
+#[cfg(feature = "otel")]
+pub use skybox_otel as otel;
+
 /// The program of the page about tasks.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/tasks.md")]
@@ -105,6 +109,11 @@ mod tasks_page {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/modules.md")]
 mod modules_page {}
+
+/// The programs of the page about traces.
+#[cfg(all(doctest, feature = "otel"))]
+#[doc = include_str!("../../../docs/tracing.md")]
+mod tracing_page {}
 
 /// The programs of the page about streams.
 #[cfg(doctest)]
