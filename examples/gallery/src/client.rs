@@ -13,6 +13,10 @@ use crate::Process;
 /// then is lost, and not late.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A button is answered when what it asks for is done, and a move waits for the thumbnails that are being made: on a
+/// machine with other work to do, one of the worker's, which yields to everybody, takes longer than a page ever does.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(180);
+
 /// More than the page and any JSON of this program.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
@@ -38,9 +42,10 @@ pub(crate) async fn ask(address: SocketAddr, path: &str, json: Option<&str>) -> 
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).await?;
         parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
     };
-    match tokio::time::timeout(TIMEOUT, exchange).await {
+    let timeout = if json.is_some() { ORDER_TIMEOUT } else { TIMEOUT };
+    match tokio::time::timeout(timeout, exchange).await {
         Ok(answer) => answer,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {TIMEOUT:?}"))),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {timeout:?}"))),
     }
 }
 
