@@ -2,6 +2,8 @@
 
 mod code;
 mod panics;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
