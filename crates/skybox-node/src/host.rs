@@ -8,6 +8,16 @@ mod pool;
 mod replicated;
 mod slot;
 mod turn;
+// Not in `turn`: `tests/loom_turn.rs` compiles that file over other atomics.
+#[cfg(test)]
+#[path = "host/turn/tests.rs"]
+mod turn_tests;
+
+/// What `tests/loom_turn.rs` replaces.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
 
 use std::any::Any;
 use std::fmt;

@@ -3,15 +3,17 @@
 //!
 //! A fair read-write lock would deadlock on `&self → other → &self` once a writer waits between the two; here a
 //! call whose chain already holds the instance passes the queue.
+//!
+//! `tests/loom_turn.rs` runs this file through every interleaving.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use skybox_core::{Chain, Mode};
+
+use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// Set while a `&mut self` call holds the instance.
 const WRITER: u64 = 1 << 63;
@@ -35,7 +37,8 @@ pub(crate) struct Turn {
 #[derive(Debug, Default)]
 struct Queue {
     order: VecDeque<u64>,
-    waiting: std::collections::HashMap<u64, Waiter>,
+    /// In their order, so that those who are sent away by a crash go in the order in which they came.
+    waiting: BTreeMap<u64, Waiter>,
     next: u64,
 }
 
@@ -239,83 +242,5 @@ impl Drop for Wait<'_> {
             // It may have been a writer in front of readers that fit now.
             self.turn.grant(&mut queue);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use super::*;
-
-    fn poll(wait: &mut Wait<'_>) -> bool {
-        Pin::new(wait).poll(&mut Context::from_waker(Waker::noop())).is_ready()
-    }
-
-    #[test]
-    fn readers_share_and_writers_come_in_their_turn() {
-        let turn = Turn::new(None, 8);
-        assert!(turn.try_take(Mode::Shared, false) && turn.try_take(Mode::Shared, false));
-        assert!(!turn.try_take(Mode::Exclusive, false));
-        let mut writer = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
-        assert!(!poll(&mut writer));
-        assert!(!turn.try_take(Mode::Shared, false), "newcomers stay behind a waiting writer");
-        assert!(turn.try_take(Mode::Shared, true), "a call whose chain holds it passes");
-        let mut reader = turn.wait(Mode::Shared, &Chain::none()).unwrap();
-        (0..3).for_each(|_| turn.give_back(Mode::Shared));
-        assert!(poll(&mut writer) && !poll(&mut reader));
-        turn.give_back(Mode::Exclusive);
-        assert!(poll(&mut reader));
-        turn.give_back(Mode::Shared);
-        assert!(turn.try_take(Mode::Exclusive, false), "nothing is left behind");
-    }
-
-    #[test]
-    fn a_writer_that_gives_up_lets_the_readers_behind_it_through() {
-        let turn = Turn::new(None, 8);
-        assert!(turn.try_take(Mode::Shared, false));
-        let writer = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
-        let mut reader = turn.wait(Mode::Shared, &Chain::none()).unwrap();
-        assert!(!poll(&mut reader));
-        drop(writer);
-        assert!(poll(&mut reader));
-    }
-
-    #[test]
-    fn a_granted_turn_that_nobody_takes_goes_on() {
-        let turn = Turn::new(None, 8);
-        assert!(turn.try_take(Mode::Exclusive, false));
-        let first = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
-        let mut second = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
-        turn.give_back(Mode::Exclusive);
-        drop(first);
-        assert!(poll(&mut second));
-    }
-
-    #[test]
-    fn the_queue_is_bounded_and_concurrency_is_exact() {
-        let turn = Turn::new(Some(2), 1);
-        assert!(turn.try_take(Mode::Shared, false) && turn.try_take(Mode::Shared, false));
-        assert!(!turn.try_take(Mode::Shared, false));
-        let waiting = turn.wait(Mode::Shared, &Chain::none()).unwrap();
-        assert_eq!(turn.wait(Mode::Shared, &Chain::none()).map(|_| ()), Err(NoTurn::Full));
-        assert_eq!((turn.holding(), turn.waiting()), (2, 1));
-        drop(waiting);
-        assert_eq!(turn.waiting(), 0);
-    }
-
-    #[test]
-    fn a_closed_turn_is_nobodys_any_more() {
-        let turn = Turn::new(None, 8);
-        assert!(turn.try_take(Mode::Exclusive, false));
-        let mut waiting = turn.wait(Mode::Exclusive, &Chain::none()).unwrap();
-        assert!(!poll(&mut waiting));
-        turn.close();
-        turn.give_back(Mode::Exclusive);
-        let outcome = Pin::new(&mut waiting).poll(&mut Context::from_waker(Waker::noop()));
-        assert_eq!(outcome, Poll::Ready(Err(NoTurn::Closed)));
-        assert_eq!(turn.wait(Mode::Shared, &Chain::none()).map(|_| ()), Err(NoTurn::Closed));
-        assert!(!turn.try_take(Mode::Shared, false) && !turn.try_take(Mode::Shared, true));
-        assert_eq!((turn.holding(), turn.waiting()), (0, 0));
     }
 }

@@ -146,8 +146,10 @@ fn begin(call: Pin<&mut impl Future>) {
 
 #[tokio::test]
 async fn a_call_that_is_dropped_and_goes_on() {
-    check(2, false, async |target, script| begin(pin!(CALL.exclusive(target, (), |this, ()| script.of(this)))))
-        .await;
+    check(2, false, async |target, script| {
+        begin(pin!(CALL.exclusive(target, (), |this, ()| script.of(this))))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -177,7 +179,8 @@ async fn a_call_from_elsewhere() {
         prepare.await.expect("it runs");
         let (answer, answered) = oneshot::channel();
         let mut payload = bytes::BytesMut::new();
-        let form = codec::encode::<(), ()>(&(), &Proof::new(), &mut payload).expect("there is nothing to refuse");
+        let form =
+            codec::encode::<(), ()>(&(), &Proof::new(), &mut payload).expect("there is nothing to refuse");
         let arriving = Arriving {
             method: 0,
             form,
