@@ -30,11 +30,18 @@ pub(crate) struct Options {
     /// Two short rounds: enough to see that everything works, too few to quote.
     #[arg(long)]
     quick: bool,
+    /// One round that measures next to nothing: whether every subject answers.
+    #[arg(long, conflicts_with = "quick")]
+    check: bool,
 }
 
 impl Options {
     fn pace(&self) -> Pace {
-        if self.quick { Pace::QUICK } else { Pace::FULL }
+        match (self.check, self.quick) {
+            (true, _) => Pace::CHECK,
+            (false, true) => Pace::QUICK,
+            (false, false) => Pace::FULL,
+        }
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -67,6 +74,12 @@ impl Pace {
         warm_up: Duration::from_millis(80),
         remote: Duration::from_millis(600),
         local: Duration::from_millis(100),
+    };
+    const CHECK: Self = Self {
+        rounds: 1,
+        warm_up: Duration::from_millis(1),
+        remote: Duration::from_millis(10),
+        local: Duration::from_millis(1),
     };
 }
 

@@ -21,6 +21,9 @@ use crate::subject::BoxFuture;
 const TOTAL_BYTES: u64 = 64 << 20;
 /// The lengths of blocks, in KiB: what an HTTP body comes in, and what a file is read by.
 const BLOCKS_KIB: [usize; 2] = [64, 256];
+/// Before the name of a subject, where its server is meant: calls have subjects of the same names, and servers of
+/// their own.
+const SERVER_OF: &str = "stream/";
 /// Small calls that are timed alone, and beside a stream.
 const CALLS: usize = 2_000;
 
@@ -51,9 +54,9 @@ pub(crate) fn server<'a>(
     address: &'a str,
     ready: Ready,
 ) -> Result<BoxFuture<'a, Result<()>>, Ready> {
-    match subject {
-        bare::NAME => Ok(Box::pin(bare::serve(address, ready))),
-        skybox_unix::NAME => Ok(Box::pin(skybox_unix::serve(ready))),
+    match subject.strip_prefix(SERVER_OF) {
+        Some(bare::NAME) => Ok(Box::pin(bare::serve(address, ready))),
+        Some(skybox_unix::NAME) => Ok(Box::pin(skybox_unix::serve(ready))),
         _ => Err(ready),
     }
 }
@@ -78,7 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn measure(subject: &'static str, figures: &mut Figures) -> Result<()> {
     let directory = crate::call::SocketDirectory::create()?;
-    let server = Server::start(subject, &directory.socket(subject))?;
+    let server = Server::start(&format!("{SERVER_OF}{subject}"), &directory.socket(subject))?;
     let runtime = child::runtime()?;
     let measured = runtime.block_on(async {
         let pipe: Box<dyn Pipe> = match subject {
