@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Certs(CertsArgs),
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunArgs {
     /// How many nodes
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "split", value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -63,6 +63,9 @@ pub(crate) struct RunArgs {
     /// Build with optimizations
     #[arg(long, conflicts_with = "program")]
     pub(crate) release: bool,
+    /// Build again when a source changes, and replace the nodes; listeners stay open
+    #[arg(long, conflicts_with = "program")]
+    pub(crate) watch: bool,
     /// Which program of the package
     #[arg(long, value_name = "NAME", conflicts_with = "program")]
     pub(crate) bin: Option<String>,

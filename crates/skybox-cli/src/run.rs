@@ -1,8 +1,11 @@
 //! `skybox run`: this process becomes the parent of the program's nodes.
 
 mod build;
+mod sources;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Placement, RunArgs};
 use crate::table;
+use watch::Watch;
 
 /// A program that has said nothing after this long may not be one of Skybox: its people are told what is missing.
 const HELLO_WAIT: Duration = Duration::from_secs(15);
@@ -26,15 +30,22 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let file = args.config.as_deref().map(absolute).transpose()?;
     let named = file.clone().or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from));
     let config = Config::load_from(named).map_err(AppError::Config)?;
+    let mut watch = None;
     let program = match &args.program {
         Some(program) => absolute(program)?,
-        None => build::build(&args)?,
+        None if args.watch => {
+            let (first, program) = Watch::first_build(&args).await?;
+            watch = Some(first);
+            program
+        }
+        None => build::build(&args)?.file,
     };
     start_log();
     let launch = Launch { program, arguments: args.arguments.clone() };
     let name = launch.name();
     let mut parent = ParentConfig::new(launch, if args.split { 1 } else { args.nodes }, config);
     parent.split = args.split;
+    parent.watched = args.watch;
     parent.tcp = args.tcp;
     let made = args.tcp && parent.config.tls()?.is_none();
     parent.pins = args
@@ -50,6 +61,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let parent = Parent::start(parent).await?;
     let code = tokio::select! {
         code = parent.run_to_end() => code,
+        never = follow(watch, &parent, &args) => match never {},
         error = tell(&parent, &name, &args, made) => {
             eprintln!("error: {error}");
             parent.stop().await;
@@ -59,6 +71,14 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     drop(parent);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// Replaces the program whenever its sources change, if that is wanted.
+async fn follow(watch: Option<Watch>, parent: &Parent, args: &RunArgs) -> Infallible {
+    match watch {
+        Some(watch) => watch.follow(parent, args).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Nodes that are named must be among those that will be there.

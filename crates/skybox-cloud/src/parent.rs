@@ -68,6 +68,9 @@ pub struct ParentConfig {
     /// Whether further nodes are started until there are as many as the program has modules, at most
     /// [`SPLIT_NODES_MAX`]: the first node says how many those are.
     pub split: bool,
+    /// Whether somebody brings other builds ([`Parent::replace`]): the parent goes on when its program has ended, or does
+    /// not start.
+    pub watched: bool,
     /// Whether nodes talk over TCP with TLS on the loopback interface, instead of Unix sockets.
     pub tcp: bool,
     /// How their output is shown.
@@ -91,6 +94,7 @@ impl ParentConfig {
             launch,
             nodes,
             split: false,
+            watched: false,
             tcp: false,
             output: Output::for_terminal(),
             config,
@@ -260,6 +264,19 @@ impl Parent {
     pub async fn order(&self, order: Order) -> Done {
         let (reply, done) = oneshot::channel();
         if self.events.send(Event::Order { order, reply }).await.is_err() {
+            return Done::Refused("the program has ended".to_owned());
+        }
+        done.await.unwrap_or_else(|_| Done::Refused("the program has ended".to_owned()))
+    }
+
+    /// Puts another build in the place of the running one; resolves when every node's `start` has returned, or with
+    /// why it has not.
+    ///
+    /// The old nodes end as they do when the program ends, and then the new ones start: calls between two builds are
+    /// never made, and what instances had in memory is gone. The listeners stay open: who connects in between waits.
+    pub async fn replace(&self, program: PathBuf) -> Done {
+        let (reply, done) = oneshot::channel();
+        if self.events.send(Event::Replace { program, reply }).await.is_err() {
             return Done::Refused("the program has ended".to_owned());
         }
         done.await.unwrap_or_else(|_| Done::Refused("the program has ended".to_owned()))

@@ -12,15 +12,16 @@ use serde_json::Value;
 use crate::args::RunArgs;
 
 /// An executable that cargo has built.
-#[derive(Debug, PartialEq, Eq)]
-struct Built {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Built {
     name: String,
-    package: String,
-    file: PathBuf,
+    /// The id of its package, as `cargo metadata` has it.
+    pub(super) package: String,
+    pub(super) file: PathBuf,
 }
 
 /// Builds; cargo's own messages go where they always go.
-pub(super) fn build(args: &RunArgs) -> anyhow::Result<PathBuf> {
+pub(super) fn build(args: &RunArgs) -> anyhow::Result<Built> {
     let mut command = cargo();
     command.args(["build", "--message-format=json-render-diagnostics"]);
     if args.release {
@@ -46,7 +47,7 @@ pub(super) fn build(args: &RunArgs) -> anyhow::Result<PathBuf> {
 }
 
 /// The cargo that runs us, as `cargo run` has it, or the one of the path.
-fn cargo() -> Command {
+pub(super) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
@@ -64,12 +65,12 @@ fn executable(line: &str) -> Option<Built> {
     })
 }
 
-fn choose(mut built: Vec<Built>) -> anyhow::Result<PathBuf> {
+fn choose(mut built: Vec<Built>) -> anyhow::Result<Built> {
     if built.len() > 1 {
         let defaults = default_runs();
         let chosen = built.iter().position(|built| defaults.get(&built.package) == Some(&built.name));
         match chosen {
-            Some(at) => return Ok(built.swap_remove(at).file),
+            Some(at) => return Ok(built.swap_remove(at)),
             None => {
                 let names: Vec<_> = built.iter().map(|built| built.name.as_str()).collect();
                 bail!(
@@ -80,7 +81,7 @@ fn choose(mut built: Vec<Built>) -> anyhow::Result<PathBuf> {
         }
     }
     let only = built.pop();
-    Ok(only.context("no program is built here: it needs a package with a `main.rs`, or --program PATH")?.file)
+    only.context("no program is built here: it needs a package with a `main.rs`, or --program PATH")
 }
 
 /// The `default-run` of each package, by its id.

@@ -15,3 +15,4 @@ mod mistakes;
 mod starts;
 mod survives;
 mod waits;
+mod watches;

@@ -6,6 +6,9 @@
 //! The program ends in two: all nodes but one hand over what they have to that one and end; then it ends as well. A
 //! request that one node has begun may need an instance of another: if all ended at once, it would fail.
 
+mod planning;
+mod replace;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,13 +16,13 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skybox_core::{
-    Code, Incarnation, ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards,
-};
+use skybox_core::{Code, Incarnation, ModulePlan, NodeName, Plan};
 use skybox_node::control::{FromParent, Hello, Leave, ModuleDecl, Report};
 use skybox_plan::restart::{Decision, End, History, Policy};
-use skybox_plan::spread::{Assignment, Facts, ModuleFacts, Spread, spread};
+use skybox_plan::spread::Spread;
 use tokio::sync::{mpsc, oneshot, watch};
+
+use replace::Replacing;
 
 use super::listeners::{Answer, Listeners};
 use super::once::{OnceBook, Turn};
@@ -54,6 +57,8 @@ pub(super) enum Event {
     Bound { name: String, outcome: Result<std::net::TcpListener, String> },
     Order { order: Order, reply: oneshot::Sender<Done> },
     Stop,
+    Replace { program: PathBuf, reply: oneshot::Sender<Done> },
+    ReplaceDue { round: u64 },
     StartFailed,
     OrderDue,
     EndWaitOver,
@@ -121,6 +126,8 @@ enum Goal {
     Moved(String),
     /// The node has ended.
     Ended(NodeName),
+    /// Every node runs the new build.
+    Replaced,
 }
 
 /// Somebody who waits for an order to be done.
@@ -163,6 +170,12 @@ pub(super) struct State {
     /// It does not start: nothing is started again.
     start_failed: bool,
     stopping: bool,
+    /// Another build takes the place of this one.
+    replacing: Option<Replacing>,
+    /// Replacements so far.
+    rounds: u64,
+    /// As many nodes as modules, whatever build it is.
+    split: bool,
     /// The node that goes on until the others have ended, while the program ends.
     last: Option<NodeName>,
     exit_code: i32,
@@ -184,6 +197,7 @@ impl State {
         State {
             nodes: nodes.collect(),
             pins: config.pins.clone(),
+            split: config.split,
             config,
             socket,
             secure,
@@ -201,6 +215,8 @@ impl State {
             was_ready: false,
             start_failed: false,
             stopping: false,
+            replacing: None,
+            rounds: 0,
             last: None,
             exit_code: 0,
         }
@@ -237,8 +253,15 @@ impl State {
     pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Event>) {
         while let Some(event) = waiting.recv().await {
             self.take(event);
-            if self.stopping && self.nodes.values().all(|node| node.pid.is_none() && node.life.is_none()) {
+            let nobody = |guests| {
+                let nodes = self.nodes.values().filter(|node| guests || !node.guest);
+                nodes.into_iter().all(|node| node.pid.is_none() && node.life.is_none())
+            };
+            if self.stopping && nobody(true) {
                 break;
+            }
+            if self.replacing.is_some() && nobody(false) {
+                self.begin_anew();
             }
         }
         self.news.ends.send_replace(Some(self.exit_code));
@@ -262,6 +285,8 @@ impl State {
             }
             Event::Order { order, reply } => self.order(order, reply),
             Event::Stop => self.stop(),
+            Event::Replace { program, reply } => self.replace(program, reply),
+            Event::ReplaceDue { round } => self.replace_due(round),
             Event::StartFailed if !self.stopping => self.stop(),
             Event::StartFailed => {}
             Event::EndWaitOver => self.kill_all(),
@@ -317,7 +342,7 @@ impl State {
     }
 
     fn start_again(&mut self, name: &NodeName) {
-        if self.stopping || self.start_failed {
+        if self.ends() || self.start_failed {
             return;
         }
         self.listeners.forget_failures();
@@ -377,7 +402,11 @@ impl State {
         node.life = None;
         let refused = std::mem::take(&mut node.refused);
         let text = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
-        if self.stopping || node.leaving || status.is_some_and(|status| status.success()) {
+        if self.stopping
+            || self.replacing.is_some()
+            || node.leaving
+            || status.is_some_and(|status| status.success())
+        {
             tracing::info!("{name} ended ({text})");
             node.over = true;
             self.end_if_nobody_is_left();
@@ -416,13 +445,23 @@ impl State {
                 "{name} ended ({text}) before it was ready: the program does not start"
             );
             self.exit_code = code;
-            self.later(START_FAILED_WAIT, Event::StartFailed);
+            if !self.config.watched {
+                self.later(START_FAILED_WAIT, Event::StartFailed);
+            }
         }
         self.end_if_nobody_is_left();
     }
 
-    /// The program is over when its last node has ended for good.
+    /// Whether these nodes are to end, for good or for another build.
+    fn ends(&self) -> bool {
+        self.stopping || self.replacing.is_some()
+    }
+
+    /// The program is over when its last node has ended for good, and nobody is to bring another build.
     fn end_if_nobody_is_left(&mut self) {
+        if self.config.watched || self.replacing.is_some() {
+            return;
+        }
         if self.nodes.values().filter(|node| !node.guest).all(|node| node.over) && self.config.nodes > 0 {
             self.stopping = true;
         }
@@ -548,11 +587,20 @@ impl State {
             return;
         }
         self.stopping = true;
+        self.replacing = None;
+        self.have_all_leave();
+        self.later(END_WAIT, Event::EndWaitOver);
+    }
+
+    /// Has all nodes leave, the last one after the others.
+    fn have_all_leave(&mut self) {
+        debug_assert!(self.ends(), "nodes leave for a reason");
         let ready = self.nodes.iter().filter(|(_, node)| !node.guest && !node.leaving && node.was_ready);
         // The first one serves every listener.
         self.last = ready.min_by_key(|(_, node)| node.number).map(|(name, _)| name.clone());
         for (name, node) in &mut self.nodes {
-            if self.last.as_ref() == Some(name) {
+            // A guest is of no build.
+            if self.last.as_ref() == Some(name) || (node.guest && !self.stopping) {
                 continue;
             }
             node.leaving = true;
@@ -568,7 +616,6 @@ impl State {
             }
         }
         self.end_last();
-        self.later(END_WAIT, Event::EndWaitOver);
     }
 
     /// Ends the last node when it is the only one left of a program that ends.
@@ -596,7 +643,7 @@ impl State {
 
     /// Decides anew and tells everybody what changed.
     fn replan(&mut self) {
-        if !self.planned || (self.stopping && self.last.is_none()) {
+        if !self.planned || (self.ends() && self.last.is_none()) {
             return self.settle_waiters();
         }
         let next = self.next_plan();
@@ -619,106 +666,6 @@ impl State {
         self.settle_waiters();
     }
 
-    fn next_plan(&mut self) -> Plan {
-        let living = self.nodes.iter().filter(|(_, node)| node.life.is_some() && !node.leaving);
-        let (guests, own): (BTreeSet<_>, BTreeSet<_>) =
-            living.map(|(name, _)| name.clone()).partition(|name| self.config.guests.contains(name));
-        let facts = Facts {
-            modules: self.modules.iter().map(module_facts).collect(),
-            nodes: own,
-            guests,
-            pins: self.pins.clone(),
-            before: std::mem::take(&mut self.spread),
-        };
-        self.spread = spread(&facts);
-        let mut plan = Plan { version: self.plan.version, ..Plan::default() };
-        for (name, node) in &self.nodes {
-            if let Some(life) = &node.life {
-                let entry = NodeEntry {
-                    incarnation: Some(life.incarnation),
-                    address: life.address.clone(),
-                    draining: node.leaving,
-                };
-                plan.nodes.insert(name.clone(), entry);
-            }
-        }
-        let names: Vec<(String, ModuleKind)> =
-            self.modules.iter().map(|module| (module.name.clone(), module.kind)).collect();
-        for (name, kind) in names {
-            let module = match kind {
-                ModuleKind::Keyed => ModulePlan::Keyed(self.plan_keyed(&name)),
-                _ => self.plan_replicated(&name),
-            };
-            plan.modules.insert(name, module);
-        }
-        plan
-    }
-
-    fn plan_replicated(&self, module: &str) -> ModulePlan {
-        let assigned = match self.spread.get(module) {
-            Some(Assignment::Nodes(nodes)) => nodes.clone(),
-            _ => Vec::new(),
-        };
-        let life = |name: &NodeName| self.nodes.get(name).and_then(|node| node.life.as_ref());
-        let started = |name: &NodeName| life(name).is_some_and(|life| life.started.contains(module));
-        let failed = |name: &NodeName| life(name).and_then(|life| life.failed.get(module));
-        let mut serving: Vec<_> = assigned.iter().filter(|name| started(name)).cloned().collect();
-        // Start there, switch, drain here: the old ones go on until every new one is ready or has given up.
-        let all_settled = assigned.iter().all(|name| started(name) || failed(name).is_some());
-        if !all_settled || serving.is_empty() {
-            let old = self.nodes.keys().filter(|name| !assigned.contains(name) && started(name));
-            serving.extend(old.cloned());
-        }
-        let why = if !serving.is_empty() {
-            None
-        } else if assigned.is_empty() {
-            Some("unplaced: no node is alive".to_owned())
-        } else if assigned.iter().all(|name| failed(name).is_some()) {
-            assigned.iter().find_map(failed).cloned()
-        } else {
-            None
-        };
-        ModulePlan::Replicated { assigned, serving, failed: why }
-    }
-
-    fn plan_keyed(&mut self, module: &str) -> Shards {
-        let target = match self.spread.get(module) {
-            Some(Assignment::Owners(owners)) => owners.clone(),
-            _ => vec![None; usize::from(SHARD_COUNT)],
-        };
-        let nodes = &self.nodes;
-        let released =
-            |name: &NodeName, version: u64| match nodes.get(name).and_then(|node| node.life.as_ref()) {
-                // Its process is gone, and its instances with it.
-                None => true,
-                Some(life) => version > 0 && life.released.get(module).is_some_and(|seen| *seen >= version),
-            };
-        let keyed = self.keyed.entry(module.to_owned()).or_insert_with(|| Keyed {
-            owners: vec![None; usize::from(SHARD_COUNT)],
-            leaving: BTreeMap::new(),
-        });
-        keyed.leaving.retain(|_, (from, version)| !released(from, *version));
-        for (shard, target) in (0..SHARD_COUNT).zip(target) {
-            let owner = &mut keyed.owners[usize::from(shard)];
-            if *owner != target {
-                if let Some(from) = owner.take().filter(|from| !released(from, 0)) {
-                    keyed.leaving.insert(shard, (from, 0));
-                }
-                if !keyed.leaving.contains_key(&shard) {
-                    *owner = target;
-                }
-            }
-        }
-        let names: BTreeSet<_> = keyed.owners.iter().flatten().cloned().collect();
-        let names: Vec<_> = names.into_iter().collect();
-        let index = |owner: &Option<NodeName>| {
-            let at = owner.as_ref().and_then(|owner| names.iter().position(|name| name == owner));
-            at.map_or(Shards::NOBODY, |at| at as u16)
-        };
-        let owner = keyed.owners.iter().map(index).collect();
-        Shards { nodes: names, owner }
-    }
-
     /// Answers those whose order is done, or has taken too long.
     fn settle_waiters(&mut self) {
         let mut waiting = Vec::new();
@@ -735,6 +682,8 @@ impl State {
     fn outcome(&self, waiter: &Waiter) -> Option<Done> {
         let done = match &waiter.goal {
             _ if self.stopping => Some(Done::Refused("the program ends".to_owned())),
+            Goal::Replaced => self.replaced(),
+            _ if self.replacing.is_some() => Some(Done::Refused("the program is being replaced".to_owned())),
             Goal::Moved(module) => self.moved(module),
             Goal::Ended(node) => {
                 let ended = |node: &Node| node.pid.is_none() && node.life.is_none();
@@ -765,14 +714,5 @@ impl State {
                 (keyed.leaving.is_empty() && keyed.owners.iter().all(Option::is_some)).then_some(Done::Ok)
             }
         }
-    }
-}
-
-fn module_facts(module: &ModuleDecl) -> ModuleFacts {
-    ModuleFacts {
-        name: module.name.clone(),
-        kind: module.kind,
-        replicas: module.replicas,
-        cpu_milli: module.cpu_milli,
     }
 }

@@ -1,0 +1,120 @@
+//! From what the parent knows to a plan that is safe at every moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skybox_core::{ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
+use skybox_node::control::ModuleDecl;
+use skybox_plan::spread::{Assignment, Facts, ModuleFacts, spread};
+
+use super::{Keyed, State};
+
+impl State {
+    pub(super) fn next_plan(&mut self) -> Plan {
+        let living = self.nodes.iter().filter(|(_, node)| node.life.is_some() && !node.leaving);
+        let (guests, own): (BTreeSet<_>, BTreeSet<_>) =
+            living.map(|(name, _)| name.clone()).partition(|name| self.config.guests.contains(name));
+        let facts = Facts {
+            modules: self.modules.iter().map(module_facts).collect(),
+            nodes: own,
+            guests,
+            pins: self.pins.clone(),
+            before: std::mem::take(&mut self.spread),
+        };
+        self.spread = spread(&facts);
+        let mut plan = Plan { version: self.plan.version, ..Plan::default() };
+        for (name, node) in &self.nodes {
+            if let Some(life) = &node.life {
+                let entry = NodeEntry {
+                    incarnation: Some(life.incarnation),
+                    address: life.address.clone(),
+                    draining: node.leaving,
+                };
+                plan.nodes.insert(name.clone(), entry);
+            }
+        }
+        let names: Vec<(String, ModuleKind)> =
+            self.modules.iter().map(|module| (module.name.clone(), module.kind)).collect();
+        for (name, kind) in names {
+            let module = match kind {
+                ModuleKind::Keyed => ModulePlan::Keyed(self.plan_keyed(&name)),
+                _ => self.plan_replicated(&name),
+            };
+            plan.modules.insert(name, module);
+        }
+        plan
+    }
+
+    fn plan_replicated(&self, module: &str) -> ModulePlan {
+        let assigned = match self.spread.get(module) {
+            Some(Assignment::Nodes(nodes)) => nodes.clone(),
+            _ => Vec::new(),
+        };
+        let life = |name: &NodeName| self.nodes.get(name).and_then(|node| node.life.as_ref());
+        let started = |name: &NodeName| life(name).is_some_and(|life| life.started.contains(module));
+        let failed = |name: &NodeName| life(name).and_then(|life| life.failed.get(module));
+        let mut serving: Vec<_> = assigned.iter().filter(|name| started(name)).cloned().collect();
+        // Start there, switch, drain here: the old ones go on until every new one is ready or has given up.
+        let all_settled = assigned.iter().all(|name| started(name) || failed(name).is_some());
+        if !all_settled || serving.is_empty() {
+            let old = self.nodes.keys().filter(|name| !assigned.contains(name) && started(name));
+            serving.extend(old.cloned());
+        }
+        let why = if !serving.is_empty() {
+            None
+        } else if assigned.is_empty() {
+            Some("unplaced: no node is alive".to_owned())
+        } else if assigned.iter().all(|name| failed(name).is_some()) {
+            assigned.iter().find_map(failed).cloned()
+        } else {
+            None
+        };
+        ModulePlan::Replicated { assigned, serving, failed: why }
+    }
+
+    fn plan_keyed(&mut self, module: &str) -> Shards {
+        let target = match self.spread.get(module) {
+            Some(Assignment::Owners(owners)) => owners.clone(),
+            _ => vec![None; usize::from(SHARD_COUNT)],
+        };
+        let nodes = &self.nodes;
+        let released =
+            |name: &NodeName, version: u64| match nodes.get(name).and_then(|node| node.life.as_ref()) {
+                // Its process is gone, and its instances with it.
+                None => true,
+                Some(life) => version > 0 && life.released.get(module).is_some_and(|seen| *seen >= version),
+            };
+        let keyed = self.keyed.entry(module.to_owned()).or_insert_with(|| Keyed {
+            owners: vec![None; usize::from(SHARD_COUNT)],
+            leaving: BTreeMap::new(),
+        });
+        keyed.leaving.retain(|_, (from, version)| !released(from, *version));
+        for (shard, target) in (0..SHARD_COUNT).zip(target) {
+            let owner = &mut keyed.owners[usize::from(shard)];
+            if *owner != target {
+                if let Some(from) = owner.take().filter(|from| !released(from, 0)) {
+                    keyed.leaving.insert(shard, (from, 0));
+                }
+                if !keyed.leaving.contains_key(&shard) {
+                    *owner = target;
+                }
+            }
+        }
+        let names: BTreeSet<_> = keyed.owners.iter().flatten().cloned().collect();
+        let names: Vec<_> = names.into_iter().collect();
+        let index = |owner: &Option<NodeName>| {
+            let at = owner.as_ref().and_then(|owner| names.iter().position(|name| name == owner));
+            at.map_or(Shards::NOBODY, |at| at as u16)
+        };
+        let owner = keyed.owners.iter().map(index).collect();
+        Shards { nodes: names, owner }
+    }
+}
+
+fn module_facts(module: &ModuleDecl) -> ModuleFacts {
+    ModuleFacts {
+        name: module.name.clone(),
+        kind: module.kind,
+        replicas: module.replicas,
+        cpu_milli: module.cpu_milli,
+    }
+}
