@@ -8,17 +8,19 @@ mod bare;
 mod skybox_unix;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
 use crate::child::{self, Ready, Server};
 use crate::subject::BoxFuture;
 
-/// How much goes each way in one measurement.
+/// How much one stream carries.
 const TOTAL_BYTES: u64 = 64 << 20;
+/// Streams of one measurement, one after the other: one alone is over in the time of a few turns of the scheduler.
+const STREAMS: u32 = 8;
 /// The lengths of blocks, in KiB: what an HTTP body comes in, and what a file is read by.
 const BLOCKS_KIB: [usize; 2] = [64, 256];
 /// Before the name of a subject, where its server is meant: calls have subjects of the same names, and servers of
@@ -33,13 +35,22 @@ pub(crate) struct Options {
     /// Print an object for each metric, one a line, instead of a table.
     #[arg(long)]
     json: bool,
-    /// Rounds; seven, so that three outliers move no median.
+    /// Rounds; seven by default, so that three outliers move no median.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+    /// Three rounds: for a look while working, not for the record.
+    #[arg(long)]
+    quick: bool,
+    /// These alone, such as `skybox-unix`: what a profiler is to see.
+    #[arg(long, value_delimiter = ',', default_values_t = [bare::NAME.to_owned(), skybox_unix::NAME.to_owned()])]
+    subjects: Vec<String>,
 }
 
+/// Rounds of a quick look.
+const QUICK_ROUNDS: usize = 3;
+
 /// One side of a connection that carries blocks.
-trait Pipe {
+trait Pipe: Send + Sync {
     /// Sends `TOTAL_BYTES` in blocks of this length; resolves when the other side has read all of them.
     fn upload(&self, block_len: usize) -> BoxFuture<'_, Result<()>>;
     /// Reads `TOTAL_BYTES` that come in blocks of this length.
@@ -67,12 +78,18 @@ pub(crate) fn server<'a>(
 /// When a server cannot be started, or not all bytes arrive.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut figures = Figures::default();
-    for round in 0..options.rounds {
-        eprintln!("round {} of {}", round + 1, options.rounds);
+    let mut subjects = Vec::new();
+    for name in &options.subjects {
+        let known = [bare::NAME, skybox_unix::NAME].into_iter().find(|known| known == name);
+        subjects.push(known.with_context(|| format!("there is no stream subject {name:?}"))?);
+    }
+    let rounds = if options.quick { QUICK_ROUNDS } else { options.rounds };
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
         // Each round starts with another subject, so that none is always first.
-        let mut subjects = [bare::NAME, skybox_unix::NAME];
-        subjects.rotate_left(round % 2);
-        for subject in subjects {
+        let first = round % subjects.len();
+        let (before, after) = subjects.split_at(first);
+        for subject in after.iter().chain(before) {
             measure(subject, &mut figures)?;
         }
     }
@@ -82,30 +99,42 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn measure(subject: &'static str, figures: &mut Figures) -> Result<()> {
     let directory = crate::call::SocketDirectory::create()?;
     let server = Server::start(&format!("{SERVER_OF}{subject}"), &directory.socket(subject))?;
+    let address = server.address().to_owned();
     let runtime = child::runtime()?;
-    let measured = runtime.block_on(async {
+    // On a task, as the code of a server's requests is: a runtime's main thread has to be woken for each byte.
+    let measured = runtime.block_on(runtime.spawn(async move {
         let pipe: Box<dyn Pipe> = match subject {
-            bare::NAME => Box::new(bare::Bare::at(server.address())),
-            _ => Box::new(skybox_unix::Client::join(server.address()).await?),
+            bare::NAME => Box::new(bare::Bare::at(&address)),
+            _ => Box::new(skybox_unix::Client::join(&address).await?),
         };
+        let mut values = Vec::new();
         for kib in BLOCKS_KIB {
             for (way, upload) in [("upload", true), ("download", false)] {
                 let carry = || if upload { pipe.upload(kib << 10) } else { pipe.download(kib << 10) };
                 carry().await?;
                 let began = Instant::now();
-                carry().await?;
-                let mib_per_s = (TOTAL_BYTES >> 20) as f64 / began.elapsed().as_secs_f64();
-                figures.add(subject, format!("{way}_{kib}k"), "MiB/s", mib_per_s);
+                for _ in 0..STREAMS {
+                    carry().await?;
+                }
+                let mib = f64::from(STREAMS) * (TOTAL_BYTES >> 20) as f64;
+                values.push((format!("{way}_{kib}k"), "MiB/s", mib / began.elapsed().as_secs_f64()));
             }
         }
-        small_calls(&*pipe, subject, figures).await
-    });
+        small_calls(&*pipe, &mut values).await?;
+        anyhow::Ok(values)
+    }));
     drop(runtime);
-    measured
+    for (metric, unit, value) in measured.context("the measuring task ended")?? {
+        figures.add(subject, metric, unit, value);
+    }
+    Ok(())
 }
 
+/// A metric's name, its unit, and what was measured.
+type Value = (String, &'static str, f64);
+
 /// Times small calls alone, then while streams come down without a break.
-async fn small_calls(pipe: &dyn Pipe, subject: &'static str, figures: &mut Figures) -> Result<()> {
+async fn small_calls(pipe: &dyn Pipe, values: &mut Vec<Value>) -> Result<()> {
     if pipe.small_call().is_none() {
         return Ok(());
     }
@@ -129,10 +158,11 @@ async fn small_calls(pipe: &dyn Pipe, subject: &'static str, figures: &mut Figur
         latencies = calls() => latencies?,
         ended = streams => return ended,
     };
-    for (when, latencies) in [("alone", alone), ("beside", beside)] {
-        let us = |latency: Duration| latency.as_secs_f64() * 1e6;
-        figures.add(subject, format!("p50_{when}"), "us", us(latencies[CALLS / 2]));
-        figures.add(subject, format!("p99_{when}"), "us", us(latencies[CALLS * 99 / 100]));
+    for (name, at) in [("p50", CALLS / 2), ("p99", CALLS * 99 / 100)] {
+        let [alone, beside] = [&alone, &beside].map(|latencies| latencies[at].as_secs_f64() * 1e6);
+        values.push((format!("{name}_alone"), "us", alone));
+        values.push((format!("{name}_beside"), "us", beside));
+        values.push((format!("{name}_times"), "of alone", beside / alone));
     }
     Ok(())
 }
@@ -180,7 +210,7 @@ impl Figures {
                 println!("{}", serde_json::to_string(&line)?);
             } else {
                 let ratio = of_bare.map_or(String::new(), |ratio| format!("  {ratio:.2} of bare"));
-                println!("{metric:14} {subject:12} {median:9.1} {unit:6} ({min:.1} to {max:.1}){ratio}");
+                println!("{metric:14} {subject:12} {median:9.1} {unit:8} ({min:.1} to {max:.1}){ratio}");
             }
         }
         Ok(())
