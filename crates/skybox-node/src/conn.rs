@@ -4,6 +4,7 @@
 //! their frames to a buffer under a short lock and wait in a table; nobody waits for the socket but the writer.
 
 mod accept;
+mod batch;
 mod beat;
 mod dial;
 mod large;
@@ -24,12 +25,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId, Context, Incarnation, NodeName, TraceContext};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{
-    CallHead, MethodNumber, ModuleNumber, Outcome, PayloadOf, ReplyHead, encode_cancel, encode_drain,
-    encode_failure,
+    CallHead, ItemHead, MethodNumber, ModuleNumber, Outcome, PayloadOf, ReplyHead, StreamId, encode_cancel,
+    encode_drain, encode_failure,
 };
 use skybox_wire::handshake::{Agreed, ModuleMatch, Role};
 use tokio::io::AsyncRead;
@@ -363,6 +364,29 @@ impl Conn {
             frame(out.filling());
             self.ring_unless_reading(out);
         }
+    }
+
+    /// Appends an item of a stream, whose payload is `lead` and then `payload`.
+    pub(crate) fn append_item(&self, head: &ItemHead, lead: &[u8], payload: Bytes) {
+        let mut out = lock(&self.out);
+        if self.closed.get().is_none() {
+            out.item(head, lead, payload);
+            self.ring_unless_reading(out);
+        }
+    }
+
+    /// Appends the end of a stream, with the reason if it broke off.
+    pub(crate) fn append_stream_end(&self, stream: StreamId, failed: Option<&CallErrorKind>) {
+        let mut out = lock(&self.out);
+        if self.closed.get().is_none() {
+            out.stream_end(stream, failed);
+            self.ring_unless_reading(out);
+        }
+    }
+
+    /// Nobody reads a stream any more that is sent from here.
+    pub(crate) fn forget_items(&self, stream: StreamId) {
+        lock(&self.out).forget_items(stream);
     }
 
     /// The caller of `call` waits no longer, or does not read its result.

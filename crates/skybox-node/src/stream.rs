@@ -37,6 +37,7 @@ pub(crate) use live::InFlight;
 pub use live::{Holds, Live};
 pub(crate) use passing::{Landing, Outlets, arriving, collecting, refusing};
 pub use passing::{Passing, Streaming};
+pub(crate) use receiving::Incoming;
 pub(crate) use reply_way::{ReplyWay, Unanswered};
 pub(crate) use streams::{STRICT_CALL, Streams};
 

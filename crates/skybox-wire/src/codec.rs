@@ -55,6 +55,7 @@
 //!   fills it.
 //! - Items of a sequence are compared in any order, as those of a `HashSet` come back in another one.
 
+mod bytes;
 mod compact;
 mod digest;
 mod error;
@@ -68,10 +69,11 @@ mod walk;
 
 use std::fmt;
 
-use bytes::BytesMut;
+use ::bytes::BytesMut;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use bytes::{Lead, decode_bytes, take_bytes};
 pub use error::{DecodeError, EncodeError};
 pub use json::{encode_json, json_arguments};
 pub use proof::Proof;

@@ -5,7 +5,8 @@
 //!
 //! 1. `encode_…` and `begin_…` append frames to a buffer. A payload longer than [`CHUNK_BYTES_MAX`] leaves a
 //!    [`Rest`], which the connection sends chunk by chunk between other frames.
-//! 2. [`Decoder`] splits frames off a buffer; payloads share it.
+//! 2. [`Decoder`] splits frames off a buffer; payloads share it. What is missing of a stream's item can be read to
+//!    where it belongs, past the buffer: [`Decoder::begun`].
 //! 3. [`Reassembly`] joins chunked payloads, within bounds.
 //!
 //! # Rules between frames
@@ -35,8 +36,8 @@ pub use error::FrameError;
 pub use reassembly::{PayloadRefused, Progress, Reassembly};
 pub use rest::{Rest, encode_chunk};
 pub use stream::{
-    Credit, ItemFrame, ItemHead, StreamId, encode_credit, encode_item, encode_item_chunk, encode_reset,
-    encode_stream_end,
+    Begun, Credit, ItemFrame, ItemHead, StreamId, encode_credit, encode_item, encode_item_chunk,
+    encode_reset, encode_stream_end, split_item,
 };
 
 /// Payload bytes in one frame. Long enough that the head costs nothing, short enough that a ping waits less than

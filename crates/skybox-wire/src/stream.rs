@@ -20,6 +20,7 @@
 //! assert!(sending.credited(asked).is_some() && sending.may_send());
 //! ```
 
+mod blocks;
 mod receiving;
 mod sending;
 

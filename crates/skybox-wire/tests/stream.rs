@@ -3,11 +3,14 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use skybox_core::CallId;
-use skybox_wire::frame::{Credit, FrameError, ItemFrame, Payload, PayloadOf, StreamId};
+use skybox_wire::frame::{
+    Begun, Credit, Decoder, Frame, FrameError, ItemFrame, ItemHead, Limits, Payload, PayloadOf, StreamId,
+    encode_item, encode_item_chunk, encode_reset, split_item,
+};
 use skybox_wire::stream::{Arrived, ITEM_BYTES_MAX, Receiving, Sending, WINDOW};
 
 const STREAM: StreamId = StreamId { of: PayloadOf::Reply, call: CallId(7), position: 0 };
@@ -184,4 +187,78 @@ fn credits_that_nobody_could_mean_are_refused() {
     assert!(sending.credited(Credit { items: 1, bytes: i64::MAX as u64 }).is_some());
     assert!(sending.credited(Credit { items: 1, bytes: 1 }).is_none());
     assert!(Sending::new().credited(Credit { items: 1, bytes: u64::MAX }).is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// However the bytes of a connection come, what is read past the buffer is what was sent.
+    #[test]
+    fn an_item_is_read_past_the_buffer_wherever_its_frames_are_cut(
+        lengths in vec(prop_oneof![0..300usize, 60_000..200_000usize], 1..5),
+        reads in vec(prop_oneof![1..40usize, 1..90_000usize], 1..60),
+        left_min in prop_oneof![Just(0usize), Just(8192)],
+    ) {
+        let head = ItemHead { stream: STREAM, is_error: false, form: 0 };
+        let payloads: Vec<Vec<u8>> = (1u8..).zip(&lengths).map(|(byte, len)| vec![byte; *len]).collect();
+        let (mut sent, mut split) = (BytesMut::new(), BytesMut::new());
+        for payload in &payloads {
+            let mut at = encode_item(&mut sent, &head, payload);
+            while at < payload.len() {
+                at += encode_item_chunk(&mut sent, STREAM, &payload[at..]);
+            }
+            encode_reset(&mut sent, STREAM);
+            let (lead, behind) = payload.split_at(payload.len().min(3));
+            let (first, mut rest) = split_item(&mut split, &head, lead, Bytes::copy_from_slice(behind));
+            split.extend_from_slice(&first);
+            while let Some(rest) = rest.as_mut().filter(|rest| !rest.is_empty()) {
+                rest.write_chunk(&mut split);
+            }
+            encode_reset(&mut split, STREAM);
+        }
+        prop_assert_eq!(&sent, &split, "without copying, the same bytes");
+        prop_assert_eq!(read_past(sent, &reads, left_min), payloads);
+    }
+}
+
+/// Reads all of `sent` as a connection's reader does, so many bytes at a time.
+fn read_past(mut sent: BytesMut, reads: &[usize], left_min: usize) -> Vec<Vec<u8>> {
+    let mut decoder = Decoder::new(Limits::default());
+    let (mut receiving, mut items, mut buffer) = (Receiving::new(), Vec::new(), BytesMut::new());
+    receiving.ask();
+    let mut reads = reads.iter().copied().cycle();
+    loop {
+        let mut arrived = Vec::new();
+        while let Some(frame) = decoder.next(&mut buffer).unwrap() {
+            arrived.extend(take(&mut receiving, frame));
+        }
+        if let Some(Begun { frame, stream, mut left }) = decoder.begun(&mut buffer, left_min) {
+            assert!(buffer.is_empty() && left >= left_min.max(1));
+            arrived.extend(take(&mut receiving, frame));
+            let mut bytes = receiving.lend(stream, left).unwrap();
+            while left > 0 {
+                let read = sent.split_to(reads.next().unwrap_or(1).min(left));
+                bytes.extend_from_slice(&read);
+                left -= read.len();
+            }
+            arrived.extend(receiving.give_back(bytes));
+        }
+        for Arrived { payload, .. } in arrived {
+            receiving.took(payload.len());
+            items.push(payload.to_vec());
+        }
+        if sent.is_empty() && buffer.is_empty() {
+            return items;
+        }
+        buffer.extend_from_slice(&sent.split_to(reads.next().unwrap_or(1).min(sent.len())));
+    }
+}
+
+fn take(receiving: &mut Receiving, frame: Frame) -> Option<Arrived> {
+    match frame {
+        Frame::Item(item) => receiving.begin(item).unwrap(),
+        Frame::ItemChunk(stream, bytes) => receiving.push(stream, &bytes).unwrap(),
+        // Between items, so that what follows one is found where it should be.
+        _ => None,
+    }
 }

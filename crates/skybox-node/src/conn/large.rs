@@ -1,38 +1,45 @@
-//! Payloads that are too long to be copied, and the calls that must not pass them.
+//! Payloads that are too long to be copied, and what must not pass them.
 //!
 //! They wait outside the buffer of small frames. Each turn of the writer takes all small frames and one piece of one
 //! of these, so that a small call waits for a piece and not for a payload. Calls of one module and key keep their
-//! order all the same: they stand in one line, a small one behind a large one. Tasks and replies have no order to
-//! keep, and a line each.
+//! order all the same: they stand in one line, a small one behind a large one; and so do the items of one stream. Tasks
+//! and replies have no order to keep, and a line each.
 
 use std::collections::{HashSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use skybox_core::{CallId, KeyHash};
-use skybox_wire::frame::{ModuleNumber, PayloadOf, Rest};
+use skybox_wire::frame::{ModuleNumber, Rest, StreamId};
 
 /// Payload bytes from which a payload is written as it is: a copy of less costs under a microsecond.
 pub(super) const LARGE_BYTES: usize = 16 * 1024;
-/// Lines that are sent in turn; further ones wait. The peer holds what has arrived of each, within its bounds (256
-/// payloads), and eight are enough for a payload of 100 KiB not to wait for those of 64 MiB.
+/// Lines of calls and replies that are sent in turn; further ones wait. The peer holds what has arrived of each, within
+/// its bounds (256 payloads), and eight are enough for a payload of 100 KiB not to wait for those of 64 MiB. Lines of
+/// streams wait for none: their readers have asked for what is in them.
 const UNDER_WAY_MAX: usize = 8;
-/// Bytes of small calls of one line that one turn takes.
+/// Bytes of small frames of one line that one turn takes.
 const FOLLOWING_BYTES: usize = 64 * 1024;
 
-/// Calls that keep their order among each other.
+/// What keeps its order among each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Lane {
-    pub(super) module: ModuleNumber,
-    pub(super) key: Option<KeyHash>,
+pub(super) enum Lane {
+    /// Calls of one module and key.
+    Calls { module: ModuleNumber, key: Option<KeyHash> },
+    /// One stream.
+    Items(StreamId),
 }
 
 /// What waits.
 #[derive(Debug, Default)]
 pub(super) struct Large {
     under_way: VecDeque<Line>,
+    /// Those under way that are not of streams.
+    payloads: usize,
     waiting: VecDeque<Line>,
-    /// Those of the lines.
+    /// Those of the lines, and those whose last frames are being written: nothing small of theirs goes another way.
     lanes: HashSet<Lane>,
+    /// Lanes whose lines have ended since the last release.
+    ended: Vec<Lane>,
     bytes: usize,
 }
 
@@ -43,11 +50,18 @@ struct Line {
     items: VecDeque<Item>,
 }
 
-/// A call or a reply that waits.
+/// Of what an item is a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Call(CallId),
+    Reply,
+    Stream,
+}
+
+/// A call, a reply, or a frame of a stream that waits.
 #[derive(Debug)]
 pub(super) struct Item {
-    pub(super) of: PayloadOf,
-    pub(super) call: CallId,
+    pub(super) part: Part,
     /// The small frames up to this place were appended before it, and go out before it.
     pub(super) after: u64,
     /// Not yet sent: the frame up to its payload, or all of a small frame.
@@ -93,9 +107,27 @@ impl Large {
         self.bytes
     }
 
-    /// Whether a call of this lane has to stand in line.
+    /// Whether a small frame of this lane has to stand in line.
     pub(super) fn holds(&self, lane: Lane) -> bool {
-        !self.is_empty() && self.lanes.contains(&lane)
+        self.lanes.contains(&lane)
+    }
+
+    /// Whether there is any lane whose frames have to.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.lanes.is_empty()
+    }
+
+    /// What was taken before is written: it holds nothing up any more.
+    pub(super) fn release(&mut self) {
+        while let Some(lane) = self.ended.pop() {
+            if self.line_of(lane).is_none() {
+                self.lanes.remove(&lane);
+            }
+        }
+    }
+
+    fn line_of(&mut self, lane: Lane) -> Option<&mut Line> {
+        self.under_way.iter_mut().chain(&mut self.waiting).find(|line| line.lane == Some(lane))
     }
 
     /// Appends to the end of its line.
@@ -103,58 +135,80 @@ impl Large {
         self.bytes += item.bytes();
         if let Some(lane) = lane
             && !self.lanes.insert(lane)
+            && let Some(line) = self.line_of(lane)
         {
-            let line =
-                self.under_way.iter_mut().chain(&mut self.waiting).find(|line| line.lane == Some(lane));
-            line.expect("a lane is known as long as it has a line").items.push_back(item);
+            line.items.push_back(item);
             return;
         }
-        self.waiting.push_back(Line { lane, items: VecDeque::from([item]) });
-        self.admit();
+        let line = Line { lane, items: VecDeque::from([item]) };
+        if line.is_stream() {
+            self.under_way.push_back(line);
+        } else {
+            self.waiting.push_back(line);
+            self.admit();
+        }
     }
 
     /// Takes the next piece: frames are appended to `out`, and the returned bytes belong directly behind them. Small
-    /// frames up to `taken` are on their way. The calls whose requests end here are added to `ends`.
-    pub(super) fn next(&mut self, taken: u64, out: &mut BytesMut, ends: &mut Vec<CallId>) -> Bytes {
+    /// frames up to `taken` are on their way. The calls whose requests end here are added to `ends`. Says as well
+    /// whether the piece is of a stream.
+    pub(super) fn next(&mut self, taken: u64, out: &mut BytesMut, ends: &mut Vec<CallId>) -> (Bytes, bool) {
         for _ in 0..self.under_way.len() {
             let Some(mut line) = self.under_way.pop_front() else { break };
             let before = out.len();
             let body = line.next(taken, out, ends, &mut self.bytes);
+            let is_stream = line.is_stream();
             if line.items.is_empty() {
-                self.end(&line);
+                self.end(&line, true);
             } else {
                 self.under_way.push_back(line);
             }
             if out.len() > before {
-                return body;
+                return (body, is_stream);
             }
         }
-        Bytes::new()
+        (Bytes::new(), false)
     }
 
     /// Takes out what is left of a call.
     pub(super) fn withdraw(&mut self, call: CallId) -> Withdrawn {
-        let taken =
-            withdraw_from(&mut self.under_way, call).or_else(|| withdraw_from(&mut self.waiting, call));
+        let mut taken = withdraw_from(&mut self.under_way, call);
+        let was_under_way = taken.is_some();
+        taken = taken.or_else(|| withdraw_from(&mut self.waiting, call));
         let Some((item, ended)) = taken else { return Withdrawn::Absent };
         self.bytes -= item.bytes();
         if let Some(line) = ended {
-            self.end(&line);
+            self.end(&line, was_under_way);
         }
         if item.head.is_empty() { Withdrawn::Begun } else { Withdrawn::Unsent }
     }
 
-    fn end(&mut self, line: &Line) {
-        if let Some(lane) = line.lane {
-            self.lanes.remove(&lane);
+    /// Drops all of a stream's line, at the end of a frame.
+    pub(super) fn forget(&mut self, lane: Lane) {
+        if !self.lanes.contains(&lane) {
+            return;
         }
-        self.admit();
+        if let Some(at) = self.under_way.iter().position(|line| line.lane == Some(lane))
+            && let Some(line) = self.under_way.remove(at)
+        {
+            self.bytes -= line.items.iter().map(Item::bytes).sum::<usize>();
+            self.end(&line, true);
+        }
+    }
+
+    fn end(&mut self, line: &Line, was_under_way: bool) {
+        self.ended.extend(line.lane);
+        if was_under_way && !line.is_stream() {
+            self.payloads -= 1;
+            self.admit();
+        }
     }
 
     fn admit(&mut self) {
-        while self.under_way.len() < UNDER_WAY_MAX
+        while self.payloads < UNDER_WAY_MAX
             && let Some(line) = self.waiting.pop_front()
         {
+            self.payloads += 1;
             self.under_way.push_back(line);
         }
     }
@@ -162,7 +216,7 @@ impl Large {
 
 /// Takes a call out, and its line with it if nothing else stands there.
 fn withdraw_from(lines: &mut VecDeque<Line>, call: CallId) -> Option<(Item, Option<Line>)> {
-    let is_it = |item: &Item| item.of == PayloadOf::Call && item.call == call;
+    let is_it = |item: &Item| item.part == Part::Call(call);
     let mut places = lines.iter().enumerate();
     let (at, place) = places.find_map(|(at, line)| Some((at, line.items.iter().position(is_it)?)))?;
     let item = lines[at].items.remove(place)?;
@@ -171,7 +225,11 @@ fn withdraw_from(lines: &mut VecDeque<Line>, call: CallId) -> Option<(Item, Opti
 }
 
 impl Line {
-    /// One piece of a payload, or the small calls at the front.
+    fn is_stream(&self) -> bool {
+        matches!(self.lane, Some(Lane::Items(_)))
+    }
+
+    /// One piece of a payload, or the small frames at the front.
     fn next(
         &mut self,
         taken: u64,
@@ -190,8 +248,8 @@ impl Line {
             let left = item.bytes();
             *waiting_bytes -= before - left;
             if left == 0 {
-                if item.of == PayloadOf::Call {
-                    ends.push(item.call);
+                if let Part::Call(call) = item.part {
+                    ends.push(call);
                 }
                 self.items.pop_front();
             }
@@ -205,29 +263,22 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use skybox_wire::frame::PayloadOf;
+
     use super::*;
 
-    const MODULE: Lane = Lane { module: ModuleNumber(1), key: None };
+    const MODULE: Lane = Lane::Calls { module: ModuleNumber(1), key: None };
 
     fn large(call: u64, chunks: usize) -> Item {
         let call = CallId(call);
         let rest = Bytes::from(vec![7; chunks * skybox_wire::frame::CHUNK_BYTES_MAX]);
         let rest = Rest::new(PayloadOf::Call, call, rest);
-        Item {
-            of: PayloadOf::Call,
-            call,
-            after: 0,
-            head: BytesMut::from("head"),
-            first: "first".into(),
-            rest,
-        }
+        Item { part: Part::Call(call), after: 0, head: BytesMut::from("head"), first: "first".into(), rest }
     }
 
     fn small(call: u64, after: u64) -> Item {
-        let call = CallId(call);
         Item {
-            of: PayloadOf::Call,
-            call,
+            part: Part::Call(CallId(call)),
             after,
             head: BytesMut::from("small"),
             first: Bytes::new(),
@@ -261,7 +312,9 @@ mod tests {
             [vec![], vec![], vec![], vec![4], vec![1], vec![2, 3]],
             "the second line has one chunk less, and the small calls wait for their large one"
         );
-        assert_eq!((queue.is_empty(), queue.bytes(), queue.holds(MODULE)), (true, 0, false));
+        assert_eq!((queue.is_empty(), queue.bytes(), queue.holds(MODULE)), (true, 0, true));
+        queue.release();
+        assert!(!queue.holds(MODULE), "all is written");
     }
 
     #[test]

@@ -2,22 +2,21 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes, BytesMut};
-use skybox_core::{CallId, KeyHash};
+use bytes::{Bytes, BytesMut};
+use skybox_core::{CallErrorKind, CallId, KeyHash};
 use skybox_wire::frame::{
-    CallHead, HeadError, PayloadOf, ReplyHead, encode_call, encode_reply, split_call, split_reply,
+    CallHead, HeadError, ItemHead, ReplyHead, StreamId, encode_call, encode_reply, encode_stream_end,
+    split_call, split_item, split_reply,
 };
 
-use super::large::{Item, LARGE_BYTES, Lane, Large, Withdrawn};
+use super::batch::{Batch, PIECES_MAX, Piece};
+use super::large::{Item, LARGE_BYTES, Lane, Large, Part, Withdrawn};
 
 /// Bytes after which a buffer is closed and the next one begun. Health frames go between batches, so this and one
 /// chunk is what they may have to wait for: two milliseconds at 1 Gbit/s.
 const CUT_BYTES: usize = 128 * 1024;
 /// The size of a fresh buffer.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// A batch's buffer that grew beyond this is not kept.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
-
 /// A request whose last byte is not in the stream of small frames, or not yet sent.
 pub(super) const UNSENT: u64 = u64::MAX;
 
@@ -41,59 +40,6 @@ pub(super) struct Out {
     pub(super) frames: u64,
 }
 
-/// What is written at once: buffered frames, then perhaps a piece of a large payload.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    head: BytesMut,
-    body: Bytes,
-    /// Bytes at the front of `head` that belong to the stream of small frames.
-    small: usize,
-    /// The calls whose requests end in this batch, but not among the small frames.
-    pub(super) ends: Vec<CallId>,
-    /// Where the batch ends in the stream of small frames.
-    end: u64,
-}
-
-impl Batch {
-    /// What is to be written, in this order.
-    pub(super) fn slices(&self) -> (&[u8], &[u8]) {
-        (&self.head, &self.body)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.head.is_empty() && self.body.is_empty()
-    }
-
-    /// The kernel has taken so many bytes.
-    pub(super) fn advance(&mut self, written: usize) {
-        let of_head = written.min(self.head.len());
-        self.small = self.small.saturating_sub(of_head);
-        self.head.advance(of_head);
-        self.body.advance(written - of_head);
-    }
-
-    /// How far the stream of small frames goes once this batch is written.
-    pub(super) fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// How far it goes with what has been written of this batch.
-    pub(super) fn reached(&self) -> u64 {
-        self.end - self.small as u64
-    }
-
-    /// Empties it; its space is used again.
-    fn clear(&mut self) {
-        if self.head.capacity() > KEPT_BYTES_MAX {
-            self.head = BytesMut::new();
-        }
-        self.head.clear();
-        self.body.clear();
-        self.ends.clear();
-        self.small = 0;
-    }
-}
-
 impl Out {
     /// The buffer to append a small frame to.
     pub(super) fn filling(&mut self) -> &mut BytesMut {
@@ -112,11 +58,11 @@ impl Out {
         payload: &mut BytesMut,
     ) -> Result<u64, HeadError> {
         let is_large = payload.len() >= LARGE_BYTES;
-        if !is_large && self.large.is_empty() {
+        if !is_large && !self.large.holds_any() {
             encode_call(&mut self.filling, head, payload)?;
             return Ok(self.position());
         }
-        let lane = ordered.then(|| Lane { module: head.module, key: head.key.map(KeyHash::of) });
+        let lane = ordered.then(|| Lane::Calls { module: head.module, key: head.key.map(KeyHash::of) });
         let mut start = BytesMut::new();
         let (first, rest) = if is_large {
             split_call(&mut start, head, std::mem::take(payload).freeze())?
@@ -128,7 +74,7 @@ impl Out {
             return Ok(self.position());
         };
         let after = self.position();
-        self.large.push(lane, Item { of: PayloadOf::Call, call: head.call, after, head: start, first, rest });
+        self.large.push(lane, Item { part: Part::Call(head.call), after, head: start, first, rest });
         Ok(UNSENT)
     }
 
@@ -140,8 +86,45 @@ impl Out {
         }
         let mut start = BytesMut::new();
         let (first, rest) = split_reply(&mut start, head, std::mem::take(payload).freeze());
-        let item = Item { of: PayloadOf::Reply, call: head.call, after: 0, head: start, first, rest };
-        self.large.push(None, item);
+        self.large.push(None, Item { part: Part::Reply, after: 0, head: start, first, rest });
+    }
+
+    /// Appends a stream's item, whose payload is `lead` and then `payload`. A large one is not copied, and the stream's
+    /// next frames do not pass it.
+    pub(super) fn item(&mut self, head: &ItemHead, lead: &[u8], payload: Bytes) {
+        let lane = Lane::Items(head.stream);
+        if payload.len() < LARGE_BYTES && !self.large.holds(lane) {
+            let (first, rest) = split_item(&mut self.filling, head, lead, payload);
+            debug_assert!(rest.is_none(), "what is not large is one frame");
+            self.filling.extend_from_slice(&first);
+            return;
+        }
+        let mut start = BytesMut::new();
+        let (mut first, rest) = split_item(&mut start, head, lead, payload);
+        if first.len() < LARGE_BYTES && rest.is_none() {
+            // It goes out with others like it.
+            start.extend_from_slice(&std::mem::take(&mut first));
+        }
+        let after = self.position();
+        self.large.push(Some(lane), Item { part: Part::Stream, after, head: start, first, rest });
+    }
+
+    /// Appends a stream's end, behind all of its items.
+    pub(super) fn stream_end(&mut self, stream: StreamId, failed: Option<&CallErrorKind>) {
+        let lane = Lane::Items(stream);
+        if !self.large.holds(lane) {
+            return encode_stream_end(&mut self.filling, stream, failed);
+        }
+        let mut start = BytesMut::new();
+        encode_stream_end(&mut start, stream, failed);
+        let after = self.position();
+        let item = Item { part: Part::Stream, after, head: start, first: Bytes::new(), rest: None };
+        self.large.push(Some(lane), item);
+    }
+
+    /// Forgets what is not yet sent of a stream that nobody reads.
+    pub(super) fn forget_items(&mut self, stream: StreamId) {
+        self.large.forget(Lane::Items(stream));
     }
 
     /// Takes back what is not yet sent of a call.
@@ -194,40 +177,66 @@ impl Out {
         !std::mem::replace(&mut self.scheduled, true)
     }
 
-    /// Takes what is to be written next into `batch`, which gives its space back: urgent frames, else one buffer of
-    /// small ones and one piece of a large payload. `false` when there is nothing, and the writer must be told again.
+    /// Takes what is to be written next into `batch`, which gives its space back: small frames and one piece of a large
+    /// payload, or several pieces where no small frame waits. `false` when there is nothing, and the writer must be
+    /// told again.
     pub(super) fn take(&mut self, batch: &mut Batch) -> bool {
         if let Some(left) = self.left.take() {
             *batch = left;
+            // The piece that the kernel has begun to take is finished first; what comes behind it gives way.
+            let small = self.take_small(batch);
+            if !small.is_empty() {
+                batch.push_in_front(small, self.taken);
+            }
             return true;
         }
-        batch.clear();
-        batch.end = self.taken;
-        if !self.urgent.is_empty() {
-            std::mem::swap(&mut self.urgent, &mut batch.head);
-            return true;
+        self.large.release();
+        batch.clear(self.taken);
+        let mut piece = self.take_small(batch);
+        let pieces_max = if piece.is_empty() { PIECES_MAX } else { 1 };
+        let has_urgent = piece.small < piece.head.len();
+        while !has_urgent && batch.pieces() < pieces_max && !self.large.is_empty() {
+            let before = piece.head.len();
+            let (body, is_stream) = self.large.next(self.taken, &mut piece.head, &mut piece.ends);
+            piece.body = body;
+            piece.may_be_passed = before == 0 && is_stream;
+            if piece.is_empty() {
+                break;
+            }
+            batch.push(std::mem::take(&mut piece), self.taken);
         }
-        if let Some(full) = self.full.pop_front() {
-            self.full_bytes -= full.len();
-            batch.head = full;
-        } else {
-            std::mem::swap(&mut self.filling, &mut batch.head);
-        }
-        batch.small = batch.head.len();
-        self.taken += batch.small as u64;
-        batch.end = self.taken;
-        if !self.large.is_empty() {
-            batch.body = self.large.next(self.taken, &mut batch.head, &mut batch.ends);
+        if !piece.is_empty() {
+            batch.push(piece, self.taken);
         }
         self.scheduled = !batch.is_empty();
         self.scheduled
+    }
+
+    /// Takes urgent frames, else a buffer of small ones, which may be empty.
+    fn take_small(&mut self, batch: &mut Batch) -> Piece {
+        let mut piece = Piece { head: batch.take_spare(), ..Piece::default() };
+        if !self.urgent.is_empty() {
+            std::mem::swap(&mut self.urgent, &mut piece.head);
+            return piece;
+        }
+        if let Some(full) = self.full.pop_front() {
+            self.full_bytes -= full.len();
+            piece.head = full;
+        } else {
+            std::mem::swap(&mut self.filling, &mut piece.head);
+        }
+        piece.small = piece.head.len();
+        self.taken += piece.small as u64;
+        piece
     }
 }
 
 #[cfg(test)]
 mod tests {
     use skybox_core::Chain;
-    use skybox_wire::frame::{CHUNK_BYTES_MAX, Decoder, Frame, Limits, MethodNumber, ModuleNumber};
+    use skybox_wire::frame::{
+        CHUNK_BYTES_MAX, Decoder, Frame, Limits, MethodNumber, ModuleNumber, PayloadOf,
+    };
 
     use super::*;
 
@@ -249,25 +258,40 @@ mod tests {
         position
     }
 
-    /// Everything that is written, frame by frame.
-    fn written(out: &mut Out) -> Vec<String> {
+    fn bytes(batch: &Batch) -> Vec<u8> {
+        batch.with_slices(|slices| slices.iter().flat_map(|slice| slice.to_vec()).collect())
+    }
+
+    /// Everything that waits.
+    fn rest(out: &mut Out) -> BytesMut {
         let (mut batch, mut stream) = (Batch::default(), BytesMut::new());
         while out.take(&mut batch) {
-            let (head, body) = batch.slices();
-            stream.extend_from_slice(head);
-            stream.extend_from_slice(body);
+            stream.extend_from_slice(&bytes(&batch));
         }
+        assert!(out.is_written());
+        stream
+    }
+
+    fn frames(mut stream: BytesMut) -> Vec<String> {
         let mut decoder = Decoder::new(Limits::default());
         let mut frames = Vec::new();
         while let Some(frame) = decoder.next(&mut stream).unwrap() {
             frames.push(match frame {
                 Frame::Call(call) => format!("call {}", call.call.0),
                 Frame::Chunk(chunk) => format!("chunk {}", chunk.call.0),
+                Frame::Item(item) => format!("item {}", item.payload.first[0]),
+                Frame::ItemChunk(..) => "chunk".to_owned(),
+                Frame::StreamEnd(..) => "end".to_owned(),
                 other => format!("{other:?}"),
             });
         }
-        assert!(stream.is_empty() && out.is_written());
+        assert!(stream.is_empty());
         frames
+    }
+
+    /// Everything that is written, frame by frame.
+    fn written(out: &mut Out) -> Vec<String> {
+        frames(rest(out))
     }
 
     #[test]
@@ -284,10 +308,10 @@ mod tests {
         assert!(out.take(&mut batch));
         out.urgent.extend_from_slice(b"ping");
         assert!(out.take(&mut batch));
-        assert_eq!((batch.slices().0, batch.reached()), (&b"ping"[..], CUT_BYTES as u64));
+        assert_eq!((&bytes(&batch)[..], batch.reached()), (&b"ping"[..], CUT_BYTES as u64));
         let mut left = 0;
         while out.take(&mut batch) {
-            left += batch.slices().0.len();
+            left += bytes(&batch).len();
         }
         assert_eq!(left, 2 * CUT_BYTES + 4);
         assert_eq!(out.position(), 3 * CUT_BYTES as u64 + 4);
@@ -324,17 +348,87 @@ mod tests {
         let position = call(&mut out, 1, 0, 10);
         call(&mut out, 2, 1, CHUNK_BYTES_MAX);
         assert!(out.take(&mut batch));
-        assert_eq!((batch.end(), &batch.ends[..]), (position, &[CallId(2)][..]));
+        let ends = |batch: &Batch| batch.ends().collect::<Vec<_>>();
+        assert_eq!((batch.end(), ends(&batch)), (position, vec![CallId(2)]));
         batch.advance(position as usize - 1);
         assert_eq!(batch.reached(), position - 1);
         out.put_back(std::mem::take(&mut batch));
-        out.urgent.extend_from_slice(b"ping");
+        let next = call(&mut out, 3, 2, 10);
         assert!(out.take(&mut batch));
+        assert_eq!((batch.end(), batch.reached()), (next, position - 1));
         batch.advance(1);
-        assert_eq!((batch.reached(), &batch.ends[..]), (position, &[CallId(2)][..]));
-        let (head, body) = batch.slices();
-        batch.advance(head.len() + body.len());
-        assert!(batch.is_empty() && out.take(&mut batch));
-        assert_eq!(batch.slices().0, b"ping");
+        assert_eq!((batch.end(), batch.reached(), ends(&batch)), (next, position, vec![CallId(2)]));
+        let left = bytes(&batch).len();
+        batch.advance(left - 1);
+        assert_eq!((batch.reached(), ends(&batch)), (next - 1, vec![]));
+        batch.advance(1);
+        assert!(batch.is_empty() && !out.take(&mut batch));
+    }
+
+    const STREAM: StreamId = StreamId { of: PayloadOf::Reply, call: CallId(70), position: 0 };
+
+    fn item(out: &mut Out, bytes_len: usize) {
+        let head = ItemHead { stream: STREAM, is_error: false, form: 0 };
+        out.item(&head, &[], vec![bytes_len as u8; bytes_len].into());
+        out.cut();
+    }
+
+    #[test]
+    fn items_of_a_stream_keep_their_order_and_small_calls_pass_them() {
+        let mut out = Out::default();
+        item(&mut out, 1);
+        item(&mut out, 2 * CHUNK_BYTES_MAX);
+        item(&mut out, 2);
+        out.stream_end(STREAM, None);
+        call(&mut out, 1, 0, 10);
+        let frames = written(&mut out);
+        assert_eq!(frames, ["item 1", "call 1", "item 0", "chunk", "item 2", "end"]);
+        item(&mut out, 3);
+        assert_eq!(out.large.bytes(), 0, "once all is written, a small item needs no line");
+        assert_eq!(written(&mut out), ["item 3"]);
+    }
+
+    #[test]
+    fn what_comes_while_a_write_is_blocked_passes_items_but_not_those_of_its_own_stream() {
+        let mut out = Out::default();
+        let mut batch = Batch::default();
+        item(&mut out, 3 * LARGE_BYTES);
+        item(&mut out, 2 * LARGE_BYTES);
+        assert!(out.take(&mut batch) && out.large.is_empty());
+        let mut stream = BytesMut::from(&bytes(&batch)[..100]);
+        batch.advance(100);
+        out.put_back(std::mem::take(&mut batch));
+        for id in [1, 2] {
+            call(&mut out, id, 0, 10);
+            assert!(out.take(&mut batch));
+            out.put_back(std::mem::take(&mut batch));
+        }
+        item(&mut out, 7);
+        stream.extend_from_slice(&rest(&mut out));
+        assert_eq!(frames(stream), ["item 0", "call 1", "call 2", "item 0", "item 7"]);
+    }
+
+    #[test]
+    fn a_cancel_does_not_pass_the_call_that_it_cancels() {
+        let mut out = Out::default();
+        let mut batch = Batch::default();
+        item(&mut out, LARGE_BYTES);
+        call(&mut out, 1, 0, LARGE_BYTES);
+        assert!(out.take(&mut batch));
+        out.put_back(std::mem::take(&mut batch));
+        assert_eq!(out.withdraw(CallId(1)), Withdrawn::Absent);
+        skybox_wire::frame::encode_cancel(out.filling(), CallId(1));
+        assert_eq!(written(&mut out), ["item 0", "call 1", "Cancel(CallId(1))"]);
+    }
+
+    #[test]
+    fn what_nobody_reads_any_more_is_not_sent() {
+        let mut out = Out::default();
+        item(&mut out, LARGE_BYTES);
+        item(&mut out, 1);
+        out.forget_items(STREAM);
+        assert!(out.bytes() == 0 && !out.large.holds(Lane::Calls { module: ModuleNumber(0), key: None }));
+        call(&mut out, 1, 0, 10);
+        assert_eq!(written(&mut out), ["call 1"]);
     }
 }

@@ -2,28 +2,30 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId, Context};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{
-    Beat, CallFrame, Decoder, FRAME_BYTES_MAX, Frame, FrameError, Limits, Outcome, PayloadOf, Progress,
-    Reassembly, ReplyBody, ReplyFrame, encode_pong,
+    Beat, Begun, CallFrame, Decoder, FRAME_BYTES_MAX, Frame, FrameError, Limits, Outcome, PayloadOf,
+    Progress, Reassembly, ReplyBody, ReplyFrame, StreamId, encode_pong,
 };
 use skybox_wire::handshake::Role;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::out::Batch;
+use super::batch::Batch;
 use super::{Conn, Right};
 use crate::app::AppInner;
 use crate::call::{Arriving, Reply, ReplyTo, Serving};
 use crate::clock;
 use crate::host::lock;
+use crate::stream::Incoming;
 use crate::thread::{CallerIndex, Inherited};
 
 /// Room made when there is not enough left. Payloads share the buffer, so a fresh one is needed each time it is
@@ -31,6 +33,13 @@ use crate::thread::{CallerIndex, Inherited};
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Room that is enough for a read.
 const ROOM_BYTES: usize = 16 * 1024;
+/// Bytes that are read past the buffer at least: of an item of which less is missing, a copy costs less than a read.
+const PAST_BYTES_MIN: usize = 8 * 1024;
+/// Bytes of a read that looks for the next item's head, where one was read past the buffer: what stands behind the head
+/// is copied.
+const HEAD_BYTES: usize = 4 * 1024;
+/// Bytes of items after which the reader lets other tasks run, so that they read what has arrived and ask for more.
+const TURN_BYTES: usize = 256 * 1024;
 
 thread_local! {
     /// The connection whose frames this thread is working on.
@@ -61,22 +70,30 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
     let mut partial =
         Partial { calls: Reassembly::new(Limits::default()), replies: Reassembly::new(Limits::default()) };
     let mut batch = Batch::default();
+    let mut closed = pin!(conn.wait_closed());
+    let mut past = Past::default();
     let why = loop {
         // All frames of a read in one poll: what is kept across an await is copied there and back, for each of them.
         let taken =
             poll_fn(|cx| Poll::Ready(take_frames(&conn, &mut decoder, &mut partial, &mut buffer, cx)));
-        match taken.await {
-            Ok(()) => conn.flush_replies(&mut batch),
+        let begun = match taken.await {
+            Ok(begun) => begun,
             Err(error) => {
                 crate::log_limit::warn("frame", &format!("{} sent a bad frame: {error}", conn.peer.node));
                 break format!("{} sent a bad frame: {error}", conn.peer.node);
             }
-        }
-        make_room(&mut buffer);
+        };
+        conn.flush_replies(&mut batch);
+        let reading = async {
+            match begun {
+                Some(begun) => past.read_item(&mut socket, &mut buffer, &begun).await,
+                None => past.read_on(&mut socket, &mut buffer).await,
+            }
+        };
         let read = tokio::select! {
             biased;
-            read = socket.read_buf(&mut buffer) => read,
-            () = conn.wait_closed() => return,
+            read = reading => read,
+            () = &mut closed => return,
         };
         match read {
             Ok(0) => break format!("{} closed the connection", conn.peer.node),
@@ -85,6 +102,77 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
         }
     };
     conn.close(&why);
+}
+
+/// Reading items to where they belong, past the buffer.
+#[derive(Debug, Default)]
+struct Past {
+    /// An item was read, and the next one's head is likely to come next.
+    expects_head: bool,
+    /// Bytes of items since other tasks had their turn.
+    bytes: usize,
+}
+
+impl Past {
+    /// Reads what comes next into the buffer; zero if nothing does.
+    async fn read_on<R: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut R,
+        buffer: &mut BytesMut,
+    ) -> io::Result<usize> {
+        make_room(buffer);
+        if std::mem::take(&mut self.expects_head) {
+            return socket.read_buf(&mut buffer.limit(HEAD_BYTES)).await;
+        }
+        socket.read_buf(buffer).await
+    }
+
+    /// Reads the rest of a frame; zero if the connection ends before.
+    async fn read_item<R: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut R,
+        buffer: &mut BytesMut,
+        begun: &ItemBegun,
+    ) -> io::Result<usize> {
+        let ItemBegun { stream, incoming, left } = begun;
+        let mut left = *left;
+        let Some(incoming) = incoming else {
+            // Nobody reads it any more.
+            while left > 0 {
+                make_room(buffer);
+                match socket.read_buf(&mut (&mut *buffer).limit(left)).await? {
+                    0 => return Ok(0),
+                    read => left -= read,
+                }
+                buffer.clear();
+            }
+            return Ok(begun.left);
+        };
+        let mut bytes = incoming.lend(*stream, left).map_err(io::Error::other)?;
+        while left > 0 {
+            match socket.read_buf(&mut (&mut bytes).limit(left)).await? {
+                0 => return Ok(0),
+                read => left -= read,
+            }
+        }
+        incoming.give_back(bytes);
+        self.expects_head = true;
+        self.bytes += begun.left;
+        if self.bytes >= TURN_BYTES {
+            self.bytes = 0;
+            tokio::task::yield_now().await;
+        }
+        Ok(begun.left)
+    }
+}
+
+/// An item of which the beginning has arrived.
+struct ItemBegun {
+    stream: StreamId,
+    /// Who reads it. `None` if nobody does any more.
+    incoming: Option<Arc<Incoming>>,
+    /// Bytes of its frame that come next.
+    left: usize,
 }
 
 impl Conn {
@@ -110,7 +198,7 @@ fn take_frames(
     partial: &mut Partial,
     buffer: &mut BytesMut,
     cx: &mut TaskContext<'_>,
-) -> Result<(), FrameError> {
+) -> Result<Option<ItemBegun>, FrameError> {
     let app = conn.app.upgrade();
     while let Some(frame) = decoder.next(buffer)? {
         match frame {
@@ -158,7 +246,9 @@ fn take_frames(
             frame => conn.streams.take(frame)?,
         }
     }
-    Ok(())
+    let Some(Begun { frame, stream, left }) = decoder.begun(buffer, PAST_BYTES_MIN) else { return Ok(None) };
+    conn.streams.take(frame)?;
+    Ok(Some(ItemBegun { stream, incoming: conn.streams.incoming(stream), left }))
 }
 
 fn call_progress(

@@ -19,35 +19,21 @@ impl WriteHalf {
         matches!(self, WriteHalf::Unix(_))
     }
 
-    /// Hands over as many bytes as the kernel takes now: what it returns has left this process.
+    /// Hands over as many bytes as the kernel takes now: what it returns has left this process. One slice after the
+    /// other, and none of them is empty.
     ///
     /// # Errors
     /// `WouldBlock` when the kernel takes nothing: wait until it is [`writable`](WriteHalf::writable), then come again
-    /// with the same bytes first.
-    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            WriteHalf::Unix(socket) => socket.try_write(bytes),
-            WriteHalf::Tcp(socket) => socket.try_write(bytes),
+    /// with the same first slice.
+    pub(super) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, slices) {
+            (WriteHalf::Unix(socket), [one]) => socket.try_write(one),
+            (WriteHalf::Unix(socket), slices) => socket.try_write_vectored(slices),
+            (WriteHalf::Tcp(socket), [one]) => socket.try_write(one),
+            (WriteHalf::Tcp(socket), slices) => socket.try_write_vectored(slices),
+            // Records are sealed from one slice each, so that the same bytes come first again.
             #[cfg(feature = "tls")]
-            WriteHalf::Tls(tls) => tls.try_write(bytes),
-        }
-    }
-
-    /// As [`try_write`](WriteHalf::try_write), for two pieces, of which the second follows the first.
-    ///
-    /// # Errors
-    /// As there.
-    pub(super) fn try_write_both(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
-        if second.is_empty() {
-            return self.try_write(first);
-        }
-        let both = [IoSlice::new(first), IoSlice::new(second)];
-        match self {
-            WriteHalf::Unix(socket) => socket.try_write_vectored(&both),
-            WriteHalf::Tcp(socket) => socket.try_write_vectored(&both),
-            // Records are sealed from one piece each, so that the same bytes come first again.
-            #[cfg(feature = "tls")]
-            WriteHalf::Tls(tls) => tls.try_write(if first.is_empty() { second } else { first }),
+            (WriteHalf::Tls(tls), slices) => tls.try_write(slices.first().map_or(&[], |first| first)),
         }
     }
 
@@ -64,7 +50,7 @@ impl WriteHalf {
     /// Writes everything: for the handshake, before the connection has a writer.
     pub(super) async fn write_all(&self, bytes: &mut BytesMut) -> io::Result<()> {
         while bytes.has_remaining() {
-            match self.try_write(bytes) {
+            match self.try_write(&[IoSlice::new(bytes)]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => bytes.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,

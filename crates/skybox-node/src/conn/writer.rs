@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Conn;
-use super::out::{Batch, UNSENT};
+use super::batch::Batch;
+use super::out::UNSENT;
 use crate::host::lock;
 
 /// Batches that the reader writes before it goes on reading; what is left is the writer's.
@@ -63,8 +64,7 @@ impl Conn {
         // Before the kernel has it: if the connection breaks meanwhile, the peer may have it too.
         self.hand_over(batch, true);
         while !batch.is_empty() {
-            let (head, body) = batch.slices();
-            match self.socket.try_write_both(head, body) {
+            match batch.with_slices(|slices| self.socket.try_write(slices)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => batch.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -85,10 +85,11 @@ impl Conn {
     fn hand_over(&self, batch: &Batch, all: bool) {
         let reached = if all { batch.end() } else { batch.reached() };
         self.handed_over.store(reached, Ordering::Release);
-        if !batch.ends.is_empty() {
+        let mut ends = batch.ends().peekable();
+        if ends.peek().is_some() {
             let mut pending = lock(&self.pending);
-            for call in &batch.ends {
-                pending.sent(*call, if all { 0 } else { UNSENT });
+            for call in ends {
+                pending.sent(call, if all { 0 } else { UNSENT });
             }
         }
     }

@@ -113,8 +113,7 @@ impl<T: Crosses, E: WireError> Place<T, E> {
 }
 
 fn try_item<T: Crosses, E: WireError>(event: &Event<T, E>, of: PayloadOf) -> Result<(), CallErrorKind> {
-    let tried = ItemCodec::default().encode(event, |_, _| ());
-    tried.map_err(|why| uncrossable(of == PayloadOf::Call, why))
+    ItemCodec::try_out(event).map_err(|why| uncrossable(of == PayloadOf::Call, why))
 }
 
 impl<T: Crosses + 'static, E: WireError + 'static> Outlet for Place<T, E> {

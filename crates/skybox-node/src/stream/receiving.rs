@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
 use skybox_core::{CallErrorKind, WireError};
 use skybox_wire::codec::{self, DecodeError, Form};
 use skybox_wire::frame::{FrameError, ItemFrame, PayloadOf, StreamId, encode_credit, encode_reset};
@@ -20,7 +19,7 @@ use crate::host::lock;
 
 /// What has arrived. Shared between the frames that come in and the reader.
 #[derive(Debug, Default)]
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     state: Mutex<State>,
 }
 
@@ -52,6 +51,18 @@ impl Incoming {
         let arrived = state.receiving.push(stream, chunk)?;
         add(state, arrived);
         Ok(())
+    }
+
+    /// Lends what has arrived of an item, with room for so many bytes that come next.
+    pub(crate) fn lend(&self, stream: StreamId, len: usize) -> Result<Vec<u8>, FrameError> {
+        lock(&self.state).receiving.lend(stream, len)
+    }
+
+    /// Takes back what was lent.
+    pub(crate) fn give_back(&self, bytes: Vec<u8>) {
+        let mut state = lock(&self.state);
+        let arrived = state.receiving.give_back(bytes);
+        add(state, arrived);
     }
 
     pub(super) fn end(&self, failed: Option<CallErrorKind>) {
@@ -142,15 +153,14 @@ impl<T, E> Remote<T, E> {
     }
 }
 
-impl<T: Crosses, E: WireError> Source<T, E> for Remote<T, E> {
+impl<T: Crosses + 'static, E: WireError> Source<T, E> for Remote<T, E> {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<T, E>>> {
         let item = match ready!(self.inlet.poll_item(cx)) {
             None => return Poll::Ready(None),
             Some(Err(kind)) => return Poll::Ready(Some(Event::Broken(kind))),
             Some(Ok(item)) => item,
         };
-        let decoded =
-            in_app(self.app, || data_code(|| decode(item.head.is_error, item.head.form, &item.payload)));
+        let decoded = in_app(self.app, || data_code(|| decode(&item)));
         Poll::Ready(Some(decoded.unwrap_or_else(|why| {
             let why = format!("an item cannot be decoded: {why}");
             Event::Broken(uncrossable(self.of == PayloadOf::Call, why))
@@ -158,15 +168,13 @@ impl<T: Crosses, E: WireError> Source<T, E> for Remote<T, E> {
     }
 }
 
-fn decode<T: Crosses, E: WireError>(
-    is_error: bool,
-    form: u8,
-    payload: &Bytes,
-) -> Result<Event<T, E>, DecodeError> {
-    let form = Form::try_from(form)?;
-    if is_error {
-        codec::decode(form, payload).map(Event::Image)
-    } else {
-        codec::decode(form, payload).map(Event::Item)
+fn decode<T: Crosses + 'static, E: WireError>(item: &Arrived) -> Result<Event<T, E>, DecodeError> {
+    let Arrived { head, payload, is_alone } = item;
+    let form = Form::try_from(head.form)?;
+    if head.is_error {
+        return codec::decode(form, payload).map(Event::Image);
     }
+    // What shares its memory with other frames is copied: whoever keeps it must not keep them.
+    let bytes = if *is_alone { codec::decode_bytes(form, payload) } else { None };
+    bytes.map_or_else(|| codec::decode(form, payload), Ok).map(Event::Item)
 }

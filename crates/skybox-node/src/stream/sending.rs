@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, WireError};
-use skybox_wire::codec::{self, Form, Proof};
-use skybox_wire::frame::{Credit, FrameError, ItemHead, PayloadOf, StreamId, encode_stream_end};
-use skybox_wire::stream::{ITEM_BYTES_MAX, Sending, WINDOW};
+use skybox_wire::codec::{self, Form, Lead, Proof};
+use skybox_wire::frame::{Credit, FrameError, ItemHead, PayloadOf, StreamId};
+use skybox_wire::stream::{ITEM_BYTES_MAX, Sending};
 
 use super::layer::uncrossable;
 use super::{Event, Stream, Streams};
@@ -17,8 +17,8 @@ use crate::call::Crosses;
 use crate::call::far::data_code;
 use crate::host::lock;
 
-/// An item's buffer that grew beyond this is not kept: a window is what a stream may hold anyway.
-const BUFFER_BYTES_MAX: usize = WINDOW.bytes as usize;
+/// Items of bytes alone that are shorter than this are copied with others into one buffer.
+const UNCOPIED_BYTES_MIN: usize = 16 * 1024;
 
 /// A stream that can be sent, whatever its types.
 pub(crate) trait Outlet: Send + Sync {
@@ -133,16 +133,18 @@ impl Sender {
     }
 
     /// Sends one item.
-    fn send(&self, is_error: bool, form: Form, payload: &[u8]) {
-        lock(&self.outgoing.state).sending.sent(payload.len());
-        self.streams.write_item(&ItemHead { stream: self.id, is_error, form: form as u8 }, payload);
+    fn send(&self, is_error: bool, encoded: EncodedItem) {
+        let EncodedItem { form, lead, payload } = encoded;
+        let lead = lead.as_ref().map_or(&[][..], Lead::as_slice);
+        lock(&self.outgoing.state).sending.sent(lead.len() + payload.len());
+        self.streams.write_item(&ItemHead { stream: self.id, is_error, form: form as u8 }, lead, payload);
     }
 
     /// Tells the reader that no more items follow.
     fn end(mut self, failed: Option<&CallErrorKind>) {
         self.ended = true;
         self.streams.remove_sending(self.id);
-        self.streams.write(|out| encode_stream_end(out, self.id, failed));
+        self.streams.write_end(self.id, failed);
     }
 }
 
@@ -150,7 +152,7 @@ impl Drop for Sender {
     fn drop(&mut self) {
         if !self.ended {
             self.streams.remove_sending(self.id);
-            self.streams.write(|out| encode_stream_end(out, self.id, Some(&CallErrorKind::Cancelled)));
+            self.streams.write_end(self.id, Some(&CallErrorKind::Cancelled));
         }
     }
 }
@@ -170,10 +172,14 @@ where
             Next::Stop => return,
         };
         let is_error = matches!(event, Event::Image(_));
-        let sent = codec.encode(&event, |form, payload| sender.send(is_error, form, payload));
-        if let Err(why) = sent {
-            let kind = uncrossable(sender.id.of == PayloadOf::Call, why);
-            return sender.end(Some(&kind));
+        match codec.encode(event) {
+            Ok(Some(encoded)) => sender.send(is_error, encoded),
+            // The layer around a stream has made images of errors, and what broke off has no payload.
+            Ok(None) => {}
+            Err(why) => {
+                let kind = uncrossable(sender.id.of == PayloadOf::Call, why);
+                return sender.end(Some(&kind));
+            }
         }
     }
 }
@@ -183,8 +189,17 @@ where
 pub(super) struct ItemCodec {
     items: Proof,
     errors: Proof,
-    /// Kept between items: blocks of a file would take and give back fresh memory each time.
+    /// Items are cut off its front, so that many small ones share an allocation.
     buffer: BytesMut,
+    /// Bytes of the last item: the next one is likely to need as many.
+    last_len: usize,
+}
+
+/// An item as it crosses: `lead` and then `payload`.
+pub(super) struct EncodedItem {
+    form: Form,
+    lead: Option<Lead>,
+    payload: Bytes,
 }
 
 impl ItemCodec {
@@ -192,28 +207,50 @@ impl ItemCodec {
     ///
     /// # Errors
     /// The reason why it cannot cross.
-    pub(super) fn encode<T: Crosses, E: WireError>(
+    pub(super) fn encode<T: Crosses + 'static, E: WireError>(
         &mut self,
-        event: &Event<T, E>,
-        f: impl FnOnce(Form, &[u8]),
-    ) -> Result<(), String> {
-        let ItemCodec { items, errors, buffer } = self;
-        buffer.clear();
+        mut event: Event<T, E>,
+    ) -> Result<Option<EncodedItem>, String> {
+        if let Event::Item(item) = &mut event
+            && let Some((lead, payload)) = codec::take_bytes(item, UNCOPIED_BYTES_MIN)
+        {
+            check_len(payload.len())?;
+            return Ok(Some(EncodedItem { form: Form::Compact, lead: Some(lead), payload }));
+        }
+        let form = self.write(&event)?;
+        let payload = self.buffer.split().freeze();
+        Ok(form.map(|form| EncodedItem { form, lead: None, payload }))
+    }
+
+    /// Whether an item can cross.
+    ///
+    /// # Errors
+    /// The reason why it cannot.
+    pub(super) fn try_out<T: Crosses, E: WireError>(event: &Event<T, E>) -> Result<(), String> {
+        ItemCodec::default().write(event).map(|_| ())
+    }
+
+    fn write<T: Crosses, E: WireError>(&mut self, event: &Event<T, E>) -> Result<Option<Form>, String> {
+        let ItemCodec { items, errors, buffer, last_len } = self;
+        buffer.reserve(*last_len);
         let form = data_code(|| match event {
             Event::Item(item) => codec::encode::<T, T>(item, items, buffer).map(Some),
             Event::Image(image) => codec::encode::<E::Image, E::Image>(image, errors, buffer).map(Some),
             Event::Error(_) | Event::Broken(_) => Ok(None),
-        })?;
-        // The layer around a stream has made images of errors, and what broke off has no payload.
-        let Some(form) = form else { return Ok(()) };
-        if buffer.len() > ITEM_BYTES_MAX {
-            let len = buffer.len();
-            return Err(format!("an item has {len} bytes, above the bound of {ITEM_BYTES_MAX}"));
+        });
+        if form.is_err() {
+            // What its code had written before it panicked is no part of the next item.
+            buffer.clear();
         }
-        f(form, buffer);
-        if buffer.capacity() > BUFFER_BYTES_MAX {
-            self.buffer = BytesMut::new();
-        }
-        Ok(())
+        *last_len = buffer.len();
+        check_len(buffer.len())?;
+        form
     }
+}
+
+fn check_len(len: usize) -> Result<(), String> {
+    if len <= ITEM_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!("an item has {len} bytes, above the bound of {ITEM_BYTES_MAX}"))
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId};
 use skybox_wire::frame::{
-    CHUNK_BYTES_MAX, Decoder, Frame, FrameError, ItemHead, Limits, PayloadOf, StreamId, encode_item,
-    encode_item_chunk,
+    Decoder, Frame, FrameError, ItemHead, Limits, PayloadOf, StreamId, encode_stream_end, split_item,
 };
 use skybox_wire::stream::STREAMS_PER_CALL_MAX;
 use tokio::runtime::Handle as Runtime;
@@ -146,11 +145,10 @@ impl Streams {
     /// # Errors
     /// [`FrameError`]: close the connection.
     pub(crate) fn take(&self, frame: Frame) -> Result<(), FrameError> {
-        let receiving = |id: &StreamId| lock(&self.table).receiving.get(id).cloned();
         match frame {
-            Frame::Item(item) => receiving(&item.stream).map_or(Ok(()), |incoming| incoming.begin(item)),
+            Frame::Item(item) => self.incoming(item.stream).map_or(Ok(()), |incoming| incoming.begin(item)),
             Frame::ItemChunk(id, bytes) => {
-                receiving(&id).map_or(Ok(()), |incoming| incoming.push(id, &bytes))
+                self.incoming(id).map_or(Ok(()), |incoming| incoming.push(id, &bytes))
             }
             Frame::StreamEnd(id, failed) => {
                 let incoming = lock(&self.table).receiving.remove(&id);
@@ -167,10 +165,25 @@ impl Streams {
                 let outgoing = lock(&self.table).sending.remove(&id);
                 if let Some(outgoing) = outgoing {
                     outgoing.stop(true);
+                    if let Some(conn) = self.conn() {
+                        conn.forget_items(id);
+                    }
                 }
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A stream that is read here. `None` once it is over.
+    pub(crate) fn incoming(&self, id: StreamId) -> Option<Arc<Incoming>> {
+        lock(&self.table).receiving.get(&id).cloned()
+    }
+
+    fn conn(&self) -> Option<Arc<Conn>> {
+        match &self.way {
+            Way::Conn(way) => way.get().and_then(|(conn, _)| conn.upgrade()),
+            Way::Loop(_) => None,
         }
     }
 
@@ -216,8 +229,8 @@ impl Streams {
     /// Writes a frame.
     pub(super) fn write(&self, frame: impl FnOnce(&mut BytesMut)) {
         match &self.way {
-            Way::Conn(conn) => {
-                if let Some(conn) = conn.get().and_then(|(conn, _)| conn.upgrade()) {
+            Way::Conn(_) => {
+                if let Some(conn) = self.conn() {
                     conn.append(frame);
                 }
             }
@@ -229,20 +242,35 @@ impl Streams {
         }
     }
 
-    /// Writes an item, in as many frames as it needs.
-    pub(super) fn write_item(&self, head: &ItemHead, payload: &[u8]) {
-        let mut rest = payload;
-        self.write(|out| {
-            // Buffers of frames begin small.
-            out.reserve(payload.len().min(CHUNK_BYTES_MAX) * 2);
-            let written = encode_item(out, head, rest);
-            rest = &rest[written..];
-        });
-        while !rest.is_empty() {
-            self.write(|out| {
-                let written = encode_item_chunk(out, head.stream, rest);
-                rest = &rest[written..];
-            });
+    /// Writes an item, in as many frames as it needs. Its payload is `lead` and then `payload`.
+    pub(super) fn write_item(&self, head: &ItemHead, lead: &[u8], payload: Bytes) {
+        match &self.way {
+            Way::Conn(_) => {
+                if let Some(conn) = self.conn() {
+                    conn.append_item(head, lead, payload);
+                }
+            }
+            Way::Loop(_) => {
+                let mut bytes = BytesMut::new();
+                let (first, mut rest) = split_item(&mut bytes, head, lead, payload);
+                bytes.extend_from_slice(&first);
+                while let Some(rest) = rest.as_mut().filter(|rest| !rest.is_empty()) {
+                    rest.write_chunk(&mut bytes);
+                }
+                self.read_back(&mut bytes);
+            }
+        }
+    }
+
+    /// Writes the end of a stream, with the reason if it broke off.
+    pub(super) fn write_end(&self, id: StreamId, failed: Option<&CallErrorKind>) {
+        match &self.way {
+            Way::Conn(_) => {
+                if let Some(conn) = self.conn() {
+                    conn.append_stream_end(id, failed);
+                }
+            }
+            Way::Loop(_) => self.write(|out| encode_stream_end(out, id, failed)),
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use skybox_core::{CHAIN_LEN_MAX, CallId, Chain, Incarnation, InstanceId, Link, Mode, TraceContext};
 
 use super::{
-    Beat, CallFrame, ChunkFrame, FLAG_MORE, Frame, FrameError, KEY_BYTES_MAX, LENGTH_BYTES, Limits,
+    Beat, Begun, CallFrame, ChunkFrame, FLAG_MORE, Frame, FrameError, KEY_BYTES_MAX, LENGTH_BYTES, Limits,
     MethodNumber, ModuleNumber, Outcome, Payload, PayloadOf, ReplyBody, ReplyFrame, call_flag, kind,
     mode_byte, reply_flag, verdict,
 };
@@ -65,6 +65,18 @@ impl Decoder {
             kind => Err(FrameError::UnknownKind { kind }),
         }
     }
+
+    /// Takes what is here of an item or a chunk of one, when [`next`](Decoder::next) has found the frame incomplete
+    /// and at least `left_min` of its bytes are missing. The buffer is empty then, and the bytes that are missing can
+    /// be read to where they belong. `None`, and nothing taken, if the frame is another one, or its head incomplete.
+    pub fn begun(&mut self, buffer: &mut BytesMut, left_min: usize) -> Option<Begun> {
+        let length = buffer.first_chunk::<LENGTH_BYTES>()?;
+        let kind = *buffer.get(LENGTH_BYTES)?;
+        let end = LENGTH_BYTES + u32::from_le_bytes(*length) as usize;
+        let is_begun = end <= LENGTH_BYTES + self.frame_bytes_max && end >= buffer.len() + left_min.max(1);
+        let body = Body { buffer, at: LENGTH_BYTES + 1, end };
+        if is_begun { body.item_so_far(kind) } else { None }
+    }
 }
 
 /// One complete frame at the front of the buffer: its fields stand in `at..end`.
@@ -120,7 +132,7 @@ impl Body<'_> {
         if has(call_flag::CHAIN) {
             chain = read_chain(&mut fields)?;
         }
-        let total = read_total(&mut fields, flags, call, "call")?;
+        let total = read_total(&mut fields, flags, call, "call", self.end - self.at)?;
         let (payload_at, payload_len) = (self.at + fields.at(), fields.left());
 
         let mut taken = 0;
@@ -167,7 +179,7 @@ impl Body<'_> {
             _ => return unknown,
         };
         let form = fields.u8("form").map_err(in_reply)?;
-        let total = read_total(&mut fields, flags, call, "reply")?;
+        let total = read_total(&mut fields, flags, call, "reply", self.end - self.at)?;
         let (payload_at, payload_len) = (self.at + fields.at(), fields.left());
         self.buffer.advance(payload_at);
         let payload = Payload { total, first: take_bytes(self.buffer, payload_len) };
@@ -218,19 +230,21 @@ impl Body<'_> {
     }
 }
 
-/// The payload's whole length: announced if it goes on, else what is here.
+/// The payload's whole length: announced if it goes on, else all of the frame that is left. The frame has `len` bytes
+/// from where `fields` began.
 #[inline]
 pub(super) fn read_total(
     fields: &mut Fields<'_>,
     flags: u8,
     call: CallId,
     frame: &'static str,
+    len: usize,
 ) -> Result<u64, FrameError> {
     if flags & FLAG_MORE == 0 {
-        return Ok(fields.left() as u64);
+        return Ok(len.saturating_sub(fields.at()) as u64);
     }
     let total = fields.varint("total").map_err(|source| FrameError::Field { frame, source })?;
-    let here = fields.left();
+    let here = len.saturating_sub(fields.at());
     if total <= here as u64 {
         return Err(FrameError::BadTotal { call, total, here });
     }

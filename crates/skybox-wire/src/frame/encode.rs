@@ -344,7 +344,7 @@ fn split_payload(
 }
 
 /// Says in the frame that began at `start` that its payload goes on, and how long it is.
-fn announce(out: &mut BytesMut, start: usize, total: usize) {
+pub(super) fn announce(out: &mut BytesMut, start: usize, total: usize) {
     out[start + FLAGS_AT] |= FLAG_MORE;
     put_varint(out, total as u64);
 }
@@ -355,7 +355,7 @@ pub(super) fn close(out: &mut BytesMut, start: usize) {
 }
 
 /// Sets the length of the frame that began at `start` and ends with `behind` bytes that are written elsewhere.
-fn close_with(out: &mut BytesMut, start: usize, behind: usize) {
+pub(super) fn close_with(out: &mut BytesMut, start: usize, behind: usize) {
     let len = u32::try_from(out.len() - start - LENGTH_BYTES + behind)
         .expect("head and chunk are bounded far below 4 GiB");
     out[start..start + LENGTH_BYTES].copy_from_slice(&len.to_le_bytes());

@@ -3,7 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use skybox_core::CallId;
 
-use super::{CHUNK_BYTES_MAX, LENGTH_BYTES, PayloadOf, kind};
+use super::stream::put_item_chunk_head;
+use super::{CHUNK_BYTES_MAX, LENGTH_BYTES, PayloadOf, StreamId, kind};
 use crate::field::Small;
 
 /// Length field, kind, and a call id of at most ten bytes.
@@ -12,25 +13,26 @@ const CHUNK_HEAD_BYTES_MAX: usize = LENGTH_BYTES + 1 + 10;
 /// The rest of a payload whose head was written: to be sent chunk by chunk, so that other frames pass between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
-    of: PayloadOf,
-    call: CallId,
+    whole: Whole,
     bytes: Bytes,
+}
+
+/// What the chunks of a rest say they are part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    Payload(PayloadOf, CallId),
+    Item(StreamId),
 }
 
 impl Rest {
     /// What `encode_call` or `encode_reply` did not write of a payload. `None` if it wrote all of it.
     pub fn new(of: PayloadOf, call: CallId, bytes: Bytes) -> Option<Rest> {
-        (!bytes.is_empty()).then_some(Rest { of, call, bytes })
+        (!bytes.is_empty()).then_some(Rest { whole: Whole::Payload(of, call), bytes })
     }
 
-    /// Arguments or result.
-    pub fn of(&self) -> PayloadOf {
-        self.of
-    }
-
-    /// Whose payload it is.
-    pub fn call(&self) -> CallId {
-        self.call
+    /// What `encode_item` did not write of an item. `None` if it wrote all of it.
+    pub fn of_item(stream: StreamId, bytes: Bytes) -> Option<Rest> {
+        (!bytes.is_empty()).then_some(Rest { whole: Whole::Item(stream), bytes })
     }
 
     /// Bytes that are not yet written.
@@ -56,7 +58,10 @@ impl Rest {
     pub fn take_chunk(&mut self, out: &mut BytesMut) -> Bytes {
         debug_assert!(!self.is_empty(), "an empty chunk is an error at the peer");
         let bytes = self.bytes.split_to(self.bytes.len().min(CHUNK_BYTES_MAX));
-        put_head(out, self.of, self.call, bytes.len());
+        match self.whole {
+            Whole::Payload(of, call) => put_head(out, of, call, bytes.len()),
+            Whole::Item(stream) => put_item_chunk_head(out, stream, bytes.len()),
+        }
         bytes
     }
 }

@@ -6,9 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId};
 
 use super::decode::{Body, read_total, take_bytes};
-use super::encode::{close, put_payload};
+use super::encode::{announce, close, close_with, put_payload};
 use super::{
-    CHUNK_BYTES_MAX, FLAG_MORE, Frame, FrameError, LENGTH_BYTES, Payload, PayloadOf, kind, stream_flag,
+    CHUNK_BYTES_MAX, FLAG_MORE, Frame, FrameError, LENGTH_BYTES, Payload, PayloadOf, Rest, kind, stream_flag,
     verdict,
 };
 use crate::FieldError;
@@ -62,6 +62,17 @@ pub struct ItemFrame {
     pub payload: Payload,
 }
 
+/// An item or a chunk of which a part is here: see [`Decoder::begun`](super::Decoder::begun).
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// [`Frame::Item`] or [`Frame::ItemChunk`], with what is here of its bytes, which may be none.
+    pub frame: Frame,
+    /// Of which stream.
+    pub stream: StreamId,
+    /// Bytes of the frame that come next on the connection, all of them the item's. At least one.
+    pub left: usize,
+}
+
 /// All of an item but its payload.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemHead {
@@ -74,14 +85,40 @@ pub struct ItemHead {
 }
 
 /// Appends an item with as much of its payload as fits in one frame, and returns how many bytes that is. What is
-/// left goes out as chunks: [`encode_item_chunk`].
+/// left goes out as chunks: [`Rest::of_item`].
 pub fn encode_item(out: &mut BytesMut, head: &ItemHead, payload: &[u8]) -> usize {
     let start = out.len();
+    put_item_head(out, head);
+    put_payload(out, start, payload)
+}
+
+/// Appends an item but not its payload, and returns what belongs directly behind it, for a connection that writes it
+/// without copying. What is left goes out as chunks. `lead` is the payload's beginning, of a few bytes: the bytes are
+/// those of [`encode_item`] with both.
+pub fn split_item(
+    out: &mut BytesMut,
+    head: &ItemHead,
+    lead: &[u8],
+    mut payload: Bytes,
+) -> (Bytes, Option<Rest>) {
+    debug_assert!(lead.len() < CHUNK_BYTES_MAX, "what leads is copied, and stands in the first frame");
+    let start = out.len();
+    put_item_head(out, head);
+    let total = lead.len() + payload.len();
+    if total > CHUNK_BYTES_MAX {
+        announce(out, start, total);
+    }
+    out.put_slice(lead);
+    let first = payload.split_to(payload.len().min(CHUNK_BYTES_MAX - lead.len()));
+    close_with(out, start, first.len());
+    (first, Rest::of_item(head.stream, payload))
+}
+
+fn put_item_head(out: &mut BytesMut, head: &ItemHead) {
     let failed = if head.is_error { stream_flag::FAILED } else { 0 };
     let mut small = begin(kind::ITEM, head.stream, failed);
     small.u8(head.form);
     out.put_slice(small.as_slice());
-    put_payload(out, start, payload)
 }
 
 /// Appends a chunk of an item and returns how many of the bytes it holds: at most [`CHUNK_BYTES_MAX`]. Without
@@ -89,12 +126,17 @@ pub fn encode_item(out: &mut BytesMut, head: &ItemHead, payload: &[u8]) -> usize
 pub fn encode_item_chunk(out: &mut BytesMut, stream: StreamId, bytes: &[u8]) -> usize {
     let len = bytes.len().min(CHUNK_BYTES_MAX);
     if len > 0 {
-        let start = out.len();
-        out.put_slice(begin(kind::ITEM_CHUNK, stream, 0).as_slice());
+        put_item_chunk_head(out, stream, len);
         out.put_slice(&bytes[..len]);
-        close(out, start);
     }
     len
+}
+
+/// Appends a chunk up to its bytes, of which there are so many.
+pub(super) fn put_item_chunk_head(out: &mut BytesMut, stream: StreamId, bytes_len: usize) {
+    let start = out.len();
+    out.put_slice(begin(kind::ITEM_CHUNK, stream, 0).as_slice());
+    close_with(out, start, bytes_len);
 }
 
 /// Appends the end of a stream, with the reason if it broke off.
@@ -156,14 +198,19 @@ fn read_begin(fields: &mut Fields<'_>, frame: &'static str, known: u8) -> Result
     Ok((StreamId { of, call, position }, flags & known))
 }
 
+/// An item's fields before its payload. `here`: bytes of the frame from its flags on.
+fn read_item(fields: &mut Fields<'_>, here: usize) -> Result<(ItemHead, u64), FrameError> {
+    let (stream, flags) = read_begin(fields, "item", stream_flag::FAILED | FLAG_MORE)?;
+    let form = fields.u8("form").map_err(|source| FrameError::Field { frame: "item", source })?;
+    let total = read_total(fields, flags, stream.call, "item", here)?;
+    Ok((ItemHead { stream, is_error: flags & stream_flag::FAILED != 0, form }, total))
+}
+
 impl Body<'_> {
     pub(super) fn item(self) -> Result<Option<Frame>, FrameError> {
         let mut fields = self.fields();
-        let (stream, flags) = read_begin(&mut fields, "item", stream_flag::FAILED | FLAG_MORE)?;
-        let in_item = |source| FrameError::Field { frame: "item", source };
-        let form = fields.u8("form").map_err(in_item)?;
-        let total = read_total(&mut fields, flags, stream.call, "item")?;
-        let (is_error, at) = (flags & stream_flag::FAILED != 0, fields.at());
+        let (ItemHead { stream, is_error, form }, total) = read_item(&mut fields, self.end - self.at)?;
+        let at = fields.at();
         let first = self.rest_at(at);
         let payload = Payload { total, first };
         Ok(Some(Frame::Item(ItemFrame { stream, is_error, form, payload })))
@@ -212,6 +259,31 @@ impl Body<'_> {
         let left = fields.left();
         self.take_all(left, "reset")?;
         Ok(Some(Frame::Reset(stream)))
+    }
+
+    /// Takes all there is of an item or a chunk off the buffer, which ends inside its payload.
+    pub(super) fn item_so_far(self, kind: u8) -> Option<Begun> {
+        let mut fields = Fields::new(&self.buffer[self.at..]);
+        // If its fields are not all here, or not what they should be, the whole frame is worth waiting for.
+        let (head, total) = match kind {
+            kind::ITEM => read_item(&mut fields, self.end - self.at).map(|(head, total)| (head, Some(total))),
+            kind::ITEM_CHUNK => read_begin(&mut fields, "item chunk", 0)
+                .map(|(stream, _)| (ItemHead { stream, is_error: false, form: 0 }, None)),
+            _ => return None,
+        }
+        .ok()?;
+        let at = self.at + fields.at();
+        let left = self.end - self.buffer.len().max(at);
+        let ItemHead { stream, is_error, form } = head;
+        bytes::Buf::advance(self.buffer, at);
+        let first = self.buffer.split().freeze();
+        let frame = match total {
+            Some(total) => {
+                Frame::Item(ItemFrame { stream, is_error, form, payload: Payload { total, first } })
+            }
+            None => Frame::ItemChunk(stream, first),
+        };
+        Some(Begun { frame, stream, left })
     }
 
     /// Takes the frame off the buffer; what stands behind its fields shares the buffer's memory.

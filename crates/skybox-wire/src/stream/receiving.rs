@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::blocks::Blocks;
 use super::{ITEM_BYTES_MAX, WINDOW};
 use crate::frame::{Credit, FrameError, ItemFrame, ItemHead, StreamId};
 
@@ -16,6 +17,7 @@ pub struct Receiving {
     /// Read since more was asked for.
     read: Credit,
     partial: Option<Partial>,
+    blocks: Blocks,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Arrived {
     pub head: ItemHead,
     /// The value or the error.
     pub payload: Bytes,
+    /// The payload has its memory for itself, and shares none with what else was read: keeping it keeps nothing more.
+    pub is_alone: bool,
 }
 
 impl Receiving {
@@ -81,9 +85,9 @@ impl Receiving {
         self.bytes_left -= total as i64;
         let head = ItemHead { stream, is_error, form };
         if payload.is_whole() {
-            return Ok(Some(Arrived { head, payload: payload.first }));
+            return Ok(Some(Arrived { head, payload: payload.first, is_alone: false }));
         }
-        let mut bytes = Vec::with_capacity(total.min(WINDOW.bytes as usize));
+        let mut bytes = self.blocks.take(total.min(WINDOW.bytes as usize));
         bytes.extend_from_slice(&payload.first);
         self.partial = Some(Partial { head, total, bytes });
         Ok(None)
@@ -94,21 +98,41 @@ impl Receiving {
     /// # Errors
     /// [`FrameError`]: close the connection.
     pub fn push(&mut self, stream: StreamId, chunk: &[u8]) -> Result<Option<Arrived>, FrameError> {
+        let mut bytes = self.lend(stream, chunk.len())?;
+        bytes.extend_from_slice(chunk);
+        Ok(self.give_back(bytes))
+    }
+
+    /// Lends what has arrived of an item, with room for so many bytes, which are to be appended. Until it is given
+    /// back nothing else may be done with this stream's frames; its credits go on.
+    ///
+    /// # Errors
+    /// [`FrameError`]: close the connection.
+    pub fn lend(&mut self, stream: StreamId, len: usize) -> Result<Vec<u8>, FrameError> {
         let mixed = FrameError::ItemsMixed { stream };
-        let Some(mut partial) = self.partial.take() else { return Err(mixed) };
+        let Some(partial) = &mut self.partial else { return Err(mixed) };
         let missing = partial.total - partial.bytes.len();
-        if chunk.len() > missing {
+        if len > missing {
             return Err(mixed);
         }
-        if partial.bytes.capacity() - partial.bytes.len() < chunk.len() {
+        let bytes = &mut partial.bytes;
+        if bytes.capacity() - bytes.len() < len {
             // Twice as much each time, and never beyond what is announced.
-            partial.bytes.reserve_exact(missing.min(partial.bytes.len().max(chunk.len())));
+            bytes.reserve_exact(missing.min(bytes.len().max(len)));
         }
-        partial.bytes.extend_from_slice(chunk);
-        if partial.bytes.len() == partial.total {
-            return Ok(Some(Arrived { head: partial.head, payload: partial.bytes.into() }));
+        Ok(std::mem::take(bytes))
+    }
+
+    /// Takes back what was lent; it may be that less was appended than was wanted.
+    pub fn give_back(&mut self, bytes: Vec<u8>) -> Option<Arrived> {
+        let mut partial = self.partial.take()?;
+        debug_assert!(bytes.len() <= partial.total, "more was appended than there was room for");
+        if bytes.len() == partial.total {
+            let payload = self.blocks.give(bytes);
+            return Some(Arrived { head: partial.head, payload, is_alone: true });
         }
+        partial.bytes = bytes;
         self.partial = Some(partial);
-        Ok(None)
+        None
     }
 }
