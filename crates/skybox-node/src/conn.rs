@@ -272,7 +272,7 @@ impl Conn {
         form: Form,
         payload: &mut BytesMut,
     ) -> Result<PendingCall, CallErrorKind> {
-        let deadline_us = request.context.deadline.map(|deadline| self.to_wire(deadline));
+        let deadline_us = request.context.deadline().map(|deadline| self.to_wire(deadline));
         let mut out = lock(&self.out);
         if let Some(why) = self.closed.get() {
             return Err(CallErrorKind::Unreachable { why: why.clone() });

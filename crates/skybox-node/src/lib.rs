@@ -60,7 +60,7 @@ pub fn current_trace() -> Option<TraceContext> {
 
 /// The time by which the running code should be done, if its caller set one.
 pub fn current_deadline() -> Option<std::time::Instant> {
-    thread::current(|frame| frame.and_then(|frame| frame.inherited.deadline()))
+    thread::current(|frame| frame.and_then(thread::CallFrame::deadline))
 }
 
 /// Runs a future as part of a trace, such as the one a request brought.

@@ -23,6 +23,7 @@ mod streams;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -56,8 +57,8 @@ pub(crate) use streams::{STRICT_CALL, Streams};
 /// - **Dropping** an end ends the other: the source is dropped, or its reader's stream breaks off.
 /// - **In flight**: the instance of the call is kept until its streams have ended. Its turn is not: a `&mut self`
 ///   method gives it back when it returns.
-/// - **Time**: a deadline covers the call until its result is there. The items have
-///   [`idle_timeout`](Stream::idle_timeout).
+/// - **Time**: a deadline covers the start: the call until its result is there, or until its method asks a stream
+///   argument for the first item. The items have [`idle_timeout`](Stream::idle_timeout).
 /// - **Delivery**: a call is not sent again once one of its stream arguments has given an item.
 ///
 /// # Cancel safety
@@ -69,6 +70,8 @@ pub struct Stream<T, E: WireError = Error> {
     /// The call it is part of.
     callee: Callee,
     in_flight: Option<Arc<dyn InFlight>>,
+    /// To be set when it is first asked for an item: the call's deadline covers it no more.
+    begins: Option<Arc<AtomicBool>>,
     /// In debug builds, what the first item has to pass where the first call of a method is encoded as well.
     trial: Option<Trial<T, E>>,
 }
@@ -118,12 +121,16 @@ impl<T, E: WireError> Stream<T, E> {
             idle: None,
             callee,
             in_flight: None,
+            begins: None,
             trial: None,
         }
     }
 
     /// The next event. `None` for good once it is over.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<T, E>>> {
+        if let Some(begins) = self.begins.take() {
+            begins.store(true, Ordering::Release);
+        }
         let Some(source) = &mut self.source else { return Poll::Ready(None) };
         // A source that always has an item must not keep its reader's task from ever being stopped: elsewhere the
         // reader waits now and then, and so it does here.

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -131,7 +131,31 @@ impl CallFrame {
         let (instance, call) = (held.instance(), next_call_id());
         let chain = context.chain.push(Link { instance: instance.id, call, mode: held.mode })?;
         instance.enter(call);
-        Some(Arc::new(Context { deadline: context.deadline, trace: context.trace, chain }))
+        Some(Arc::new(Context { chain, ..context.clone() }))
+    }
+
+    /// Lets the streams of this call lift its deadline, if it has one: what is returned is set when they begin.
+    pub(crate) fn liftable(&self) -> Option<Arc<AtomicBool>> {
+        self.inherited.deadline()?;
+        let held = self.held.as_ref()?;
+        // A chain that is as long as it may be has no room for another context: then the deadline stands.
+        let exported = self.exported.get_or_init(|| {
+            let mut context = self.export(held)?;
+            let own = Arc::make_mut(&mut context);
+            own.detach();
+            own.lifted = Some(Arc::default());
+            Some(context)
+        });
+        exported.as_ref()?.lifted.clone()
+    }
+
+    /// When the call must be over: not any more once its streams have begun.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let deadline = self.inherited.deadline()?;
+        match self.exported.get() {
+            Some(Some(exported)) => exported.deadline(),
+            _ => Some(deadline),
+        }
     }
 
     #[cold]
@@ -220,12 +244,14 @@ impl Inherited {
     }
 
     pub(crate) fn context_mut(&mut self) -> &mut Context {
-        Arc::make_mut(self.context.get_or_insert_default())
+        let context = Arc::make_mut(self.context.get_or_insert_default());
+        context.detach();
+        context
     }
 
     #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.context.as_ref().and_then(|context| context.deadline)
+        self.context.as_ref().and_then(|context| context.deadline())
     }
 
     /// Whether the call is made by code that holds some instance.

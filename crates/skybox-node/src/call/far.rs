@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -222,7 +223,7 @@ where
                 Ok(Err(kind)) => return Sent::Failed(kind),
                 Ok(Ok(pending)) => pending,
             };
-            match answer_in_time(&mut pending, inherited.deadline()).await {
+            match answer_in_time(&mut pending, inherited.deadline(), &outlets).await {
                 Ok(reply) => {
                     let reply = take_reply(core, method, wire, edge, began, &reply, pending.way());
                     return Sent::Answered(reply);
@@ -242,7 +243,7 @@ where
             began = edge.count_remote(payload.len()).then(Instant::now);
             let answer =
                 strict(host, method, inherited, sending.trace(inherited), key, form, payload, &outlets);
-            match answer_in_time(answer, inherited.deadline()).await {
+            match answer_in_time(answer, inherited.deadline(), &outlets).await {
                 Ok((reply, streams)) => {
                     let way = ReplyWay::Strict(streams.as_ref());
                     return Sent::Answered(take_reply(core, method, wire, edge, began, &reply, way));
@@ -281,16 +282,19 @@ fn request<'r>(
 }
 
 /// The callee enforces the deadline and says how far the call had come. The caller's own clock bounds the wait all the
-/// same, a [`VERDICT_GRACE`] later: the callee may be gone.
+/// same, a [`VERDICT_GRACE`] later: the callee may be gone. Once the callee reads a stream of the call, neither clock
+/// counts: a deadline covers the start of a stream.
 async fn answer_in_time<V>(
     answer: impl Future<Output = Result<V, Failed>>,
     deadline: Option<Instant>,
 ) -> Result<V, Failed> {
-    match deadline {
-        None => answer.await,
-        Some(deadline) => tokio::time::timeout_at((deadline + VERDICT_GRACE).into(), answer)
-            .await
-            .unwrap_or(Err(CallErrorKind::Deadline { phase: Phase::Sent })),
+    outlets: &Outlets,
+    let Some(deadline) = deadline else { return answer.await };
+    let mut answer = pin!(answer);
+    match tokio::time::timeout_at((deadline + VERDICT_GRACE).into(), &mut answer).await {
+        Ok(answered) => answered,
+        Err(_) if outlets.iter().any(|outlet| outlet.has_given()) => answer.await,
+        Err(_) => Err(CallErrorKind::Deadline { phase: Phase::Sent }),
     }
 }
 

@@ -122,7 +122,7 @@ impl<T> Rest<T> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.frame.inherited.deadline()
+        self.frame.deadline()
     }
 }
 

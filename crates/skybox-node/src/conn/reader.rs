@@ -340,6 +340,7 @@ fn arrive(
         deadline: call.deadline_us.map(|deadline| conn.deadline_from_wire(deadline)),
         trace: call.trace,
         chain: call.chain,
+        ..Context::none()
     };
     let caller = CallerIndex(caller.map_or(0, |number| number.0 + 1));
     let inherited = Inherited::arrived(context, app.id, caller);

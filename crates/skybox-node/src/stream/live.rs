@@ -9,6 +9,7 @@ use super::layer::{Layer, Maker};
 use super::{Passing, Stream};
 use crate::call::Returned;
 use crate::host::{Exclusive, Instance, InstanceCore, Shared};
+use crate::thread;
 
 /// An instance that something of a call still needs.
 pub(crate) trait InFlight: Send + Sync {
@@ -50,7 +51,9 @@ pub struct Live {
 impl Live {
     /// An argument as the method takes it.
     pub fn argument<T: 'static, E: WireError + 'static>(&self, passing: Passing<T, E>) -> Stream<T, E> {
-        Stream { in_flight: Some(self.instance.clone()), callee: self.callee, ..passing.into_stream() }
+        let (in_flight, callee) = (Some(self.instance.clone()), self.callee);
+        let begins = thread::current(|frame| frame.and_then(thread::CallFrame::liftable));
+        Stream { in_flight, callee, begins, ..passing.into_stream() }
     }
 
     /// What the method returned, as its caller gets it.

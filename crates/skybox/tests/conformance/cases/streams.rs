@@ -291,6 +291,30 @@ pub async fn a_deadline_does_not_cover_the_items(stage: Stage) {
     assert_eq!(collect(items).await, [1, 2]);
 }
 
+pub async fn a_deadline_covers_an_upload_until_it_is_read(stage: Stage) {
+    let pipes = stage.get::<Pipes>().with(CallOptions::new().deadline(crate::stage::LATER));
+    let (mine, items) = endless();
+    let error = failure(pipes.ponder("never", items).await);
+    stage.assert_phase(&error, Phase::Running);
+    stage.patiently("the source is dropped", mine.noted("mine dropped")).await;
+    assert_eq!(mine.count("mine made"), 0);
+}
+
+pub async fn an_upload_that_has_begun_has_no_deadline(stage: Stage) {
+    let pipes = stage.get::<Pipes>().with(CallOptions::new().deadline(crate::stage::LATER));
+    for (gate, elsewhere) in [("here", false), ("elsewhere", true)] {
+        let began = std::time::Instant::now();
+        let uploading = pipes.upload(gate, numbers(4), elsewhere);
+        // Past what a caller grants its callee to say that time was up.
+        let waiting = async {
+            stage.until("time is up", async || began.elapsed() > 2 * crate::stage::LATER).await;
+            stage.open(gate).await;
+        };
+        let (uploaded, ()) = tokio::join!(uploading, waiting);
+        assert_eq!(uploaded.unwrap(), (true, false, false, 6), "{gate}");
+    }
+}
+
 pub async fn a_reader_waits_no_longer_than_its_idle_timeout(stage: Stage) {
     let items = stage.get::<Pipes>().later("never").await.unwrap();
     let items: Vec<_> = items.idle_timeout(SOON).collect().await;

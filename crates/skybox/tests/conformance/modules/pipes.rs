@@ -133,6 +133,35 @@ impl Pipes {
         sum(items).await
     }
 
+    /// Waits before it reads.
+    pub async fn ponder(&self, gate: &str, items: Stream<u64>) -> Result<u64> {
+        self.ledger.pass(gate).await;
+        sum(items).await
+    }
+
+    /// Whether it has a deadline: before it reads, and once it has begun; and the sum. `elsewhere`: another task reads.
+    pub async fn upload(
+        &self,
+        gate: &str,
+        mut items: Stream<u64>,
+        elsewhere: bool,
+    ) -> Result<(bool, bool, bool, u64)> {
+        let before = skybox::current_deadline().is_some();
+        let (ledger, gate) = (self.ledger.clone(), gate.to_owned());
+        let reading = async move {
+            let first = items.next().await.transpose()?.unwrap_or(0);
+            ledger.pass(&gate).await;
+            Ok::<_, skybox::Error>(first + sum(items).await?)
+        };
+        let sum = if elsewhere { skybox::spawn(reading).await? } else { reading.await }?;
+        let below = App::current()?.get::<Pipes>().has_deadline().await?;
+        Ok((before, skybox::current_deadline().is_some(), below, sum))
+    }
+
+    pub async fn has_deadline(&self) -> Result<bool> {
+        Ok(skybox::current_deadline().is_some())
+    }
+
     pub async fn refuse(&self, _items: Stream<u64>) -> Result<Stream<u64>> {
         Err(skybox::Error::msg("not today"))
     }
