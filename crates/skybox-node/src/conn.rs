@@ -53,6 +53,7 @@ use socket::WriteHalf;
 use crate::app::AppInner;
 use crate::clock;
 use crate::host::lock;
+use crate::metrics::Edge;
 use crate::stream::{Outlets, Streams};
 use crate::thread::CallerIndex;
 
@@ -80,6 +81,8 @@ pub(crate) struct Request<'r> {
     pub(crate) caller: CallerIndex,
     /// Those among the arguments.
     pub(crate) streams: &'r Outlets,
+    /// Where their items are counted.
+    pub(crate) edge: Option<&'r Arc<Edge>>,
     /// Calls of the same module and key arrive in the order in which they are sent.
     pub(crate) ordered: bool,
 }
@@ -261,7 +264,8 @@ impl Conn {
         let caller = CallerIndex(0);
         let ordered = false;
         let (key, trace, context) = (None, None, &context);
-        let request = Request { module: 0, method, key, context, trace, caller, streams, ordered };
+        let edge = None;
+        let request = Request { module: 0, method, key, context, trace, caller, streams, edge, ordered };
         self.send_numbered(module, &request, Form::Json, &mut BytesMut::from(payload))
     }
 
@@ -288,7 +292,7 @@ impl Conn {
         }
         let call = pending.reserve();
         // Before its frame leaves: the callee may ask for an item at once.
-        if let Err(kind) = self.streams.attach_sending(PayloadOf::Call, call, request.streams) {
+        if let Err(kind) = self.streams.attach_sending(PayloadOf::Call, call, request.streams, request.edge) {
             pending.release(call);
             return Err(kind);
         }

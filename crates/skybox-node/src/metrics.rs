@@ -3,8 +3,8 @@
 //! Counters of local calls are striped by thread, each stripe with a single writer: a shared read-modify-write
 //! would cost as much as the whole rest of a local call as soon as two threads make it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use skybox_core::CallErrorKind;
@@ -23,7 +23,7 @@ const REMOTE_SAMPLE: u64 = 16;
 #[derive(Debug)]
 pub(crate) struct Edges {
     methods: usize,
-    edges: Box<[OnceLock<Box<Edge>>]>,
+    edges: Box<[OnceLock<Arc<Edge>>]>,
 }
 
 /// One edge.
@@ -73,9 +73,9 @@ pub struct EdgeCounts {
     pub own_errors: u64,
     /// Calls that failed as calls, by kind.
     pub call_errors: Vec<(String, u64)>,
-    /// Payload bytes sent.
+    /// Payload bytes sent, with the items of streams.
     pub bytes_out: u64,
-    /// Payload bytes received.
+    /// Payload bytes received, with the items of streams that were read.
     pub bytes_in: u64,
     /// Latencies (one remote call in 16, one local call in 64) by bucket: the n-th counts those below 2^n µs.
     pub latency: Vec<u64>,
@@ -87,11 +87,11 @@ impl Edges {
     }
 
     #[inline(always)]
-    pub(crate) fn edge(&self, caller: CallerIndex, method: u16) -> &Edge {
+    pub(crate) fn edge(&self, caller: CallerIndex, method: u16) -> &Arc<Edge> {
         let at = usize::from(caller.0) * self.methods + usize::from(method);
         // A peer's number for a module we do not know counts as code outside all.
         let edge = self.edges.get(at).unwrap_or_else(|| &self.edges[usize::from(method)]);
-        edge.get_or_init(Box::default)
+        edge.get_or_init(Arc::default)
     }
 
     /// Every edge in use, with its caller's index and its method's.
@@ -134,6 +134,18 @@ impl Edge {
         if let Some(began) = began {
             self.took(began.elapsed());
         }
+    }
+
+    /// Counts an item of a stream argument.
+    pub(crate) fn item_sent(&self, bytes: usize) {
+        let stripe = thread::stripe();
+        add(&self.stripes[stripe].bytes_out, stripe, bytes as u64);
+    }
+
+    /// Counts an item of the result.
+    pub(crate) fn item_read(&self, bytes: usize) {
+        let stripe = thread::stripe();
+        add(&self.stripes[stripe].bytes_in, stripe, bytes as u64);
     }
 
     #[cold]

@@ -169,7 +169,7 @@ fn take_reply<O, R, W: Crossing<R>>(
     core: &HostCore,
     method: &'static Method<O, R>,
     wire: W,
-    edge: &Edge,
+    edge: &Arc<Edge>,
     began: Option<Instant>,
     reply: &Reply,
     way: ReplyWay<'_>,
@@ -192,7 +192,7 @@ pub(crate) async fn call<T: Module, A, O, R, W>(
     inherited: &Inherited,
     key: Option<&Bytes>,
     arguments: &A,
-    edge: &Edge,
+    edge: &Arc<Edge>,
 ) -> Sent<R>
 where
     A: Serialize + Sync,
@@ -276,6 +276,7 @@ fn request<'r>(
         trace: sending.trace(inherited),
         caller: inherited.caller(),
         streams,
+        edge: Some(core.edges.edge(inherited.caller(), method)),
         // A task has no handle and no state: there is nothing by which its calls could have an order.
         ordered: core.descriptor.kind != ModuleKind::Task,
     }
@@ -287,8 +288,8 @@ fn request<'r>(
 async fn answer_in_time<V>(
     answer: impl Future<Output = Result<V, Failed>>,
     deadline: Option<Instant>,
-) -> Result<V, Failed> {
     outlets: &Outlets,
+) -> Result<V, Failed> {
     let Some(deadline) = deadline else { return answer.await };
     let mut answer = pin!(answer);
     match tokio::time::timeout_at((deadline + VERDICT_GRACE).into(), &mut answer).await {
@@ -345,11 +346,11 @@ fn decode_reply<O, R, W: Crossing<R>>(
     core: &HostCore,
     method: &Method<O, R>,
     wire: W,
-    edge: &Edge,
+    edge: &Arc<Edge>,
     reply: &Reply,
     way: ReplyWay<'_>,
 ) -> R {
-    let landing = if W::IS_STREAM { way.landing(method.callee(), core.app_id) } else { None };
+    let landing = if W::IS_STREAM { way.landing(method.callee(), core.app_id, edge) } else { None };
     let decode = || {
         if reply.own_error {
             codec::decode::<W::Image>(reply.form, &reply.payload).map(Err)
@@ -472,7 +473,8 @@ async fn strict<T: Module, O, R>(
     let streams = descriptor.streams.then(|| Streams::strict(host.core.runtime.clone()));
     let unanswered = Unanswered(streams.clone());
     if let Some(streams) = &streams {
-        streams.attach_sending(PayloadOf::Call, STRICT_CALL, outlets)?;
+        let edge = host.core.edges.edge(inherited.caller(), method.index());
+        streams.attach_sending(PayloadOf::Call, STRICT_CALL, outlets, Some(edge))?;
     }
     let twice = descriptor.idempotent && !descriptor.streams && app.random.below(4) == 0;
     let mut last = Err(CallErrorKind::Cancelled);

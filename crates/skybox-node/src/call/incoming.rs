@@ -225,7 +225,7 @@ impl<T: Module> Incoming<T> {
         let landing = method.descriptor().streams.then(|| {
             let (streams, call) = reply.streams().filter(|_| form != Form::Json)?;
             let (of, callee, app) = (PayloadOf::Call, method.callee(), host.core.app_id);
-            Some(Landing { streams: streams.clone(), of, call, callee, app })
+            Some(Landing { streams: streams.clone(), of, call, callee, app, edge: None })
         });
         let reply = Answer { to: Some(reply), json: form == Form::Json };
         let late = |deadline| deadline <= tokio::time::Instant::now().into_std();
@@ -364,7 +364,7 @@ where
     let (encoded, outlets) = collecting(|| encode_result(method, data, buffer));
     let form = encoded?;
     if let Some((streams, call)) = to.streams() {
-        let attached = streams.attach_sending(PayloadOf::Reply, call, &outlets);
+        let attached = streams.attach_sending(PayloadOf::Reply, call, &outlets, None);
         attached.map_err(|kind| CallErrorKind::BadReply { why: kind.to_string() })?;
     }
     Ok(form)

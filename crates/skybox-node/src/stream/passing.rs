@@ -25,6 +25,7 @@ use super::{Event, Source, Stream, Streams};
 use crate::app::AppId;
 use crate::call::Crosses;
 use crate::host::lock;
+use crate::metrics::Edge;
 
 /// A stream that is an argument or a result at this moment.
 pub struct Passing<T, E: WireError = Error>(What<T, E>);
@@ -143,6 +144,8 @@ pub(crate) struct Landing {
     pub(crate) call: CallId,
     pub(crate) callee: Callee,
     pub(crate) app: AppId,
+    /// Where the items are counted.
+    pub(crate) edge: Option<Arc<Edge>>,
 }
 
 thread_local! {
@@ -225,9 +228,9 @@ impl<'de, T: Crosses + 'static, E: WireError + 'static> Deserialize<'de> for Pas
             None => return Ok(Passing(What::Proof(position))),
             Some(landing) => landing.map_err(D::Error::custom)?,
         };
-        let Landing { streams, of, call, callee, app } = landing;
+        let Landing { streams, of, call, callee, app, edge } = landing;
         let inlet = streams.attach_receiving(StreamId { of, call, position }).map_err(D::Error::custom)?;
-        Ok(Passing::of(of, Stream::from_source(Remote::new(inlet, of, app), callee)))
+        Ok(Passing::of(of, Stream::from_source(Remote::new(inlet, of, app, edge), callee)))
     }
 }
 

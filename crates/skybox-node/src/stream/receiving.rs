@@ -16,6 +16,7 @@ use crate::app::AppId;
 use crate::call::Crosses;
 use crate::call::far::{data_code, in_app};
 use crate::host::lock;
+use crate::metrics::Edge;
 
 /// What has arrived. Shared between the frames that come in and the reader.
 #[derive(Debug, Default)]
@@ -144,12 +145,14 @@ pub(super) struct Remote<T, E> {
     inlet: Inlet,
     of: PayloadOf,
     app: AppId,
+    /// Where items are counted: at the caller, those of results.
+    edge: Option<Arc<Edge>>,
     types: PhantomData<fn() -> (T, E)>,
 }
 
 impl<T, E> Remote<T, E> {
-    pub(super) fn new(inlet: Inlet, of: PayloadOf, app: AppId) -> Remote<T, E> {
-        Remote { inlet, of, app, types: PhantomData }
+    pub(super) fn new(inlet: Inlet, of: PayloadOf, app: AppId, edge: Option<Arc<Edge>>) -> Remote<T, E> {
+        Remote { inlet, of, app, edge, types: PhantomData }
     }
 }
 
@@ -160,6 +163,9 @@ impl<T: Crosses + 'static, E: WireError> Source<T, E> for Remote<T, E> {
             Some(Err(kind)) => return Poll::Ready(Some(Event::Broken(kind))),
             Some(Ok(item)) => item,
         };
+        if let Some(edge) = &self.edge {
+            edge.item_read(item.payload.len());
+        }
         let decoded = in_app(self.app, || data_code(|| decode(&item)));
         Poll::Ready(Some(decoded.unwrap_or_else(|why| {
             let why = format!("an item cannot be decoded: {why}");

@@ -8,6 +8,7 @@ use skybox_wire::frame::PayloadOf;
 use super::{Landing, STRICT_CALL, Streams};
 use crate::app::AppId;
 use crate::conn::Conn;
+use crate::metrics::Edge;
 
 /// The way by which a reply came.
 #[derive(Clone, Copy)]
@@ -20,12 +21,13 @@ pub(crate) enum ReplyWay<'c> {
 
 impl ReplyWay<'_> {
     /// What a stream among the result is attached to.
-    pub(crate) fn landing(self, callee: Callee, app: AppId) -> Option<Landing> {
+    pub(crate) fn landing(self, callee: Callee, app: AppId, edge: &Arc<Edge>) -> Option<Landing> {
         let (streams, call) = match self {
             ReplyWay::Conn(conn, call) => (&conn.streams, call),
             ReplyWay::Strict(streams) => (streams?, STRICT_CALL),
         };
-        Some(Landing { streams: streams.clone(), of: PayloadOf::Reply, call, callee, app })
+        let (of, edge) = (PayloadOf::Reply, Some(edge.clone()));
+        Some(Landing { streams: streams.clone(), of, call, callee, app, edge })
     }
 
     /// The result could not be read, and nobody reads its stream.

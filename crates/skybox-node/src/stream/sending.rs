@@ -16,6 +16,7 @@ use super::{Event, Stream, Streams};
 use crate::call::Crosses;
 use crate::call::far::data_code;
 use crate::host::lock;
+use crate::metrics::Edge;
 
 /// Items of bytes alone that are shorter than this are copied with others into one buffer.
 const UNCOPIED_BYTES_MIN: usize = 16 * 1024;
@@ -77,6 +78,8 @@ pub(crate) struct Sender {
     streams: Arc<Streams>,
     id: StreamId,
     outgoing: Arc<Outgoing>,
+    /// Where items are counted: at the caller, those of arguments.
+    edge: Option<Arc<Edge>>,
     ended: bool,
 }
 
@@ -89,8 +92,13 @@ enum Next<T, E: WireError> {
 }
 
 impl Sender {
-    pub(super) fn new(streams: Arc<Streams>, id: StreamId, outgoing: Arc<Outgoing>) -> Sender {
-        Sender { streams, id, outgoing, ended: false }
+    pub(super) fn new(
+        streams: Arc<Streams>,
+        id: StreamId,
+        outgoing: Arc<Outgoing>,
+        edge: Option<Arc<Edge>>,
+    ) -> Sender {
+        Sender { streams, id, outgoing, edge, ended: false }
     }
 
     /// Waits until the reader asks for the first item, and takes what is to be sent in the same moment, so that it
@@ -136,7 +144,11 @@ impl Sender {
     fn send(&self, is_error: bool, encoded: EncodedItem) {
         let EncodedItem { form, lead, payload } = encoded;
         let lead = lead.as_ref().map_or(&[][..], Lead::as_slice);
-        lock(&self.outgoing.state).sending.sent(lead.len() + payload.len());
+        let len = lead.len() + payload.len();
+        lock(&self.outgoing.state).sending.sent(len);
+        if let Some(edge) = &self.edge {
+            edge.item_sent(len);
+        }
         self.streams.write_item(&ItemHead { stream: self.id, is_error, form: form as u8 }, lead, payload);
     }
 

@@ -17,6 +17,7 @@ use super::receiving::{Incoming, Inlet};
 use super::sending::{Outgoing, Sender};
 use crate::conn::Conn;
 use crate::host::lock;
+use crate::metrics::Edge;
 
 /// Streams that one side of a connection reads at once, and that it sends at once. Each may hold a window and one
 /// item; a call with a further one is refused.
@@ -80,6 +81,7 @@ impl Streams {
     }
 
     /// Starts to send the streams of a payload, each when its reader first asks. Called before the payload leaves.
+    /// `edge` counts the items.
     ///
     /// # Errors
     /// `Overloaded`, and none of them is sent.
@@ -88,6 +90,7 @@ impl Streams {
         of: PayloadOf,
         call: CallId,
         outlets: &Outlets,
+        edge: Option<&Arc<Edge>>,
     ) -> Result<(), CallErrorKind> {
         if outlets.is_empty() {
             return Ok(());
@@ -106,7 +109,7 @@ impl Streams {
                 let id = StreamId { of, call, position };
                 let outgoing = Arc::new(Outgoing::default());
                 table.sending.insert(id, outgoing.clone());
-                outlet.clone().pump(Sender::new(self.clone(), id, outgoing))
+                outlet.clone().pump(Sender::new(self.clone(), id, outgoing, edge.cloned()))
             })
             .collect();
         drop(table);

@@ -197,6 +197,26 @@ pub async fn a_call_that_is_dropped_drops_the_sources_of_its_arguments(stage: St
     stage.patiently("the source is dropped", mine.noted("mine dropped")).await;
 }
 
+pub async fn the_bytes_of_streams_are_counted(stage: Stage) {
+    let pipes = stage.get::<Pipes>();
+    let blocks =
+        stream::iter([100_000, 7].map(|len| Ok::<_, skybox::Error>(Bytes::from(vec![len as u8; len]))));
+    let measured = pipes.measure(Stream::from_stream(blocks)).await.unwrap();
+    assert_eq!(measured, [(100_000, true), (7, true)]);
+    assert_eq!(collect(pipes.blocks(vec![200_000, 9]).await.unwrap()).await.len(), 2);
+    let edges = stage.app().status().edges;
+    let bytes = |method: &str| {
+        let edge = edges.iter().find(|edge| edge.module == "pipes" && edge.method == method);
+        edge.map(|edge| (edge.bytes_out, edge.bytes_in)).expect("it was called")
+    };
+    // Beside the items: what is around each of them, and the call and its reply.
+    let near =
+        |bytes: u64, items: u64| if stage.crosses() { items..items + 64 } else { 0..1 }.contains(&bytes);
+    let ((up, back), (ask, down)) = (bytes("measure"), bytes("blocks"));
+    assert!(near(up, 100_007) && near(down, 200_009), "{up} up, {down} down");
+    assert!(near(back, 0) && near(ask, 0), "{back} back, {ask} asked");
+}
+
 pub async fn a_sender_hears_that_nobody_reads(stage: Stage) {
     let pipes = stage.get::<Pipes>();
     let (sender, items) = Stream::channel(1);
