@@ -166,6 +166,7 @@ macro_rules! in_every_mode {
                 a_deadline_does_not_cover_the_items
                 a_deadline_covers_an_upload_until_it_is_read
                 an_upload_that_has_begun_has_no_deadline
+                a_call_that_is_taken_back_drops_the_sources_of_its_arguments
                 the_bytes_of_streams_are_counted
                 a_reader_waits_no_longer_than_its_idle_timeout
                 a_callees_idle_timeout_ends_its_callers_source

@@ -197,6 +197,20 @@ pub async fn a_call_that_is_dropped_drops_the_sources_of_its_arguments(stage: St
     stage.patiently("the source is dropped", mine.noted("mine dropped")).await;
 }
 
+/// Large calls wait beside the others to be sent: most of these are taken back before anything of them is.
+pub async fn a_call_that_is_taken_back_drops_the_sources_of_its_arguments(stage: Stage) {
+    let pipes = stage.get::<Pipes>();
+    assert_eq!(pipes.carry(Bytes::new(), numbers(3)).await.unwrap(), 3);
+    for _ in 0..20 {
+        let (mine, items) = endless();
+        let mut call = Box::pin(pipes.carry(vec![0; 256 * 1024].into(), items));
+        let first = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+        assert!(first.is_pending());
+        drop(call);
+        stage.patiently("the source is dropped", mine.noted("mine dropped")).await;
+    }
+}
+
 pub async fn the_bytes_of_streams_are_counted(stage: Stage) {
     let pipes = stage.get::<Pipes>();
     let blocks =
