@@ -180,6 +180,7 @@ mod tests {
             bytes_out: 10,
             bytes_in: 2000,
             latency: vec![0, 0, remote],
+            latency_us_sum: 3 * remote,
         }
     }
 

@@ -38,7 +38,7 @@ pub(crate) fn render(nodes: &[(String, Vec<EdgeCounts>)]) -> String {
     }
     section(
         &mut text,
-        "skybox_call_seconds",
+        "skybox_call_duration_seconds",
         "histogram",
         "Latency: one remote call in 16, one local call in 64.",
     );
@@ -57,6 +57,8 @@ fn line(text: &mut String, name: &str, labels: &str, value: u64) {
 }
 
 fn labels(node: &str, edge: &EdgeCounts) -> String {
+    // The others are names of Rust items; this one people have written.
+    let node = node.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!(
         "node=\"{node}\",caller=\"{}\",module=\"{}\",method=\"{}\"",
         edge.caller, edge.module, edge.method
@@ -65,11 +67,46 @@ fn labels(node: &str, edge: &EdgeCounts) -> String {
 
 fn histogram(text: &mut String, labels: &str, edge: &EdgeCounts) {
     let mut seen = 0;
-    for (bucket, count) in edge.latency.iter().enumerate() {
+    let bounded = edge.latency.len().saturating_sub(1);
+    for (bucket, count) in edge.latency.iter().take(bounded).enumerate() {
         seen += count;
         let bound = (1u64 << bucket) as f64 / 1e6;
-        line(text, "skybox_call_seconds_bucket", &format!("{labels},le=\"{bound}\""), seen);
+        line(text, "skybox_call_duration_seconds_bucket", &format!("{labels},le=\"{bound}\""), seen);
     }
-    line(text, "skybox_call_seconds_bucket", &format!("{labels},le=\"+Inf\""), seen);
-    line(text, "skybox_call_seconds_count", labels, seen);
+    let count: u64 = edge.latency.iter().sum();
+    line(text, "skybox_call_duration_seconds_bucket", &format!("{labels},le=\"+Inf\""), count);
+    let sum_s = edge.latency_us_sum as f64 / 1e6;
+    writeln!(text, "skybox_call_duration_seconds_sum{{{labels}}} {sum_s}")
+        .expect("a String takes everything");
+    line(text, "skybox_call_duration_seconds_count", labels, count);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::Edge;
+
+    #[test]
+    fn a_histogram_counts_upwards_and_has_its_sum() {
+        let edge = Edge::default();
+        for time in
+            [Duration::ZERO, Duration::from_micros(3), Duration::from_millis(1), Duration::from_secs(100)]
+        {
+            edge.took(time);
+        }
+        let text = render(&[("a \"b\"".to_owned(), vec![edge.counts("", "catalog", "get")])]);
+        let labels = r#"node="a \"b\"",caller="",module="catalog",method="get""#;
+        let value = |name: &str, more: &str| {
+            let start = format!("skybox_call_duration_seconds_{name}{{{labels}{more}}} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&start));
+            line.unwrap_or_else(|| panic!("no {start}: {text}")).to_owned()
+        };
+        let bucket = |le: &str| value("bucket", &format!(",le=\"{le}\""));
+        assert_eq!(["0.000001", "0.000002", "0.000004"].map(bucket), ["1", "1", "2"]);
+        assert_eq!(["0.000512", "0.001024", "67.108864", "+Inf"].map(bucket), ["2", "3", "3", "4"]);
+        assert_eq!((value("sum", ""), value("count", "")), ("100.001003".to_owned(), "4".to_owned()));
+        assert!(!text.contains("134."), "what took longest is in no bucket with a bound: {text}");
+    }
 }

@@ -11,7 +11,8 @@ use skybox_core::CallErrorKind;
 
 use crate::thread::{self, CallerIndex, SHARED_STRIPE, STRIPES};
 
-/// Upper bounds of the latency buckets are powers of two in microseconds: 1 µs to 2^26 µs (67 s), then more.
+/// Upper bounds of the latency buckets are powers of two in microseconds: 1 µs to 2^26 µs (67 s). The last bucket has
+/// no bound.
 pub const LATENCY_BUCKETS: usize = 28;
 
 /// One local call in this many is timed: two clock reads are dearer than the call itself.
@@ -33,6 +34,8 @@ pub(crate) struct Edge {
     own_errors: AtomicU64,
     call_errors: [AtomicU64; CallErrorKind::NAMES.len()],
     latency: [AtomicU64; LATENCY_BUCKETS],
+    /// Of all that is in the buckets.
+    latency_us: AtomicU64,
 }
 
 /// One thread's counters.
@@ -77,8 +80,11 @@ pub struct EdgeCounts {
     pub bytes_out: u64,
     /// Payload bytes received, with the items of streams that were read.
     pub bytes_in: u64,
-    /// Latencies (one remote call in 16, one local call in 64) by bucket: the n-th counts those below 2^n µs.
+    /// Latencies (one remote call in 16, one local call in 64) by bucket: the n-th counts those below 2^n µs, the last
+    /// one what took longer.
     pub latency: Vec<u64>,
+    /// The sum of these latencies in microseconds.
+    pub latency_us_sum: u64,
 }
 
 impl Edges {
@@ -108,6 +114,7 @@ impl Default for Edge {
             own_errors: AtomicU64::new(0),
             call_errors: Default::default(),
             latency: std::array::from_fn(|_| AtomicU64::new(0)),
+            latency_us: AtomicU64::new(0),
         }
     }
 }
@@ -162,6 +169,7 @@ impl Edge {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let bucket = (64 - micros.leading_zeros() as usize).min(LATENCY_BUCKETS - 1);
         self.latency[bucket].fetch_add(1, Ordering::Relaxed);
+        self.latency_us.fetch_add(micros, Ordering::Relaxed);
     }
 
     fn local_calls(&self) -> u64 {
@@ -189,6 +197,7 @@ impl Edge {
             bytes_out: self.sum(|stripe| &stripe.bytes_out),
             bytes_in: self.sum(|stripe| &stripe.bytes_in),
             latency: self.latency.iter().map(read).collect(),
+            latency_us_sum: read(&self.latency_us),
         }
     }
 }
