@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use skybox_cloud::running::RunningError;
 
 use args::{Args, Command};
 
@@ -27,9 +28,18 @@ fn main() -> ExitCode {
         // `skybox ps | head` has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_code(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The whole chain, with the code of a program that could not be asked, unless what it said has its own.
+fn with_code(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    match error.chain().find_map(|cause| cause.downcast_ref::<RunningError>()) {
+        Some(running) if !text.contains("SKY-") => format!("{text} ({})", running.code()),
+        _ => text,
     }
 }
 

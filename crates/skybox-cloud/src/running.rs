@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use skybox_core::{NodeName, Plan};
+use skybox_core::{Code, NodeName, Plan};
 use skybox_node::{Address, AskError, NodeStatus, Operator};
 
 use crate::client::{Client, ClientError};
@@ -122,6 +122,18 @@ pub enum RunningError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl RunningError {
+    /// Its stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            RunningError::Refused(_) | RunningError::Single { .. } => Code::ORDER_REFUSED,
+            #[cfg(feature = "tls")]
+            RunningError::Remote { .. } => Code::ORDER_REFUSED,
+            _ => Code::NOT_ASKED,
+        }
+    }
 }
 
 /// Every running program of this user, by name and process.

@@ -1,8 +1,8 @@
 //! Stable codes: what an operator sees go wrong, under a name that outlives its wording.
 //!
 //! Texts get better from version to version; a runbook, an alert or a search needs something that does not change.
-//! `1xx` are calls, `2xx` a node that does not start, `3xx` a program of several nodes. `docs/errors.md` has a section
-//! for each, and a test keeps the two together.
+//! `1xx` are calls, `2xx` a node that does not start, `3xx` a program of several nodes, `4xx` the `skybox` command.
+//! `docs/errors.md` has a section for each, and a test keeps the two together.
 
 use std::fmt;
 
@@ -114,6 +114,11 @@ codes! {
     NODE_NO_PROCESS = 304 "node-no-process",
     /// The parent has gone, and its nodes end.
     PARENT_GONE = 305 "parent-gone",
+
+    /// An order was refused.
+    ORDER_REFUSED = 401 "order-refused",
+    /// A running program could not be asked.
+    NOT_ASKED = 402 "not-asked",
 }
 
 #[cfg(test)]

@@ -121,6 +121,7 @@ fn a_single_process_is_shown_and_called() {
     );
     let moved = program.skybox(&["move", "catalog", "node-2"]).failed();
     assert!(moved.contains("is a single process: move needs nodes; start it with `skybox run"), "{moved}");
+    assert!(moved.contains("(SKY-401)"), "{moved}");
     assert_eq!(program.skybox(&["stop"]).ok(), "shop has ended\n");
     assert_eq!(program.end().code(), Some(0));
 }
