@@ -1,9 +1,9 @@
 //! The demo: a gallery under load, as four nodes. The gallery does all of it; this builds it and becomes it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use crate::run::{Run, cargo};
+use crate::run::{Run, cargo, target};
 
 /// How the demo is played.
 #[derive(Debug, Default, clap::Args)]
@@ -41,9 +41,4 @@ impl Demo {
         arguments.push(format!("--pictures={}", target(root).join("gallery-pictures").display()));
         cargo(root).args(["run", "--quiet", "--package", "gallery", "--"]).args(arguments)
     }
-}
-
-/// Where cargo builds, and where the pictures stay once they are drawn.
-fn target(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target))
 }

@@ -1,9 +1,10 @@
-//! What this repository can do by itself: `cargo xtask demo`, `test`, `bench` and `tidy`.
+//! What this repository can do by itself: `cargo xtask demo`, `test`, `bench`, `sanitize` and `tidy`.
 //!
 //! It needs none of the crates it builds, so that `tidy` answers within seconds on a tree that does not compile.
 
 mod demo;
 mod run;
+mod sanitizer;
 mod test;
 mod tidy;
 mod tools;
@@ -34,6 +35,8 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Runs the tests of unsafe code, and those of what a call means, under Miri and AddressSanitizer.
+    Sanitize,
     /// Checks the house rules; each finding says how to mend it.
     Tidy,
 }
@@ -47,6 +50,7 @@ fn main() -> anyhow::Result<ExitCode> {
             let cargo = run::cargo(root).args(["run", "--release", "--package", "skybox-bench", "--"]);
             Err(cargo.args(arguments).instead_of_this_process())
         }
+        Command::Sanitize => sanitizer::check(root).map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::report(root),
     }
 }

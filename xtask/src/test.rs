@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::demo::Demo;
 use crate::run::{Run, cargo};
-use crate::{tidy, tools};
+use crate::{sanitizer, tidy, tools};
 
 /// Runs every check, cheapest first, and stops at the first that fails.
 pub(crate) fn all(root: &Path) -> anyhow::Result<ExitCode> {
@@ -32,6 +32,8 @@ pub(crate) fn all(root: &Path) -> anyhow::Result<ExitCode> {
         step("tests", cargo().args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]))?;
     }
     step("doctests", cargo().args(["test", "--workspace", "--doc"]))?;
+    println!("\n=== wrong accesses to memory ({:.0} s)", began.elapsed().as_secs_f64());
+    sanitizer::check(root)?;
     step("demo", Demo::headless().command(root))?;
     step("browser", cargo().args(["test", "--package", "gallery", "--test", "browser"]))?;
     println!("\nall good after {:.0} s", began.elapsed().as_secs_f64());
