@@ -1,7 +1,8 @@
-//! What this repository can do by itself: `cargo xtask demo`, `test`, `bench`, `sanitize` and `tidy`.
+//! What this repository can do by itself: `cargo xtask demo`, `test`, `bench`, `count`, `sanitize` and `tidy`.
 //!
 //! It needs none of the crates it builds, so that `tidy` answers within seconds on a tree that does not compile.
 
+mod count;
 mod demo;
 mod run;
 mod sanitizer;
@@ -37,6 +38,8 @@ enum Command {
     },
     /// Runs the tests of unsafe code, and those of what a call means, under Miri and AddressSanitizer.
     Sanitize,
+    /// Counts the instructions and allocations of a call on each path, and compares with what is recorded.
+    Count(count::Count),
     /// Checks the house rules; each finding says how to mend it.
     Tidy,
 }
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Err(cargo.args(arguments).instead_of_this_process())
         }
         Command::Sanitize => sanitizer::check(root).map(|()| ExitCode::SUCCESS),
+        Command::Count(count) => count.run(root).map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::report(root),
     }
 }

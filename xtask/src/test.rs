@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use crate::count::Count;
 use crate::demo::Demo;
 use crate::run::{Run, cargo};
 use crate::{sanitizer, tidy, tools};
@@ -34,6 +35,8 @@ pub(crate) fn all(root: &Path) -> anyhow::Result<ExitCode> {
     step("doctests", cargo().args(["test", "--workspace", "--doc"]))?;
     println!("\n=== wrong accesses to memory ({:.0} s)", began.elapsed().as_secs_f64());
     sanitizer::check(root)?;
+    println!("\n=== instructions and allocations ({:.0} s)", began.elapsed().as_secs_f64());
+    Count::check().run(root)?;
     step("demo", Demo::headless().command(root))?;
     step("browser", cargo().args(["test", "--package", "gallery", "--test", "browser"]))?;
     println!("\nall good after {:.0} s", began.elapsed().as_secs_f64());

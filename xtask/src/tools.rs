@@ -6,10 +6,12 @@ use anyhow::{Context, bail};
 
 use crate::run::{cargo, program};
 
-/// The browser test drives this browser.
-const BROWSER: [&str; 2] = ["chromium", "chromedriver"];
-/// Debian's packages of both.
-const BROWSER_PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
+/// A program, Debian's package of it, and what needs it.
+const PROGRAMS: [(&str, &str, &str); 3] = [
+    ("chromium", "chromium", "the browser test"),
+    ("chromedriver", "chromium-driver", "the browser test"),
+    ("valgrind", "valgrind", "the count of instructions"),
+];
 
 /// Makes sure that everything is there: installs what is missing as root on Debian, or says what to install.
 pub(crate) fn provide(root: &Path) -> anyhow::Result<()> {
@@ -18,25 +20,23 @@ pub(crate) fn provide(root: &Path) -> anyhow::Result<()> {
             bail!("`cargo {component}` is missing: `rustup component add {}`", rustup_name(component));
         }
     }
-    if BROWSER.iter().all(|name| program(root, name).args(["--version"]).succeeds()) {
-        return Ok(());
-    }
-    let packages = BROWSER_PACKAGES.join(" ");
+    let missing = PROGRAMS.iter().filter(|(name, _, _)| !program(root, name).arg("--version").succeeds());
+    let missing: Vec<_> = missing.collect();
+    let Some((name, _, user)) = missing.first() else { return Ok(()) };
+    let packages: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
+    let names = packages.join(" ");
     if !root_on_debian(root) {
-        bail!(
-            "the browser test needs {}: `sudo apt-get install {packages}`, or your system's packages of these",
-            BROWSER.join(" and ")
-        );
+        bail!("{user} needs `{name}`: `sudo apt-get install {names}`, or your system's packages of these");
     }
-    println!("installing {packages}");
+    println!("installing {names}");
     let apt =
         |args: &[&str]| program(root, "apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(args).finish();
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
-    install.extend(BROWSER_PACKAGES);
+    install.extend(packages);
     // The lists of a fresh machine may be empty or old; a current one needs no update.
     if apt(&install).is_err() {
         apt(&["update"])?;
-        apt(&install).with_context(|| format!("install {packages} by hand"))?;
+        apt(&install).with_context(|| format!("install {names} by hand"))?;
     }
     Ok(())
 }
