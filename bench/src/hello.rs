@@ -1,7 +1,8 @@
 //! What the smallest program costs: the crates it adds, the seconds they take to build, its cold start and the
 //! memory of an idle node.
 //!
-//! The same program without Skybox (tokio and its `main`) is built and run beside it.
+//! The same program without Skybox (tokio and its `main`) is built and run beside it, and the one with Skybox once more
+//! with the feature `tls`.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -24,7 +25,17 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Builds and runs both programs, each in a directory of its own that is removed afterwards.
+/// A program to be measured.
+struct Subject<'s> {
+    subject: &'static str,
+    manifest: &'s Path,
+    /// Of its binary.
+    name: &'static str,
+    /// Arguments that cargo gets.
+    features: &'static [&'static str],
+}
+
+/// Builds and runs the programs, each in a directory of its own that is removed afterwards.
 ///
 /// # Errors
 /// When one of them cannot be built or run.
@@ -35,22 +46,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let scratch = Scratch::make()?;
     let plain = scratch.0.join("plain");
     write_plain(&plain)?;
-    for (subject, manifest, name) in [
-        ("tokio", plain.join("Cargo.toml"), "plain"),
-        ("skybox", root.join("examples/hello/Cargo.toml"), "hello"),
+    let hello = root.join("examples/hello/Cargo.toml");
+    for Subject { subject, manifest, name, features } in [
+        Subject { subject: "tokio", manifest: &plain.join("Cargo.toml"), name: "plain", features: &[] },
+        Subject { subject: "skybox", manifest: &hello, name: "hello", features: &[] },
+        Subject {
+            subject: "skybox-tls",
+            manifest: &hello,
+            name: "hello",
+            features: &["--features", "skybox/tls"],
+        },
     ] {
         let print = |metric: &str, values: &mut [f64], unit: &str| {
             print_row(options.json, subject, metric, values, unit)
         };
-        print("crates", &mut [crates(&manifest)? as f64], "crates");
+        print("crates", &mut [crates(manifest, features)? as f64], "crates");
         let target = scratch.0.join(format!("target-{subject}"));
-        print("build_s", &mut [build(&manifest, &target)?], "s");
+        print("build_s", &mut [build(manifest, features, &target)?], "s");
         let program = target.join("release").join(name);
         print("binary", &mut [fs::metadata(&program)?.len() as f64 / 1e6], "MB");
         let mut starts = (0..STARTS).map(|_| cold_start(&program)).collect::<Result<Vec<_>>>()?;
         print("cold_start_ms", &mut starts, "ms");
         print("idle_memory", &mut [idle_memory(&program)?], "MiB");
-        if subject == "skybox" {
+        if subject != "tokio" {
             print("node_memory", &mut node_memory(&program)?, "MiB");
         }
     }
@@ -67,7 +85,7 @@ fn print_row(json: bool, subject: &str, metric: &str, values: &mut [f64], unit: 
         });
         println!("{row}");
     } else {
-        println!("{subject:<8} {metric:<14} {median:>8.2} {unit:<7} {min:.2} .. {max:.2}");
+        println!("{subject:<10} {metric:<14} {median:>8.2} {unit:<7} {min:.2} .. {max:.2}");
     }
 }
 
@@ -91,9 +109,12 @@ fn write_plain(directory: &Path) -> Result<()> {
 }
 
 /// Crates of the program and of its build, its own among them.
-fn crates(manifest: &Path) -> Result<usize> {
+fn crates(manifest: &Path, features: &[&str]) -> Result<usize> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["tree", "--edges", "normal,build", "--prefix", "none", "--manifest-path"]).arg(manifest);
+    cargo
+        .args(["tree", "--edges", "normal,build", "--prefix", "none", "--manifest-path"])
+        .arg(manifest)
+        .args(features);
     let output = cargo.output().context("cargo tree")?;
     ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
@@ -105,7 +126,7 @@ fn crates(manifest: &Path) -> Result<usize> {
 }
 
 /// Seconds from nothing to a release build; what has to be downloaded is downloaded before.
-fn build(manifest: &Path, target: &Path) -> Result<f64> {
+fn build(manifest: &Path, features: &[&str], target: &Path) -> Result<f64> {
     let cargo = |verb: &str| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.arg(verb).arg("--quiet").arg("--manifest-path").arg(manifest);
@@ -115,7 +136,7 @@ fn build(manifest: &Path, target: &Path) -> Result<f64> {
     };
     ensure!(cargo("fetch").status()?.success(), "the crates could not be fetched");
     let began = Instant::now();
-    let status = cargo("build").arg("--release").arg("--target-dir").arg(target).status()?;
+    let status = cargo("build").arg("--release").args(features).arg("--target-dir").arg(target).status()?;
     ensure!(status.success(), "{} could not be built", manifest.display());
     Ok(began.elapsed().as_secs_f64())
 }
