@@ -35,6 +35,7 @@ pub(crate) fn local_subjects() -> &'static [&'static dyn LocalSubject] {
         &skybox_local::SkyboxLocal::SharedTwoThreads,
         &skybox_local::SkyboxLocal::Exclusive,
         &skybox_local::SkyboxLocal::Mixed,
+        &skybox_local::SkyboxLocal::Interface,
     ]
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum SkyboxLocal {
     Exclusive,
     /// Both; `&self` is called.
     Mixed,
+    /// `&self` of an interface, whose instances are of a type that callers do not know.
+    Interface,
 }
 
 impl LocalSubject for SkyboxLocal {
@@ -29,6 +31,7 @@ impl LocalSubject for SkyboxLocal {
             SkyboxLocal::SharedTwoThreads => "skybox-local-2threads",
             SkyboxLocal::Exclusive => "skybox-local-mut",
             SkyboxLocal::Mixed => "skybox-local-mixed",
+            SkyboxLocal::Interface => "skybox-local-dyn",
         }
     }
 
@@ -47,6 +50,7 @@ impl LocalSubject for SkyboxLocal {
                 }
                 SkyboxLocal::Exclusive => Arc::new(ExclusiveCalls { _app: app.clone(), callee: app.get() }),
                 SkyboxLocal::Mixed => Arc::new(MixedCalls { _app: app.clone(), callee: app.get() }),
+                SkyboxLocal::Interface => Arc::new(InterfaceCalls { _app: app.clone(), callee: app.get() }),
             };
             Ok(calls)
         })
@@ -87,6 +91,21 @@ impl Both {
     }
 }
 
+#[skybox::module]
+trait Teller {
+    async fn echo(&self, value: u64) -> skybox::Result<u64>;
+}
+
+#[derive(Default)]
+struct Plain;
+
+#[skybox::module]
+impl Teller for Plain {
+    async fn echo(&self, value: u64) -> skybox::Result<u64> {
+        Ok(work::same(value))
+    }
+}
+
 struct SharedCalls {
     _app: App,
     callee: Handle<Reader>,
@@ -102,7 +121,12 @@ struct MixedCalls {
     callee: Handle<Both>,
 }
 
-/// The loop is the same three times, and has to be: nothing may lie between two calls.
+struct InterfaceCalls {
+    _app: App,
+    callee: Handle<dyn Teller>,
+}
+
+/// The loop is the same each time, and has to be: nothing may lie between two calls.
 macro_rules! calls {
     ($calls:ty) => {
         impl LocalCalls for $calls {
@@ -127,3 +151,4 @@ macro_rules! calls {
 calls!(SharedCalls);
 calls!(ExclusiveCalls);
 calls!(MixedCalls);
+calls!(InterfaceCalls);
