@@ -4,6 +4,7 @@
 //! and (for remote subjects) a server process and a connection made anew. Reported are the median,
 //! the least and the greatest over the rounds.
 
+mod beside;
 mod local;
 mod remote;
 mod report;
@@ -15,6 +16,7 @@ use clap::Args;
 
 use crate::subject::{self, LocalSubject, RemoteSubject};
 
+pub(crate) use beside::{Options as BesideOptions, run as run_beside};
 pub(crate) use remote::{Load, SocketDirectory};
 use report::Report;
 

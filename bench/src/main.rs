@@ -29,6 +29,8 @@ struct Arguments {
 enum Bench {
     /// What a call costs, in one process and between two.
     Call(call::Options),
+    /// What becomes of small calls beside a large transfer on their connection.
+    Beside(call::BesideOptions),
     /// What the smallest program costs: crates, build, cold start, idle memory.
     Hello(hello::Options),
     /// What a stream carries between two processes, beside a bare socket.
@@ -47,6 +49,7 @@ enum Bench {
 fn main() -> Result<()> {
     match Arguments::parse().bench {
         Bench::Call(options) => call::run(&options),
+        Bench::Beside(options) => call::run_beside(&options),
         Bench::Hello(options) => hello::run(&options),
         Bench::Stream(options) => stream::run(&options),
         Bench::Serve { subject, address } => child::serve(&subject, &address),

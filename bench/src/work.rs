@@ -40,10 +40,10 @@ impl Echo {
     }
 }
 
-/// The blob, with its caller's number in each byte.
-pub(crate) fn blob(caller: usize) -> Bytes {
+/// A blob, with its caller's number in each byte.
+pub(crate) fn blob(caller: usize, bytes: usize) -> Bytes {
     let byte = (caller % 256) as u8;
-    Bytes::from(vec![byte; BLOB_BYTES])
+    Bytes::from(vec![byte; bytes])
 }
 
 /// What the server of every subject does with a message.

@@ -24,8 +24,8 @@ pub(crate) enum Work {
     Echo,
     /// The small message, each call timed.
     EchoTimed,
-    /// The blob, only counted.
-    Blob,
+    /// A blob of so many bytes, only counted.
+    Blob(usize),
 }
 
 /// What a caller did.
@@ -49,7 +49,7 @@ impl<C: Client> Load for C {
         match work {
             Work::Echo => Box::pin(call_echo(client, number, stop)),
             Work::EchoTimed => Box::pin(time_echo(client, number, stop)),
-            Work::Blob => Box::pin(call_blob(client, number, stop)),
+            Work::Blob(bytes) => Box::pin(call_blob(client, number, bytes, stop)),
         }
     }
 }
@@ -87,15 +87,20 @@ async fn time_echo(client: impl Client, number: usize, stop: Arc<AtomicBool>) ->
     Ok(tally)
 }
 
-async fn call_blob(client: impl Client, number: usize, stop: Arc<AtomicBool>) -> Result<Tally> {
+async fn call_blob(
+    client: impl Client,
+    number: usize,
+    blob_bytes: usize,
+    stop: Arc<AtomicBool>,
+) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut bytes = blob(number);
+    let mut bytes = blob(number, blob_bytes);
     while !stop.load(Ordering::Relaxed) {
         bytes = client.blob(bytes).await?;
-        ensure!(bytes.len() == BLOB_BYTES, "a blob came back with {} bytes", bytes.len());
+        ensure!(bytes.len() == blob_bytes, "a blob came back with {} bytes", bytes.len());
         tally.calls += 1;
     }
-    ensure!(bytes == blob(number), "the blob of caller {number} came back changed");
+    ensure!(bytes == blob(number, blob_bytes), "the blob of caller {number} came back changed");
     Ok(tally)
 }
 
@@ -119,16 +124,12 @@ fn measure_all(
     directory: &SocketDirectory,
     report: &mut Report,
 ) -> Result<()> {
-    let server = Server::start(subject.name(), &directory.address(subject))?;
-    let runtime = child::runtime()?;
-    let load = runtime.block_on(subject.connect(server.address()))?;
-    let mut bench = Pair { server, runtime, load };
+    let mut bench = Pair::start(subject, directory)?;
 
     bench.drive(1, Work::EchoTimed, pace.warm_up)?;
-    let mut alone = bench.drive(1, Work::EchoTimed, pace.remote)?;
-    alone.latencies_ns.sort_unstable();
-    report.add(subject.name(), Metric::P50At1, percentile_us(&alone.latencies_ns, 50)?);
-    report.add(subject.name(), Metric::P99At1, percentile_us(&alone.latencies_ns, 99)?);
+    let alone = bench.drive(1, Work::EchoTimed, pace.remote)?;
+    report.add(subject.name(), Metric::P50At1, alone.percentile_us(50)?);
+    report.add(subject.name(), Metric::P99At1, alone.percentile_us(99)?);
 
     for (callers, rate, cpu) in [
         (64, Metric::CallsPerSecondAt64, Metric::CpuPerCallAt64),
@@ -140,14 +141,14 @@ fn measure_all(
         report.add(subject.name(), cpu, many.cpu_us_per_call());
     }
 
-    bench.drive(16, Work::Blob, pace.warm_up)?;
-    let blobs = bench.drive(16, Work::Blob, pace.remote)?;
+    bench.drive(16, Work::Blob(BLOB_BYTES), pace.warm_up)?;
+    let blobs = bench.drive(16, Work::Blob(BLOB_BYTES), pace.remote)?;
     report.add(subject.name(), Metric::BlobCallsPerSecondAt16, blobs.calls_per_s());
     Ok(())
 }
 
 /// The two processes of a subject in one round.
-struct Pair {
+pub(super) struct Pair {
     // In the order in which they have to go: connection, its runtime, its peer.
     load: Box<dyn Load>,
     runtime: Runtime,
@@ -156,47 +157,88 @@ struct Pair {
 
 /// What all callers of a measurement did together.
 #[derive(Debug)]
-struct Measured {
+pub(super) struct Measured {
     calls: u64,
     elapsed: Duration,
     cpu_ns: u64,
+    /// Sorted, if they were timed.
     latencies_ns: Vec<u64>,
 }
 
 impl Measured {
-    fn calls_per_s(&self) -> f64 {
+    pub(super) fn calls_per_s(&self) -> f64 {
         self.calls as f64 / self.elapsed.as_secs_f64()
     }
 
     fn cpu_us_per_call(&self) -> f64 {
         self.cpu_ns as f64 / 1e3 / self.calls as f64
     }
+
+    /// The time that `percent` of the calls did not exceed, in microseconds.
+    pub(super) fn percentile_us(&self, percent: usize) -> Result<f64> {
+        percentile_us(&self.latencies_ns, percent)
+    }
 }
 
 impl Pair {
+    /// Starts the server and connects to it.
+    ///
+    /// # Errors
+    /// When either fails.
+    pub(super) fn start(subject: &dyn RemoteSubject, directory: &SocketDirectory) -> Result<Pair> {
+        let server = Server::start(subject.name(), &directory.address(subject))?;
+        let runtime = child::runtime()?;
+        let load = runtime.block_on(subject.connect(server.address()))?;
+        Ok(Pair { server, runtime, load })
+    }
+
     /// Lets `callers` tasks call for `window`.
-    fn drive(&mut self, callers: usize, work: Work, window: Duration) -> Result<Measured> {
-        let stop = Arc::new(AtomicBool::new(false));
+    pub(super) fn drive(&mut self, callers: usize, work: Work, window: Duration) -> Result<Measured> {
         let cpu_before_ns = child::own_cpu_ns() + self.server.cpu_ns()?;
-        let start = Instant::now();
-        let tasks: Vec<_> = (0..callers)
-            .map(|number| self.runtime.spawn(self.load.caller(number, work, Arc::clone(&stop))))
-            .collect();
+        let calling = self.begin(callers, work);
         // The measurement itself: the callers run on the runtime's threads meanwhile.
         std::thread::sleep(window);
-        stop.store(true, Ordering::Relaxed);
+        let mut measured = self.end(calling)?;
+        measured.cpu_ns = child::own_cpu_ns() + self.server.cpu_ns()? - cpu_before_ns;
+        Ok(measured)
+    }
 
-        let mut measured = Measured { calls: 0, elapsed: window, cpu_ns: 0, latencies_ns: Vec::new() };
+    /// Has `callers` tasks call until [`end`](Pair::end).
+    pub(super) fn begin(&self, callers: usize, work: Work) -> Calling {
+        let stop = Arc::new(AtomicBool::new(false));
+        let start = Instant::now();
+        let tasks = (0..callers)
+            .map(|number| self.runtime.spawn(self.load.caller(number, work, Arc::clone(&stop))))
+            .collect();
+        Calling { stop, start, tasks }
+    }
+
+    /// Ends the calls, and says what they were.
+    ///
+    /// # Errors
+    /// When one of them failed, or none was answered.
+    pub(super) fn end(&self, calling: Calling) -> Result<Measured> {
+        let Calling { stop, start, tasks } = calling;
+        stop.store(true, Ordering::Relaxed);
+        let mut measured =
+            Measured { calls: 0, elapsed: Duration::ZERO, cpu_ns: 0, latencies_ns: Vec::new() };
         for task in tasks {
             let tally = self.runtime.block_on(task).context("a caller ended")??;
             measured.calls += tally.calls;
             measured.latencies_ns.extend(tally.latencies_ns);
         }
         measured.elapsed = start.elapsed();
-        measured.cpu_ns = child::own_cpu_ns() + self.server.cpu_ns()? - cpu_before_ns;
-        ensure!(measured.calls > 0, "no call was answered within {window:?}");
+        measured.latencies_ns.sort_unstable();
+        ensure!(measured.calls > 0, "no call was answered within {:?}", measured.elapsed);
         Ok(measured)
     }
+}
+
+/// Callers at work.
+pub(super) struct Calling {
+    stop: Arc<AtomicBool>,
+    start: Instant,
+    tasks: Vec<tokio::task::JoinHandle<Result<Tally>>>,
 }
 
 /// The value that `percent` of the sorted values do not exceed, in microseconds.

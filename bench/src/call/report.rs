@@ -17,6 +17,7 @@ const RATIOS: &[(&str, &str)] = &[
     ("skybox-tcp", "tonic"),
     ("skybox-local", "direct"),
     ("skybox-local", "boxed-dyn"),
+    ("skybox-local-dyn", "boxed-dyn"),
     ("skybox-local-2threads", "boxed-dyn-2threads"),
 ];
 
@@ -31,10 +32,14 @@ pub(super) enum Metric {
     CallsPerSecondAt1024,
     CpuPerCallAt1024,
     BlobCallsPerSecondAt16,
+    P50Beside,
+    P99Beside,
+    P99BesideOfAlone,
+    MibPerSecondBeside,
 }
 
 impl Metric {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::NsPerCall,
         Self::P50At1,
         Self::P99At1,
@@ -43,6 +48,10 @@ impl Metric {
         Self::CallsPerSecondAt1024,
         Self::CpuPerCallAt1024,
         Self::BlobCallsPerSecondAt16,
+        Self::P50Beside,
+        Self::P99Beside,
+        Self::P99BesideOfAlone,
+        Self::MibPerSecondBeside,
     ];
 
     fn name(self) -> &'static str {
@@ -55,20 +64,26 @@ impl Metric {
             Self::CallsPerSecondAt1024 => "calls_per_s_1024",
             Self::CpuPerCallAt1024 => "cpu_us_per_call_1024",
             Self::BlobCallsPerSecondAt16 => "calls_per_s_64k_16",
+            Self::P50Beside => "p50_us_beside",
+            Self::P99Beside => "p99_us_beside",
+            Self::P99BesideOfAlone => "p99_beside_of_alone",
+            Self::MibPerSecondBeside => "mib_per_s_beside",
         }
     }
 
     fn unit(self) -> &'static str {
         match self {
             Self::NsPerCall => "ns",
-            Self::P50At1 | Self::P99At1 => "us",
+            Self::P50At1 | Self::P99At1 | Self::P50Beside | Self::P99Beside => "us",
+            Self::P99BesideOfAlone => "times",
+            Self::MibPerSecondBeside => "MiB/s",
             Self::CpuPerCallAt64 | Self::CpuPerCallAt1024 => "us/call",
             Self::CallsPerSecondAt64 | Self::CallsPerSecondAt1024 | Self::BlobCallsPerSecondAt16 => "calls/s",
         }
     }
 
     fn more_is_better(self) -> bool {
-        self.unit() == "calls/s"
+        matches!(self.unit(), "calls/s" | "MiB/s")
     }
 }
 

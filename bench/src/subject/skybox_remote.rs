@@ -38,6 +38,10 @@ impl SkyboxRemote {
     }
 }
 
+fn owned<V>((name, value): (&str, V)) -> (String, V) {
+    (name.to_owned(), value)
+}
+
 /// The certificate that the parent has made for a guest.
 fn files_of(parent: &str, name: &str) -> TlsFiles {
     let certs = Path::new(parent).with_file_name("certs");
@@ -69,7 +73,8 @@ impl RemoteSubject for SkyboxRemote {
             let launch = Launch { program: PathBuf::from("skybox-bench"), arguments: Vec::new() };
             let mut config = ParentConfig::new(launch, 0, Default::default());
             config.guests = ["server", "client"].map(skybox::cloud::node_name).to_vec();
-            config.pins = BTreeMap::from([("echoer".to_owned(), vec![skybox::cloud::node_name("server")])]);
+            let server = || vec![skybox::cloud::node_name("server")];
+            config.pins = BTreeMap::from([("echoer", server()), ("carrier", server())].map(owned));
             config.tcp = *self == SkyboxRemote::Tls;
             let guests = config.guests.clone();
             let parent = Parent::start(config).await?;
@@ -88,10 +93,10 @@ impl RemoteSubject for SkyboxRemote {
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Load>>> {
         Box::pin(async move {
             let app = self.join(address, "client").await?;
-            let callee = app.get::<Echoer>();
+            let (echoer, carrier) = (app.get::<Echoer>(), app.get::<Carrier>());
             // The connection is made by the first call.
-            callee.echo(Echo::sample(0)).await.map_err(|error| anyhow::anyhow!("{error:#}"))?;
-            Ok(Box::new(Caller { _app: app, callee }) as Box<dyn Load>)
+            echoer.echo(Echo::sample(0)).await.map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            Ok(Box::new(Caller { _app: app, echoer, carrier }) as Box<dyn Load>)
         })
     }
 }
@@ -104,7 +109,14 @@ impl Echoer {
     pub(crate) async fn echo(&self, message: Echo) -> skybox::Result<Echo> {
         Ok(work::echo(message).await)
     }
+}
 
+/// Apart from [`Echoer`]: calls of one module keep their order, so its small ones would wait for its large ones.
+#[derive(Default)]
+struct Carrier;
+
+#[skybox::module]
+impl Carrier {
     pub(crate) async fn blob(&self, blob: Bytes) -> skybox::Result<Bytes> {
         Ok(blob)
     }
@@ -113,15 +125,16 @@ impl Echoer {
 #[derive(Clone)]
 struct Caller {
     _app: App,
-    callee: Handle<Echoer>,
+    echoer: Handle<Echoer>,
+    carrier: Handle<Carrier>,
 }
 
 impl Client for Caller {
     async fn echo(&self, message: Echo) -> Result<Echo> {
-        self.callee.echo(message).await.map_err(|error| anyhow::anyhow!("{error:#}"))
+        self.echoer.echo(message).await.map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
     async fn blob(&self, blob: Bytes) -> Result<Bytes> {
-        self.callee.blob(blob).await.map_err(|error| anyhow::anyhow!("{error:#}"))
+        self.carrier.blob(blob).await.map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 }

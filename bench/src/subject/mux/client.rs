@@ -265,7 +265,7 @@ mod tests {
     use super::super::server;
     use super::*;
     use crate::subject::Client;
-    use crate::work::{Echo, blob};
+    use crate::work::{BLOB_BYTES, Echo, blob};
 
     /// Smaller than a blob, so that frames arrive in pieces.
     const PIPE_BYTES: usize = 1_000;
@@ -287,7 +287,10 @@ mod tests {
                 tokio::spawn(async move {
                     let id = number as u64;
                     connection.echo(Echo::sample(id)).await.unwrap().check(id).unwrap();
-                    assert_eq!(connection.blob(blob(number)).await.unwrap(), blob(number));
+                    assert_eq!(
+                        connection.blob(blob(number, BLOB_BYTES)).await.unwrap(),
+                        blob(number, BLOB_BYTES)
+                    );
                 })
             })
             .collect();

@@ -15,8 +15,8 @@ pub(super) const BLOB: u8 = 2;
 
 pub(super) const HEADER_BYTES: usize = 9;
 
-/// Largest payload that is accepted: sixteen times the blob, so that only a broken peer exceeds it.
-const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// Largest payload that is accepted: as large as Skybox takes them, so that only a broken peer exceeds it.
+const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes asked of the kernel at once: four blobs, or the small calls of 3,000 callers.
 const READ_BYTES: usize = 256 * 1024;
