@@ -33,7 +33,7 @@ pub(crate) use key::{decode_key, encode_key, json_key, key_text};
 pub use options::CallOptions;
 pub use target::{Handle, Target};
 pub use task::TaskCall;
-pub(crate) use uncrossable::{ErrorCrosses, IsResult, ValueCrosses};
+pub(crate) use uncrossable::{ErrorCrosses, IsResult, SaysWhatItIs, ValueCrosses};
 pub use uncrossable::{JudgeAny, JudgeError, JudgeImage, JudgeSerde, JudgeValue, Judged, Returns};
 pub use ways::{Call, NoCall, SerdeCall};
 

@@ -30,7 +30,7 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::call::{ErrorCrosses, IsResult, ValueCrosses};
+use crate::call::{ErrorCrosses, IsResult, SaysWhatItIs, ValueCrosses};
 
 /// What a proxy's method returns: the call, which gives an `R`.
 pub trait Calling<'c, R>: Future<Output = R> + Send + 'c {}
@@ -56,6 +56,13 @@ pub fn check_argument<T, C: CanCross<T>>(_: C) {}
 
 /// Checks at its span that a type can be what a method returns.
 pub fn check_return<R, Why>(_: Judged<R, Why>)
+where
+    Judged<R, Why>: IsResult<R> + ValueCrosses<R> + ErrorCrosses<R> + SaysWhatItIs<R>,
+{
+}
+
+/// As [`check_return`], of a method whose signature names a stream as its result.
+pub fn check_stream_return<R, Why>(_: Judged<R, Why>)
 where
     Judged<R, Why>: IsResult<R> + ValueCrosses<R> + ErrorCrosses<R>,
 {

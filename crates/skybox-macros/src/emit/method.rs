@@ -241,7 +241,7 @@ pub(super) fn checks(callables: &[Callable<'_>]) -> TokenStream {
     let mut seen = HashSet::new();
     let mut checks = TokenStream::new();
     for callable in callables {
-        let Method { arguments, output, .. } = callable.method;
+        let Method { arguments, output, gives_stream, .. } = callable.method;
         let texts = |argument: &&Argument| matches!(argument.form, ArgumentForm::Str(_));
         // Of a stream, its items.
         let crossing = |argument: &Argument| match &argument.form {
@@ -259,8 +259,11 @@ pub(super) fn checks(callables: &[Callable<'_>]) -> TokenStream {
         }
         if seen.insert((false, output.to_token_stream().to_string())) {
             let name = callable.name();
+            // With the span of the result, as all of the check: that is what the compiler points to.
+            let check = if *gives_stream { "check_stream_return" } else { "check_return" };
+            let check = Ident::new(check, seen_at(output));
             checks.extend(quote_spanned! {seen_at(output)=>
-                skybox_rt::check_return(skybox_rt::judged!(#name));
+                skybox_rt::#check(skybox_rt::judged!(#name));
             });
         }
     }

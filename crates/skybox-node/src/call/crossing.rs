@@ -58,7 +58,9 @@ impl<T: Serialize + DeserializeOwned + Send> Crosses for T {}
 pub trait ResultValue: Send {
     /// What is encoded of it.
     type Data: Crosses;
-    /// Whether it is a stream, whose items come afterwards.
+    /// [`Whole`], or [`InItems`] if it is a stream, whose items come afterwards.
+    type Comes;
+    /// The latter.
     const IS_STREAM: bool;
     /// As what is encoded.
     fn into_data(self) -> Self::Data;
@@ -66,8 +68,16 @@ pub trait ResultValue: Send {
     fn from_data(data: Self::Data) -> Self;
 }
 
+/// Of a value that is there at once.
+#[derive(Debug)]
+pub enum Whole {}
+/// Of a stream.
+#[derive(Debug)]
+pub enum InItems {}
+
 impl<T: Crosses> ResultValue for T {
     type Data = T;
+    type Comes = Whole;
     const IS_STREAM: bool = false;
 
     #[inline]
@@ -83,6 +93,7 @@ impl<T: Crosses> ResultValue for T {
 
 impl<T: Crosses + 'static, E: WireError + 'static> ResultValue for Stream<T, E> {
     type Data = Passing<T, E>;
+    type Comes = InItems;
     const IS_STREAM: bool = true;
 
     fn into_data(self) -> Passing<T, E> {

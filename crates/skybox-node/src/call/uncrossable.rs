@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use skybox_core::{CallError, WireError};
 
-use super::crossing::{Crosses, ResultValue, Returned};
+use super::crossing::{Crosses, ResultValue, Returned, Whole};
 use super::ways::Call;
 
 /// A result type, and whether it can cross.
@@ -117,6 +117,23 @@ pub trait ValueCrosses<R> {}
 )]
 pub trait ErrorCrosses<R> {}
 
+/// How the value comes of a result whose signature names no stream.
+#[diagnostic::on_unimplemented(
+    message = "this result is a stream under another name",
+    label = "this is a `skybox::Stream`, and does not say so",
+    note = "write `Stream<…>` in the signature: attributes see names and not what they stand for, and a stream keeps its instance alive"
+)]
+pub trait AtOnce {}
+
+impl AtOnce for Whole {}
+
+/// What was picked for a result without a stream, or for one that is refused for another reason.
+pub trait SaysWhatItIs<R> {}
+
+impl<R: Returned<Ok: ResultValue<Comes: AtOnce>>> SaysWhatItIs<R> for Judged<R, Sound> {}
+impl<R> SaysWhatItIs<R> for Judged<R, NotAResult> {}
+impl<R> SaysWhatItIs<R> for Judged<R, BadValue> {}
+impl<R> SaysWhatItIs<R> for Judged<R, BadError> {}
 impl<R> IsResult<R> for Judged<R, Sound> {}
 impl<R> IsResult<R> for Judged<R, BadValue> {}
 impl<R> IsResult<R> for Judged<R, BadError> {}
