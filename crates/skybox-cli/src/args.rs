@@ -124,9 +124,12 @@ pub(crate) struct CallArgs {
     /// `module.method`, or a task's name
     #[arg(value_name = "MODULE.METHOD|TASK")]
     pub(crate) callee: String,
-    /// The arguments: JSON, by name or in order
+    /// The arguments: JSON, by name or in order; `-` is the same as --stdin
     #[arg(value_name = "JSON", default_value = "{}")]
     pub(crate) arguments: String,
+    /// Read the items of a stream argument from standard input, one JSON value a line
+    #[arg(long, value_name = "PARAMETER", num_args = 0..=1, require_equals = true)]
+    pub(crate) stdin: Option<Option<String>>,
     /// Which instance of a keyed module: JSON, or a bare word
     #[arg(long)]
     pub(crate) key: Option<String>,

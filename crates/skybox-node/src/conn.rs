@@ -252,15 +252,15 @@ impl Conn {
         self.send_numbered(module, request, form, payload)
     }
 
-    /// Sends a call to what the peer has under that number, with JSON for arguments.
+    /// Sends a call to what the peer has under that number, with JSON for arguments, and streams among them.
     pub(crate) fn send_to(
         self: Arc<Conn>,
         module: ModuleNumber,
         method: u16,
         payload: &[u8],
+        streams: &Outlets,
     ) -> Result<PendingCall, CallErrorKind> {
         let context = Context::none();
-        let streams = &Outlets::new();
         let caller = CallerIndex(0);
         let ordered = false;
         let (key, trace, context) = (None, None, &context);
@@ -292,7 +292,8 @@ impl Conn {
         }
         let call = pending.reserve();
         // Before its frame leaves: the callee may ask for an item at once.
-        if let Err(kind) = self.streams.attach_sending(PayloadOf::Call, call, request.streams, request.edge) {
+        let streams = request.streams;
+        if let Err(kind) = self.streams.attach_sending(PayloadOf::Call, call, streams, form, request.edge) {
             pending.release(call);
             return Err(kind);
         }

@@ -44,12 +44,13 @@ pub(crate) use turn::NoTurn;
 use turn::Turn;
 
 use crate::app::{AppId, AppInner};
-use crate::call::{Arriving, CallOptions, Failed, Reply, Serving, Target};
+use crate::call::{Arriving, CallOptions, Failed, Relayed, Serving, Target};
 use crate::links::Peer;
 use crate::metrics::Edges;
 use crate::module::Module;
 use crate::route::{Name, Route};
 use crate::status::{HeldStatus, InstanceStatus, WAITS_MAX, WaitStatus};
+use crate::stream::Outlets;
 use crate::thread::CallerIndex;
 
 /// A module in one node, with its instances.
@@ -162,13 +163,14 @@ pub(crate) trait AnyHost: Send + Sync {
     fn close(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
     /// Resolves when what the plan wants here is ready, or given up.
     fn settled(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-    /// A call from the command line: arguments and result as JSON.
+    /// A call from the command line: arguments, result and items as JSON.
     fn relay(
         self: Arc<Self>,
         method: u16,
         key: Option<Bytes>,
         payload: Bytes,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Reply, Failed>> + Send>>;
+        outlets: Outlets,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Relayed, Failed>> + Send>>;
     /// A key of the module, from the command line.
     fn key(&self, text: &str) -> Result<Bytes, String>;
     /// What lives here.
@@ -281,9 +283,10 @@ impl<T: Module> AnyHost for Host<T> {
         method: u16,
         key: Option<Bytes>,
         payload: Bytes,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Reply, Failed>> + Send>> {
+        outlets: Outlets,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Relayed, Failed>> + Send>> {
         let target = Target { host: self, key, options: CallOptions::new() };
-        Box::pin(async move { target.relay(method, payload).await })
+        Box::pin(async move { target.relay(method, payload, &outlets).await })
     }
 
     fn key(&self, text: &str) -> Result<Bytes, String> {

@@ -32,6 +32,7 @@ mod test_run;
 mod thread;
 
 pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, program_name, spawn};
+pub use call::ItemError;
 pub use call::{CallOptions, Handle};
 pub use conn::{Address, DialError, Right};
 pub use host::Ending;
@@ -39,7 +40,7 @@ pub use interface::Candidate;
 pub use listen::bind as bind_listener;
 pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
 pub use module::{Callable, Key, KeyOf, Module};
-pub use operate::{AskError, Operator, Outcome};
+pub use operate::{Answer, AskError, Items, Operator, Outcome};
 pub use spans::{SpanContexts, follow_spans};
 pub use status::{HeldStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus};
 pub use stream::{Closed, Stream, StreamSender};

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_core::Stream as _;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use skybox_core::{CallError, CallErrorKind, CallId, Callee, Incarnation, NodeName, Ran};
 use skybox_wire::codec::Form;
-use skybox_wire::frame::ModuleNumber;
+use skybox_wire::frame::{ModuleNumber, PayloadOf};
 use skybox_wire::handshake::{Hello, Role};
 
-use crate::app::{App, AppInner};
-use crate::call::{Reply, ReplyTo};
+use crate::app::{App, AppId, AppInner};
+use crate::call::{ItemError, Relayed, ReplyTo};
 use crate::conn::{Address, Conn, DialError, Right, dial_operator};
 use crate::metrics::EdgeCounts;
 use crate::status::{ModuleStatus, NodeStatus};
+use crate::stream::{FROM_A_PERSON, Landing, Outlets, Passing, Stream, arriving, collecting};
 
 /// The module number that means the node itself.
 pub(crate) const THE_NODE: ModuleNumber = ModuleNumber(u16::MAX);
@@ -38,19 +41,64 @@ pub(crate) enum Ask {
         /// The key of a keyed module: JSON, or a bare word.
         key: Option<String>,
         /// The arguments, by name or in order.
-        arguments: serde_json::Value,
+        arguments: Value,
+        /// Whether a stream follows, for one of them.
+        #[serde(default)]
+        stdin: Option<Stdin>,
     },
     /// Hand over what it has, and end.
     Drain,
+}
+
+/// The argument that an operator sends item by item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stdin {
+    /// Its parameter; the only one that is not among the arguments, if nothing is said.
+    parameter: Option<String>,
+}
+
+/// What a node answers to a call: how it ended, or the stream that it returned.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Items { items: Passing<Value, ItemError> },
+    Once(Outcome),
+}
+
+/// The answer of a call from the command line.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// It has ended.
+    Once(Outcome),
+    /// It returned a stream; its items.
+    Items(Items),
+}
+
+/// The items of a stream that a call has returned. Dropped, the stream ends where it is made.
+#[derive(Debug)]
+pub struct Items(Stream<Value, ItemError>);
+
+impl Items {
+    /// The next item; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ItemError`]: one of the stream's own, after which it goes on, or why it has broken off.
+    ///
+    /// # Cancel safety
+    /// No item is lost.
+    pub async fn next(&mut self) -> Option<Result<Value, ItemError>> {
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut self.0).poll_next(cx)).await
+    }
 }
 
 /// How a call from the command line ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Outcome {
     /// It returned this.
-    Returned(serde_json::Value),
+    Returned(Value),
     /// It returned its own error.
-    Failed(serde_json::Value),
+    Failed(Value),
     /// It failed as a call.
     CallError {
         /// What is wrong.
@@ -136,10 +184,11 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
     let answered = match allowed {
         Err(kind) => Err(kind),
         Ok(Ask::Status) => to_json(&status(&App::from_inner(app.clone()))),
-        Ok(Ask::Call { module, method, key, arguments }) => {
+        Ok(Ask::Call { module, method, key, arguments, stdin }) => {
             tracing::info!(target: AUDIT, %operator, "calls {module}.{method}");
-            let outcome = call(&app, &module, &method, key.as_deref(), &arguments).await;
-            to_json(&outcome)
+            let asked = Asked { module, method, key, arguments };
+            let items = stdin.map(|stdin| (stdin, items_of(&app, &conn, id)));
+            tell(&conn, id, call(&app, asked, items).await)
         }
         Ok(Ask::Drain) => {
             tracing::info!(target: AUDIT, %operator, "drains this node");
@@ -157,55 +206,110 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
     }
 }
 
+/// A stream that comes with a call, and for which parameter; or why it cannot be taken.
+type ItemsIn = (Stdin, Result<Passing<Value, ItemError>, String>);
+
+/// The stream that an operator sends with a call.
+fn items_of(app: &AppInner, conn: &Conn, call: CallId) -> Result<Passing<Value, ItemError>, String> {
+    let (streams, callee) = (conn.streams.clone(), Callee::new("node", "ask"));
+    let landing =
+        Landing { streams, of: PayloadOf::Call, call, callee, app: app.id, edge: None, marked: false };
+    arriving(landing, || serde_json::from_value(0.into())).map_err(|error| error.to_string())
+}
+
+/// What is answered to a call, with its stream on its way.
+fn tell(conn: &Conn, call: CallId, told: Told) -> Result<Vec<u8>, CallErrorKind> {
+    let (text, outlets) = collecting(|| to_json(&told));
+    conn.streams.attach_sending(PayloadOf::Reply, call, &outlets, Form::Json, None)?;
+    text
+}
+
+/// What an operator wants to be called.
+struct Asked {
+    module: String,
+    method: String,
+    key: Option<String>,
+    arguments: Value,
+}
+
+/// Puts a stream among the arguments: where it belongs, or in the only place that is left.
+fn place(arguments: &mut Value, parameters: &[&str], stdin: &Stdin, position: Value) -> Result<(), String> {
+    let marked = || position.as_u64().map(|position| position + u64::from(FROM_A_PERSON));
+    let marked = marked().ok_or("a stream has a position")?;
+    match arguments {
+        Value::Object(named) => {
+            let missing: Vec<_> =
+                parameters.iter().filter(|parameter| !named.contains_key(**parameter)).collect();
+            let parameter = match (&stdin.parameter, &missing[..]) {
+                (Some(parameter), _) => parameter.clone(),
+                (None, [only]) => (**only).to_owned(),
+                (None, _) => {
+                    return Err(format!(
+                        "say with --stdin=PARAMETER which of {} is read from standard input",
+                        parameters.join(", ")
+                    ));
+                }
+            };
+            named.insert(parameter, marked.into());
+        }
+        Value::Array(ordered) if stdin.parameter.is_none() => ordered.push(marked.into()),
+        _ => return Err("with --stdin=PARAMETER the other arguments are given by name".to_owned()),
+    }
+    Ok(())
+}
+
 fn to_json<V: Serialize>(value: &V) -> Result<Vec<u8>, CallErrorKind> {
     serde_json::to_vec(value).map_err(|error| CallErrorKind::BadReply { why: error.to_string() })
 }
 
-async fn call(
-    app: &Arc<AppInner>,
-    module: &str,
-    method: &str,
-    key: Option<&str>,
-    arguments: &serde_json::Value,
-) -> Outcome {
-    let refuse = |kind: CallErrorKind| {
-        let ran = match kind.ran() {
-            Ran::No => "no",
-            Ran::Yes => "yes",
-            Ran::Maybe => "maybe",
-        };
-        let ran = ran.to_owned();
-        Outcome::CallError { message: kind.to_string(), code: kind.code().to_string(), ran }
-    };
-    let mismatch = |why: String| refuse(CallErrorKind::Mismatch { why });
+async fn call(app: &Arc<AppInner>, asked: Asked, stdin: Option<ItemsIn>) -> Told {
+    match relay(app, asked, stdin).await {
+        Ok(Relayed::Returned(value)) => Told::Once(Outcome::Returned(value)),
+        Ok(Relayed::Failed(error)) => Told::Once(Outcome::Failed(error)),
+        Ok(Relayed::Items(stream)) => Told::Items { items: Passing::of(PayloadOf::Reply, stream) },
+        Err(kind) => {
+            let ran = match kind.ran() {
+                Ran::No => "no",
+                Ran::Yes => "yes",
+                Ran::Maybe => "maybe",
+            };
+            let (message, code, ran) = (kind.to_string(), kind.code().to_string(), ran.to_owned());
+            Told::Once(Outcome::CallError { message, code, ran })
+        }
+    }
+}
+
+async fn relay(app: &Arc<AppInner>, asked: Asked, stdin: Option<ItemsIn>) -> Result<Relayed, CallErrorKind> {
+    let mismatch = |why: String| CallErrorKind::Mismatch { why };
+    let Asked { module, method, key, mut arguments } = asked;
     let Some(host) = app.hosts.iter().find(|host| host.core().descriptor.name == module) else {
         let names: Vec<_> = app.hosts.iter().map(|host| host.core().descriptor.name).collect();
-        return mismatch(format!("there is no module `{module}`; there are {}", names.join(", ")));
+        return Err(mismatch(format!("there is no module `{module}`; there are {}", names.join(", "))));
     };
     let descriptor = host.core().descriptor;
     let Some(index) = descriptor.methods.iter().position(|known| known.name == method) else {
         let names: Vec<_> = descriptor.methods.iter().map(|method| method.name).collect();
-        return mismatch(format!("`{module}` has no method `{method}`; it has {}", names.join(", ")));
+        return Err(mismatch(format!("`{module}` has no method `{method}`; it has {}", names.join(", "))));
     };
     let key = match (descriptor.kind, key) {
         (skybox_core::ModuleKind::Keyed, None) => {
-            return mismatch(format!("`{module}` is keyed: say which with --key"));
+            return Err(mismatch(format!("`{module}` is keyed: say which with --key")));
         }
-        (skybox_core::ModuleKind::Keyed, Some(key)) => match host.key(key) {
-            Ok(key) => Some(key),
-            Err(why) => return mismatch(why),
-        },
-        (_, Some(_)) => return mismatch(format!("`{module}` has no keys")),
+        (skybox_core::ModuleKind::Keyed, Some(key)) => Some(host.key(&key).map_err(mismatch)?),
+        (_, Some(_)) => return Err(mismatch(format!("`{module}` has no keys"))),
         (_, None) => None,
     };
-    let payload = Bytes::from(arguments.to_string());
-    match host.clone().relay(index as u16, key, payload).await {
-        Err(kind) => refuse(kind),
-        Ok(Reply { own_error, payload, .. }) => {
-            let value = serde_json::from_slice(&payload).unwrap_or(serde_json::Value::Null);
-            if own_error { Outcome::Failed(value) } else { Outcome::Returned(value) }
-        }
+    let mut outlets = Outlets::new();
+    if let Some((stdin, items)) = stdin {
+        let items = items.map_err(mismatch)?;
+        let (position, collected) = collecting(|| serde_json::to_value(&items));
+        let position = position.map_err(|error| mismatch(error.to_string()))?;
+        let parameters = descriptor.methods[index].parameters;
+        place(&mut arguments, parameters, &stdin, position).map_err(mismatch)?;
+        outlets = collected;
     }
+    let payload = Bytes::from(arguments.to_string());
+    host.clone().relay(index as u16, key, payload, outlets).await
 }
 
 /// A person's connection to a node.
@@ -284,19 +388,37 @@ impl Operator {
         self.ask(&Ask::Status).await
     }
 
-    /// A call, made from that node.
+    /// A call, made from that node. `stdin` is a stream for one of its parameters: the named one, or the only one that
+    /// is not among the arguments.
     ///
     /// # Errors
-    /// [`AskError`] if the node could not be asked; how the call went is the [`Outcome`].
+    /// [`AskError`] if the node could not be asked; how the call went is the [`Answer`].
     pub async fn call(
         &self,
         module: &str,
         method: &str,
         key: Option<&str>,
-        arguments: serde_json::Value,
-    ) -> Result<Outcome, AskError> {
+        arguments: Value,
+        stdin: Option<(Option<String>, Stream<Value, ItemError>)>,
+    ) -> Result<Answer, AskError> {
         let (module, method, key) = (module.to_owned(), method.to_owned(), key.map(str::to_owned));
-        self.ask(&Ask::Call { module, method, key, arguments }).await
+        let (stdin, items) = stdin.map(|(parameter, items)| (Stdin { parameter }, items)).unzip();
+        let callee = Callee::new("node", "ask");
+        let items = items.map(|items| Passing::argument(items, callee));
+        let (_, outlets) = collecting(|| items.as_ref().map(serde_json::to_value));
+        let failed = |kind| CallError::new(callee, kind);
+        let ask = serde_json::to_vec(&Ask::Call { module, method, key, arguments, stdin })?;
+        let mut pending = self.conn.clone().send_to(THE_NODE, 0, &ask, &outlets).map_err(failed)?;
+        let reply = (&mut pending).await.map_err(failed)?;
+        let read = || serde_json::from_slice(&reply.payload);
+        let told = match pending.way().landing(callee, AppId::NONE, None) {
+            Some(landing) => arriving(landing, read)?,
+            None => read()?,
+        };
+        Ok(match told {
+            Told::Once(outcome) => Answer::Once(outcome),
+            Told::Items { items } => Answer::Items(Items(items.into_stream())),
+        })
     }
 
     /// Has the node drain, as SIGTERM does; resolves when it has begun to.
@@ -309,7 +431,11 @@ impl Operator {
 
     async fn ask<A: serde::de::DeserializeOwned>(&self, ask: &Ask) -> Result<A, AskError> {
         let failed = |kind| CallError::new(Callee::new("node", "ask"), kind);
-        let pending = self.conn.clone().send_to(THE_NODE, 0, &serde_json::to_vec(ask)?).map_err(failed)?;
+        let pending = self
+            .conn
+            .clone()
+            .send_to(THE_NODE, 0, &serde_json::to_vec(ask)?, &Outlets::new())
+            .map_err(failed)?;
         let reply = pending.await.map_err(failed)?;
         Ok(serde_json::from_slice(&reply.payload)?)
     }

@@ -36,7 +36,7 @@ pub(crate) use event::{Event, Source};
 use idle::Idle;
 pub(crate) use live::InFlight;
 pub use live::{Holds, Live};
-pub(crate) use passing::{Landing, Outlets, arriving, collecting, refusing};
+pub(crate) use passing::{FROM_A_PERSON, Landing, Outlets, arriving, collecting, refusing};
 pub use passing::{Passing, Streaming};
 pub(crate) use receiving::Incoming;
 pub(crate) use reply_way::{ReplyWay, Unanswered};

@@ -11,6 +11,7 @@ mod commands;
 mod ends;
 mod frames;
 mod garbage;
+mod items;
 mod mistakes;
 mod starts;
 mod survives;

@@ -43,6 +43,12 @@ pub(crate) fn quarrel() -> &'static Path {
     QUARREL.get_or_init(|| built(&["--package", "skybox-cli", "--example", "quarrel"], "examples/quarrel"))
 }
 
+/// A program of streams.
+pub(crate) fn fountain() -> &'static Path {
+    static FOUNTAIN: OnceLock<PathBuf> = OnceLock::new();
+    FOUNTAIN.get_or_init(|| built(&["--package", "skybox-cli", "--example", "fountain"], "examples/fountain"))
+}
+
 /// Builds an executable where the one under test is.
 fn built(what: &[&str], place: &str) -> PathBuf {
     let profile = skybox().parent().expect("an executable is in a directory");

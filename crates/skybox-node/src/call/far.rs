@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::find::Tries;
 use super::turns::refuse;
-use super::{Arriving, Crossing, ReplyTo, catch};
+use super::{Arriving, Crossing, Relayed, ReplyTo, catch};
 use crate::app::AppId;
 use crate::conn::{Conn, PendingCall, Request};
 use crate::host::{AnyHost, Head, Host, HostCore};
@@ -350,7 +350,7 @@ fn decode_reply<O, R, W: Crossing<R>>(
     reply: &Reply,
     way: ReplyWay<'_>,
 ) -> R {
-    let landing = if W::IS_STREAM { way.landing(method.callee(), core.app_id, edge) } else { None };
+    let landing = if W::IS_STREAM { way.landing(method.callee(), core.app_id, Some(edge)) } else { None };
     let decode = || {
         if reply.own_error {
             codec::decode::<W::Image>(reply.form, &reply.payload).map(Err)
@@ -474,7 +474,7 @@ async fn strict<T: Module, O, R>(
     let unanswered = Unanswered(streams.clone());
     if let Some(streams) = &streams {
         let edge = host.core.edges.edge(inherited.caller(), method.index());
-        streams.attach_sending(PayloadOf::Call, STRICT_CALL, outlets, Some(edge))?;
+        streams.attach_sending(PayloadOf::Call, STRICT_CALL, outlets, form, Some(edge))?;
     }
     let twice = descriptor.idempotent && !descriptor.streams && app.random.below(4) == 0;
     let mut last = Err(CallErrorKind::Cancelled);
@@ -518,12 +518,14 @@ pub(crate) async fn relay(
     method: u16,
     key: Option<&Bytes>,
     payload: &[u8],
-) -> Result<Reply, Failed> {
+    outlets: &Outlets,
+) -> Result<Relayed, Failed> {
     let inherited = Inherited::nothing();
     let mut payload = BytesMut::from(payload);
-    let streams = Outlets::new();
-    let request = request(core, method, &inherited, &Sending::of_an_operator(), key, &streams);
-    conn.clone().send(&request, Form::Json, &mut payload)?.await
+    let request = request(core, method, &inherited, &Sending::of_an_operator(), key, outlets);
+    let mut pending = conn.clone().send(&request, Form::Json, &mut payload)?;
+    let reply = (&mut pending).await?;
+    Ok(Relayed::read(core, method, &reply, pending.way()))
 }
 
 /// Runs a call from the command line here.
@@ -532,15 +534,20 @@ pub(crate) async fn relay_here<T: Module>(
     method: u16,
     key: Option<Bytes>,
     payload: Bytes,
-) -> Result<Reply, Failed> {
+    outlets: &Outlets,
+) -> Result<Relayed, Failed> {
     let (reply, answer) = oneshot::channel();
-    let inherited = Inherited::nothing().within(host.core.app_id, CallerIndex(0));
-    let arriving =
-        Arriving { method, form: Form::Json, payload, key, inherited, reply: ReplyTo::Channel(reply, None) };
-    let task = AbortOnDrop(host.core.runtime.spawn(host.clone().serve(arriving).run()));
-    let outcome = answer.await.unwrap_or(Err(CallErrorKind::Cancelled));
+    let core = &host.core;
+    let streams = Streams::strict(core.runtime.clone());
+    let unanswered = Unanswered(Some(streams.clone()));
+    streams.attach_sending(PayloadOf::Call, STRICT_CALL, outlets, Form::Json, None)?;
+    let inherited = Inherited::nothing().within(core.app_id, CallerIndex(0));
+    let reply = ReplyTo::Channel(reply, Some(streams));
+    let arriving = Arriving { method, form: Form::Json, payload, key, inherited, reply };
+    let task = AbortOnDrop(core.runtime.spawn(host.clone().serve(arriving).run()));
+    let reply = answer.await.unwrap_or(Err(CallErrorKind::Cancelled))?;
     drop(task);
-    outcome
+    Ok(Relayed::read(core, method, &reply, ReplyWay::Strict(unanswered.answered().as_ref())))
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);

@@ -11,12 +11,13 @@ use skybox_core::{CallErrorKind, KeyHash, Mode, NodeName};
 
 use super::far::{self, Link, Sent, SentCall};
 use super::turns::{refuse, turn};
-use super::{Crossing, RESENDS_MAX, Reply, Target};
+use super::{Crossing, RESENDS_MAX, Relayed, Target};
 use crate::conn::Conn;
 use crate::host::{Head, Hold, HostCore, Near, Placement, Taken, route_here};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
+use crate::stream::Outlets;
 use crate::thread::Inherited;
 
 /// Where a call goes.
@@ -210,20 +211,26 @@ impl<T: Module> Target<T> {
     }
 
     /// A call with arguments and result as JSON, from the command line.
-    pub(crate) async fn relay(&self, method: u16, payload: Bytes) -> Result<Reply, CallErrorKind> {
+    pub(crate) async fn relay(
+        &self,
+        method: u16,
+        payload: Bytes,
+        outlets: &Outlets,
+    ) -> Result<Relayed, CallErrorKind> {
         let inherited = Inherited::nothing();
         let mut tries = Tries::default();
         loop {
             let outcome = match self.place(&inherited, &mut tries).await? {
                 Place::Far(Link::Peer(conn), _) => {
-                    far::relay(&self.host.core, &conn, method, self.key.as_ref(), &payload).await
+                    far::relay(&self.host.core, &conn, method, self.key.as_ref(), &payload, outlets).await
                 }
                 Place::Here(..) | Place::Far(Link::Strict, _) => {
-                    far::relay_here(&self.host, method, self.key.clone(), payload.clone()).await
+                    far::relay_here(&self.host, method, self.key.clone(), payload.clone(), outlets).await
                 }
             };
+            let given = outlets.iter().any(|outlet| outlet.has_given());
             match outcome {
-                Err(kind) if far::may_resend(&kind, false) && tries.resends < RESENDS_MAX => {
+                Err(kind) if far::may_resend(&kind, false) && !given && tries.resends < RESENDS_MAX => {
                     tries.resends += 1
                 }
                 outcome => return outcome,

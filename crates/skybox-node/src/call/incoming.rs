@@ -1,5 +1,6 @@
 //! A call that came from elsewhere: decoded, run as a local one, answered.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::far::{data_code, encode_result, in_app, split, with_scratch};
 use super::here::{Alone, Inline, InlineOrBoxed, Kept, Running};
+use super::relayed::STREAM_KEY;
 use super::turns::turn;
 use super::{Crossing, Failed, RESENDS_MAX, Reply};
 use crate::conn::Conn;
@@ -223,9 +225,10 @@ impl<T: Module> Incoming<T> {
     fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> (Arc<Host<T>>, Answer, Arrival<O>) {
         let Incoming { host, arriving: Arriving { form, payload, key, inherited, reply, .. } } = self;
         let landing = method.descriptor().streams.then(|| {
-            let (streams, call) = reply.streams().filter(|_| form != Form::Json)?;
+            let (streams, call) = reply.streams()?;
             let (of, callee, app) = (PayloadOf::Call, method.callee(), host.core.app_id);
-            Some(Landing { streams: streams.clone(), of, call, callee, app, edge: None })
+            let marked = form == Form::Json;
+            Some(Landing { streams: streams.clone(), of, call, callee, app, edge: None, marked })
         });
         let reply = Answer { to: Some(reply), json: form == Form::Json };
         let late = |deadline| deadline <= tokio::time::Instant::now().into_std();
@@ -336,13 +339,11 @@ fn answer<O, R, W: Crossing<R>>(
         Err(kind) => return to.fail(kind),
     };
     with_scratch(|buffer| {
-        let encoded = if reply.json {
-            encode_json(&data, buffer)
-        } else if W::IS_STREAM {
-            encode_streams(method, &data, buffer, &to)
-        } else {
-            encode_result(method, &data, buffer)
+        let encode = |buffer: &mut BytesMut| match reply.json {
+            true => encode_json(&data, buffer, W::IS_STREAM),
+            false => encode_result(method, &data, buffer),
         };
+        let encoded = if W::IS_STREAM { encode_streams(encode, buffer, &to) } else { encode(buffer) };
         match encoded {
             Ok(form) => to.answer(data.is_err(), form, buffer),
             Err(kind) => to.fail(kind),
@@ -351,20 +352,15 @@ fn answer<O, R, W: Crossing<R>>(
 }
 
 /// Encodes a result with a stream, which is sent once its reader asks.
-fn encode_streams<O, R, V, I>(
-    method: &Method<O, R>,
-    data: &Result<V, I>,
+fn encode_streams(
+    encode: impl FnOnce(&mut BytesMut) -> Result<Form, CallErrorKind>,
     buffer: &mut BytesMut,
     to: &ReplyTo,
-) -> Result<Form, CallErrorKind>
-where
-    V: Serialize + DeserializeOwned,
-    I: Serialize + DeserializeOwned,
-{
-    let (encoded, outlets) = collecting(|| encode_result(method, data, buffer));
+) -> Result<Form, CallErrorKind> {
+    let (encoded, outlets) = collecting(|| encode(buffer));
     let form = encoded?;
     if let Some((streams, call)) = to.streams() {
-        let attached = streams.attach_sending(PayloadOf::Reply, call, &outlets, None);
+        let attached = streams.attach_sending(PayloadOf::Reply, call, &outlets, form, None);
         attached.map_err(|kind| CallErrorKind::BadReply { why: kind.to_string() })?;
     }
     Ok(form)
@@ -373,8 +369,11 @@ where
 fn encode_json<V: Serialize, I: Serialize>(
     data: &Result<V, I>,
     buffer: &mut BytesMut,
+    is_stream: bool,
 ) -> Result<Form, CallErrorKind> {
     let text = data_code(|| match data {
+        // Whoever passes it on knows no types.
+        Ok(position) if is_stream => serde_json::to_vec(&BTreeMap::from([(STREAM_KEY, position)])),
         Ok(value) => serde_json::to_vec(value),
         Err(image) => serde_json::to_vec(image),
     });

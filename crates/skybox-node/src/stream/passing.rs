@@ -146,7 +146,13 @@ pub(crate) struct Landing {
     pub(crate) app: AppId,
     /// Where the items are counted.
     pub(crate) edge: Option<Arc<Edge>>,
+    /// The payload is of a person at a command line: only what was marked as a stream is one ([`FROM_A_PERSON`]).
+    pub(crate) marked: bool,
 }
+
+/// Added to a stream's position in arguments that a person has written. Without it a number that stands where a
+/// stream belongs would be taken for one that nobody sends.
+pub(crate) const FROM_A_PERSON: u32 = 1 << 31;
 
 thread_local! {
     static COLLECTED: RefCell<Option<Outlets>> = const { RefCell::new(None) };
@@ -186,7 +192,7 @@ pub(crate) fn arriving<R>(landing: Landing, decode: impl FnOnce() -> R) -> R {
 
 /// Runs code that decodes a payload without a way for streams.
 pub(crate) fn refusing<R>(decode: impl FnOnce() -> R) -> R {
-    let _scope = Scope::enter(&ARRIVING, Err("a call from the command line has no streams"));
+    let _scope = Scope::enter(&ARRIVING, Err("this call has no way for streams"));
     decode()
 }
 
@@ -219,7 +225,11 @@ impl<T: Crosses + 'static, E: WireError + 'static> Serialize for Passing<T, E> {
 
 impl<'de, T: Crosses + 'static, E: WireError + 'static> Deserialize<'de> for Passing<T, E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Passing<T, E>, D::Error> {
-        let position = u32::deserialize(deserializer)?;
+        let mut position = u32::deserialize(deserializer)?;
+        if ARRIVING.with_borrow(|landing| matches!(landing, Some(Ok(landing)) if landing.marked)) {
+            let unmarked = position.checked_sub(FROM_A_PERSON);
+            position = unmarked.ok_or_else(|| D::Error::custom("a stream is given with --stdin"))?;
+        }
         let position = u8::try_from(position)
             .ok()
             .filter(|position| *position < STREAMS_PER_CALL_MAX)
@@ -228,7 +238,7 @@ impl<'de, T: Crosses + 'static, E: WireError + 'static> Deserialize<'de> for Pas
             None => return Ok(Passing(What::Proof(position))),
             Some(landing) => landing.map_err(D::Error::custom)?,
         };
-        let Landing { streams, of, call, callee, app, edge } = landing;
+        let Landing { streams, of, call, callee, app, edge, .. } = landing;
         let inlet = streams.attach_receiving(StreamId { of, call, position }).map_err(D::Error::custom)?;
         Ok(Passing::of(of, Stream::from_source(Remote::new(inlet, of, app, edge), callee)))
     }

@@ -21,13 +21,13 @@ pub(crate) enum ReplyWay<'c> {
 
 impl ReplyWay<'_> {
     /// What a stream among the result is attached to.
-    pub(crate) fn landing(self, callee: Callee, app: AppId, edge: &Arc<Edge>) -> Option<Landing> {
+    pub(crate) fn landing(self, callee: Callee, app: AppId, edge: Option<&Arc<Edge>>) -> Option<Landing> {
         let (streams, call) = match self {
             ReplyWay::Conn(conn, call) => (&conn.streams, call),
             ReplyWay::Strict(streams) => (streams?, STRICT_CALL),
         };
-        let (of, edge) = (PayloadOf::Reply, Some(edge.clone()));
-        Some(Landing { streams: streams.clone(), of, call, callee, app, edge })
+        let (of, edge) = (PayloadOf::Reply, edge.cloned());
+        Some(Landing { streams: streams.clone(), of, call, callee, app, edge, marked: false })
     }
 
     /// The result could not be read, and nobody reads its stream.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
+use serde::Serialize;
 use skybox_core::{CallErrorKind, WireError};
 use skybox_wire::codec::{self, Form, Lead, Proof};
 use skybox_wire::frame::{Credit, FrameError, ItemHead, PayloadOf, StreamId};
@@ -80,6 +81,8 @@ pub(crate) struct Sender {
     outgoing: Arc<Outgoing>,
     /// Where items are counted: at the caller, those of arguments.
     edge: Option<Arc<Edge>>,
+    /// Its items are read by a person: they are written as JSON.
+    as_json: bool,
     ended: bool,
 }
 
@@ -97,8 +100,9 @@ impl Sender {
         id: StreamId,
         outgoing: Arc<Outgoing>,
         edge: Option<Arc<Edge>>,
+        as_json: bool,
     ) -> Sender {
-        Sender { streams, id, outgoing, edge, ended: false }
+        Sender { streams, id, outgoing, edge, as_json, ended: false }
     }
 
     /// Waits until the reader asks for the first item, and takes what is to be sent in the same moment, so that it
@@ -175,7 +179,7 @@ where
     T: Crosses + 'static,
     E: WireError + 'static,
 {
-    let mut codec = ItemCodec::default();
+    let mut codec = ItemCodec { as_json: sender.as_json, ..ItemCodec::default() };
     loop {
         let event = match poll_fn(|cx| sender.poll_next(&mut stream, cx)).await {
             Next::Send(Event::Broken(kind)) => return sender.end(Some(&kind)),
@@ -201,6 +205,7 @@ where
 pub(super) struct ItemCodec {
     items: Proof,
     errors: Proof,
+    as_json: bool,
     /// Items are cut off its front, so that many small ones share an allocation.
     buffer: BytesMut,
     /// Bytes of the last item: the next one is likely to need as many.
@@ -224,6 +229,7 @@ impl ItemCodec {
         mut event: Event<T, E>,
     ) -> Result<Option<EncodedItem>, String> {
         if let Event::Item(item) = &mut event
+            && !self.as_json
             && let Some((lead, payload)) = codec::take_bytes(item, UNCOPIED_BYTES_MIN)
         {
             check_len(payload.len())?;
@@ -243,13 +249,17 @@ impl ItemCodec {
     }
 
     fn write<T: Crosses, E: WireError>(&mut self, event: &Event<T, E>) -> Result<Option<Form>, String> {
-        let ItemCodec { items, errors, buffer, last_len } = self;
+        let ItemCodec { items, errors, as_json, buffer, last_len } = self;
         buffer.reserve(*last_len);
-        let form = data_code(|| match event {
-            Event::Item(item) => codec::encode::<T, T>(item, items, buffer).map(Some),
-            Event::Image(image) => codec::encode::<E::Image, E::Image>(image, errors, buffer).map(Some),
-            Event::Error(_) | Event::Broken(_) => Ok(None),
-        });
+        let form = match (event, *as_json) {
+            (Event::Item(item), false) => data_code(|| codec::encode::<T, T>(item, items, buffer).map(Some)),
+            (Event::Image(image), false) => {
+                data_code(|| codec::encode::<E::Image, E::Image>(image, errors, buffer).map(Some))
+            }
+            (Event::Item(item), true) => data_code(|| json(item, buffer).map(Some)),
+            (Event::Image(image), true) => data_code(|| json(image, buffer).map(Some)),
+            (Event::Error(_) | Event::Broken(_), _) => Ok(None),
+        };
         if form.is_err() {
             // What its code had written before it panicked is no part of the next item.
             buffer.clear();
@@ -258,6 +268,11 @@ impl ItemCodec {
         check_len(buffer.len())?;
         form
     }
+}
+
+fn json(value: &impl Serialize, buffer: &mut BytesMut) -> serde_json::Result<Form> {
+    buffer.extend_from_slice(&serde_json::to_vec(value)?);
+    Ok(Form::Json)
 }
 
 fn check_len(len: usize) -> Result<(), String> {

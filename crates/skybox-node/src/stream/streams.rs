@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId};
+use skybox_wire::codec::Form;
 use skybox_wire::frame::{
     Decoder, Frame, FrameError, ItemHead, Limits, PayloadOf, StreamId, encode_stream_end, split_item,
 };
@@ -80,8 +81,8 @@ impl Streams {
             && !table.sending.keys().any(|id| of(id, PayloadOf::Reply))
     }
 
-    /// Starts to send the streams of a payload, each when its reader first asks. Called before the payload leaves.
-    /// `edge` counts the items.
+    /// Starts to send the streams of a payload of that form, each when its reader first asks. Called before the payload
+    /// leaves. `edge` counts the items.
     ///
     /// # Errors
     /// `Overloaded`, and none of them is sent.
@@ -90,6 +91,7 @@ impl Streams {
         of: PayloadOf,
         call: CallId,
         outlets: &Outlets,
+        form: Form,
         edge: Option<&Arc<Edge>>,
     ) -> Result<(), CallErrorKind> {
         if outlets.is_empty() {
@@ -109,7 +111,8 @@ impl Streams {
                 let id = StreamId { of, call, position };
                 let outgoing = Arc::new(Outgoing::default());
                 table.sending.insert(id, outgoing.clone());
-                outlet.clone().pump(Sender::new(self.clone(), id, outgoing, edge.cloned()))
+                let as_json = form == Form::Json;
+                outlet.clone().pump(Sender::new(self.clone(), id, outgoing, edge.cloned(), as_json))
             })
             .collect();
         drop(table);

@@ -1,7 +1,7 @@
 //! People at a command line, by the role in their certificate.
 
 use serde_json::json;
-use skybox_node::{AskError, Operator, Outcome, Right};
+use skybox_node::{Answer, AskError, Operator, Outcome, Right};
 
 use crate::certs::{Certs, settings};
 use crate::node::{Node, PROGRAM, play};
@@ -21,10 +21,10 @@ fn a_role_is_as_much_as_it_says_and_the_log_says_what_was_done() {
                 let files = certs.operator(right);
                 let operator = Operator::connect_tls(PROGRAM, &at, files).await.expect("it is let in");
                 assert_eq!(operator.status().await.expect("everybody may look").node.as_str(), "a");
-                let called = operator.call("echo", "echo", None, json!([7])).await;
+                let called = operator.call("echo", "echo", None, json!([7]), None).await;
                 match right {
                     Right::Read => assert!(denied(called)),
-                    _ => assert!(matches!(called, Ok(Outcome::Returned(n)) if n == 7)),
+                    _ => assert!(matches!(called, Ok(Answer::Once(Outcome::Returned(n))) if n == 7)),
                 }
                 let drained = operator.drain().await;
                 match right {

@@ -151,18 +151,18 @@ fn fails_as_gone<T: std::fmt::Debug>(outcome: skybox::Result<T>) -> bool {
 
 /// Operators come over TLS with what they may do in their certificate; programs themselves may call everything.
 pub async fn an_operator_with_too_little_right_is_denied(stage: Stage) {
-    use skybox_node::{AskError, Outcome, Right};
+    use skybox_node::{Answer, AskError, Outcome, Right};
     let reader = stage.nodes().operator(CALLEES, Right::Read).await;
     assert_eq!(reader.status().await.expect("who may read may look").node.as_str(), CALLEES);
     let arguments = serde_json::json!({});
-    let denied = reader.call("desk", "once", None, arguments.clone()).await;
+    let denied = reader.call("desk", "once", None, arguments.clone(), None).await;
     let Err(AskError::Call(error)) = denied else { panic!("{denied:?}") };
     assert_eq!((error.kind().name(), error.ran()), ("denied", Ran::No));
     assert!(error.to_string().contains("operator ada has the right to read, and this needs call"), "{error}");
     assert_eq!(stage.count("once").await, 0);
     let caller = stage.nodes().operator(CALLEES, Right::Call).await;
-    let called = caller.call("desk", "once", None, arguments).await;
-    assert!(matches!(called, Ok(Outcome::Returned(_))), "{called:?}");
+    let called = caller.call("desk", "once", None, arguments, None).await;
+    assert!(matches!(called, Ok(Answer::Once(Outcome::Returned(_)))), "{called:?}");
     assert_eq!(stage.count("once").await, 1);
     let denied = caller.drain().await;
     assert!(matches!(&denied, Err(AskError::Call(error)) if error.kind().name() == "denied"), "{denied:?}");
