@@ -69,6 +69,8 @@ impl From<CallError> for ItemError {
     }
 }
 
+// For the command line: nobody's methods return it.
+#[diagnostic::do_not_recommend]
 impl WireError for ItemError {
     type Image = Value;
 
