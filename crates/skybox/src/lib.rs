@@ -76,7 +76,7 @@
 //! # Features
 //! - `cloud` (default): `SKYBOX_NODES=3 ./program` runs the program as three nodes, and tests can start nodes.
 //! - `admin` (default): `/livez`, `/readyz` and `/metrics` on `[admin] address`.
-//! - `otel`: spans of calls to an OpenTelemetry collector, by [`otel::layer`].
+//! - `otel`: spans of calls to an OpenTelemetry collector, by `skybox::otel::layer()`.
 //! - `tls`: nodes on several machines, by `[node]` and `[tls]` in skybox.toml.
 //! - `anyhow`: methods may return `anyhow::Error`.
 
