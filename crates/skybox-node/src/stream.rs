@@ -23,7 +23,6 @@ mod streams;
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -41,6 +40,8 @@ pub use passing::{Passing, Streaming};
 pub(crate) use receiving::Incoming;
 pub(crate) use reply_way::{ReplyWay, Unanswered};
 pub(crate) use streams::{STRICT_CALL, Streams};
+
+use crate::thread::Lift;
 
 /// Items that come one by one, into a call as an argument or out of it as its result.
 ///
@@ -70,8 +71,8 @@ pub struct Stream<T, E: WireError = Error> {
     /// The call it is part of.
     callee: Callee,
     in_flight: Option<Arc<dyn InFlight>>,
-    /// To be set when it is first asked for an item: the call's deadline covers it no more.
-    begins: Option<Arc<AtomicBool>>,
+    /// What happens when it is first asked for an item: the call's deadline covers it no more.
+    begins: Option<Lift>,
     /// In debug builds, what the first item has to pass where the first call of a method is encoded as well.
     trial: Option<Trial<T, E>>,
 }
@@ -129,7 +130,7 @@ impl<T, E: WireError> Stream<T, E> {
     /// The next event. `None` for good once it is over.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<T, E>>> {
         if let Some(begins) = self.begins.take() {
-            begins.store(true, Ordering::Release);
+            begins.lift();
         }
         let Some(source) = &mut self.source else { return Poll::Ready(None) };
         // A source that always has an item must not keep its reader's task from ever being stopped: elsewhere the

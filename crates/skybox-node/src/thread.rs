@@ -78,6 +78,22 @@ impl Origin {
     }
 }
 
+/// The way a call's streams lift its deadline.
+#[derive(Debug)]
+pub(crate) struct Lift {
+    lifted: Arc<AtomicBool>,
+    deadline: Instant,
+}
+
+impl Lift {
+    /// The streams begin. Not once time is up: a start that comes too late is covered still.
+    pub(crate) fn lift(self) {
+        if tokio::time::Instant::now().into_std() < self.deadline {
+            self.lifted.store(true, Ordering::Release);
+        }
+    }
+}
+
 impl CallFrame {
     /// Of code that is no call.
     pub(crate) fn scope(inherited: Inherited) -> CallFrame {
@@ -134,9 +150,9 @@ impl CallFrame {
         Some(Arc::new(Context { chain, ..context.clone() }))
     }
 
-    /// Lets the streams of this call lift its deadline, if it has one: what is returned is set when they begin.
-    pub(crate) fn liftable(&self) -> Option<Arc<AtomicBool>> {
-        self.inherited.deadline()?;
+    /// Lets the streams of this call lift its deadline, if it has one, when they begin.
+    pub(crate) fn liftable(&self) -> Option<Lift> {
+        let deadline = self.inherited.deadline()?;
         let held = self.held.as_ref()?;
         // A chain that is as long as it may be has no room for another context: then the deadline stands.
         let exported = self.exported.get_or_init(|| {
@@ -146,7 +162,7 @@ impl CallFrame {
             own.lifted = Some(Arc::default());
             Some(context)
         });
-        exported.as_ref()?.lifted.clone()
+        exported.as_ref()?.lifted.clone().map(|lifted| Lift { lifted, deadline })
     }
 
     /// When the call must be over: not any more once its streams have begun.
