@@ -39,7 +39,7 @@ pub(crate) struct Tally {
 /// A connection under load. Every [`Client`] is one: the loop is compiled for each client, so that
 /// no boxed future lies between it and its caller.
 pub(crate) trait Load: Send + Sync {
-    /// One caller, who calls again as soon as he is answered, until `stop`.
+    /// One caller, who calls once, and again as soon as he is answered, until `stop`.
     fn caller(&self, number: usize, work: Work, stop: Arc<AtomicBool>) -> BoxFuture<'static, Result<Tally>>;
 }
 
@@ -59,12 +59,15 @@ async fn call_echo(client: impl Client, number: usize, stop: Arc<AtomicBool>) ->
     let first = number as u64 * IDS_PER_CALLER;
     // Each reply is the next request: no caller has to make or copy a message.
     let mut message = Echo::sample(first);
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         let id = message.id;
         message = client.echo(message).await?;
         ensure!(message.id == id, "call {id} was answered with {}", message.id);
         message.id += 1;
         tally.calls += 1;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
     }
     message.check(first + tally.calls)?;
     Ok(tally)
@@ -74,7 +77,7 @@ async fn time_echo(client: impl Client, number: usize, stop: Arc<AtomicBool>) ->
     let mut tally = Tally::default();
     let first = number as u64 * IDS_PER_CALLER;
     let mut message = Echo::sample(first);
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         let id = message.id;
         let start = Instant::now();
         message = client.echo(message).await?;
@@ -82,6 +85,9 @@ async fn time_echo(client: impl Client, number: usize, stop: Arc<AtomicBool>) ->
         ensure!(message.id == id, "call {id} was answered with {}", message.id);
         message.id += 1;
         tally.calls += 1;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
     }
     message.check(first + tally.calls)?;
     Ok(tally)
@@ -95,10 +101,13 @@ async fn call_blob(
 ) -> Result<Tally> {
     let mut tally = Tally::default();
     let mut bytes = blob(number, blob_bytes);
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         bytes = client.blob(bytes).await?;
         ensure!(bytes.len() == blob_bytes, "a blob came back with {} bytes", bytes.len());
         tally.calls += 1;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
     }
     ensure!(bytes == blob(number, blob_bytes), "the blob of caller {number} came back changed");
     Ok(tally)
