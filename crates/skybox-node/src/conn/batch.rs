@@ -32,8 +32,10 @@ pub(super) struct Piece {
     pub(super) body: Bytes,
     /// Bytes at the front of `head` that belong to the stream of small frames.
     pub(super) small: usize,
-    /// The calls whose requests end in this piece, but not among the small frames.
-    pub(super) ends: Vec<CallId>,
+    /// The calls whose requests end in what is left of this piece, but not among the small frames, each with its
+    /// distance from here to its last byte. Several small calls of one lane may share a piece, and the kernel may take
+    /// the first of them alone.
+    pub(super) ends: Vec<(CallId, usize)>,
     /// Small frames that come later may go out before it: it holds nothing but items.
     pub(super) may_be_passed: bool,
 }
@@ -70,8 +72,17 @@ impl Batch {
     /// behind what does not let them pass.
     pub(super) fn push_in_front(&mut self, piece: Piece, end: u64) {
         self.end = end;
-        let held_up = self.pieces.iter().rposition(|piece| !piece.may_be_passed).map_or(0, |at| at + 1);
+        // Urgent frames pass all but what has begun.
+        let passes = |piece: &Piece| piece.may_be_passed;
+        let held_up =
+            if piece.small == 0 { None } else { self.pieces.iter().rposition(|piece| !passes(piece)) };
+        let held_up = held_up.map_or(0, |at| at + 1);
         self.pieces.insert(held_up.max(self.pieces.len().min(1)), piece);
+    }
+
+    /// Bytes that are not written yet.
+    pub(super) fn bytes(&self) -> usize {
+        self.pieces.iter().map(Piece::len).sum()
     }
 
     pub(super) fn pieces(&self) -> usize {
@@ -105,6 +116,11 @@ impl Batch {
                 piece.small = piece.small.saturating_sub(of_head);
                 piece.head.advance(of_head);
                 piece.body.advance(written - of_head);
+                piece.ends.retain_mut(|(_, end)| {
+                    let is_left = *end > written;
+                    *end = end.saturating_sub(written);
+                    is_left
+                });
                 return;
             }
             written -= piece.len();
@@ -118,7 +134,7 @@ impl Batch {
 
     /// The calls whose requests end in what is not written, but not among the small frames.
     pub(super) fn ends(&self) -> impl Iterator<Item = CallId> {
-        self.pieces.iter().flat_map(|piece| &piece.ends).copied()
+        self.pieces.iter().flat_map(|piece| &piece.ends).map(|(call, _)| *call)
     }
 
     /// How far the stream of small frames goes once this batch is written.

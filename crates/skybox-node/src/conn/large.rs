@@ -150,9 +150,14 @@ impl Large {
     }
 
     /// Takes the next piece: frames are appended to `out`, and the returned bytes belong directly behind them. Small
-    /// frames up to `taken` are on their way. The calls whose requests end here are added to `ends`. Says as well
+    /// frames up to `taken` are on their way. The calls whose requests end here are added to `ends`, each with where. Says as well
     /// whether the piece is of a stream.
-    pub(super) fn next(&mut self, taken: u64, out: &mut BytesMut, ends: &mut Vec<CallId>) -> (Bytes, bool) {
+    pub(super) fn next(
+        &mut self,
+        taken: u64,
+        out: &mut BytesMut,
+        ends: &mut Vec<(CallId, usize)>,
+    ) -> (Bytes, bool) {
         for _ in 0..self.under_way.len() {
             let Some(mut line) = self.under_way.pop_front() else { break };
             let before = out.len();
@@ -234,7 +239,7 @@ impl Line {
         &mut self,
         taken: u64,
         out: &mut BytesMut,
-        ends: &mut Vec<CallId>,
+        ends: &mut Vec<(CallId, usize)>,
         waiting_bytes: &mut usize,
     ) -> Bytes {
         let start = out.len();
@@ -249,7 +254,7 @@ impl Line {
             *waiting_bytes -= before - left;
             if left == 0 {
                 if let Part::Call(call) = item.part {
-                    ends.push(call);
+                    ends.push((call, out.len() + body.len()));
                 }
                 self.items.pop_front();
             }
@@ -295,7 +300,7 @@ mod tests {
             if out.is_empty() {
                 return turns;
             }
-            turns.push(ends.into_iter().map(|call| call.0).collect());
+            turns.push(ends.into_iter().map(|(call, _): (CallId, usize)| call.0).collect());
         }
     }
 

@@ -17,6 +17,8 @@ use super::large::{Item, LARGE_BYTES, Lane, Large, Part, Withdrawn};
 const CUT_BYTES: usize = 128 * 1024;
 /// The size of a fresh buffer.
 const BUFFER_BYTES: usize = 16 * 1024;
+/// What the kernel has left of a batch lets small frames in only below this: a few of the largest writes.
+const LEFT_BYTES_MAX: usize = 512 * 1024;
 /// A request whose last byte is not in the stream of small frames, or not yet sent.
 pub(super) const UNSENT: u64 = u64::MAX;
 
@@ -147,9 +149,10 @@ impl Out {
         self.bytes() + payload_bytes <= bytes_max || (alone && self.bytes() <= bytes_max)
     }
 
-    /// Bytes of ordinary frames that wait.
+    /// Bytes that wait, urgent frames apart.
     pub(super) fn bytes(&self) -> usize {
-        self.full_bytes + self.filling.len() + self.large.bytes()
+        let left = self.left.as_ref().map_or(0, Batch::bytes);
+        self.full_bytes + self.filling.len() + self.large.bytes() + left
     }
 
     /// Whether anything waits.
@@ -162,7 +165,8 @@ impl Out {
         self.is_empty() && !self.scheduled
     }
 
-    /// Gives back a batch that the kernel did not take all of: it is written to its end before anything else.
+    /// Gives back a batch that the kernel did not take all of. What has begun is written to its end before anything
+    /// else.
     pub(super) fn put_back(&mut self, batch: Batch) {
         self.left = Some(batch);
     }
@@ -183,8 +187,10 @@ impl Out {
     pub(super) fn take(&mut self, batch: &mut Batch) -> bool {
         if let Some(left) = self.left.take() {
             *batch = left;
-            // The piece that the kernel has begun to take is finished first; what comes behind it gives way.
-            let small = self.take_small(batch);
+            // The piece that the kernel has begun to take is finished first; what comes behind it gives way. Not to
+            // more than a peer that reads slowly takes: large payloads are to have their turn.
+            let full = batch.bytes() > LEFT_BYTES_MAX && self.urgent.is_empty();
+            let small = if full { Piece::default() } else { self.take_small(batch) };
             if !small.is_empty() {
                 batch.push_in_front(small, self.taken);
             }
@@ -363,6 +369,44 @@ mod tests {
         assert_eq!((batch.reached(), ends(&batch)), (next - 1, vec![]));
         batch.advance(1);
         assert!(batch.is_empty() && !out.take(&mut batch));
+    }
+
+    #[test]
+    fn of_small_calls_that_share_a_piece_those_that_are_written_have_ended() {
+        let mut out = Out::default();
+        let mut batch = Batch::default();
+        call(&mut out, 1, 0, CHUNK_BYTES_MAX);
+        // Behind the large one, since they are of the same module.
+        (2..=4).for_each(|id| assert_eq!(call(&mut out, id, 0, 100), UNSENT));
+        let ends = |batch: &Batch| batch.ends().map(|call| call.0).collect::<Vec<_>>();
+        let each = call(&mut Out::default(), 2, 0, 100) as usize;
+        assert!(out.take(&mut batch));
+        assert_eq!(ends(&batch), [1, 2, 3, 4]);
+        batch.advance(bytes(&batch).len() - 3 * each);
+        assert_eq!(ends(&batch), [2, 3, 4]);
+        batch.advance(each - 1);
+        assert_eq!(ends(&batch), [2, 3, 4]);
+        batch.advance(1);
+        assert_eq!(ends(&batch), [3, 4], "the peer has all of it, and may run it");
+        batch.advance(each + 1);
+        assert_eq!(ends(&batch), [4]);
+    }
+
+    #[test]
+    fn what_the_kernel_left_counts_and_takes_in_no_more_than_its_bound() {
+        let mut out = Out::default();
+        let mut batch = Batch::default();
+        let mut longest = 0;
+        for _ in 0..100 {
+            out.filling().extend_from_slice(&[7; CUT_BYTES]);
+            out.cut();
+            assert!(out.take(&mut batch));
+            batch.advance(10);
+            out.put_back(std::mem::take(&mut batch));
+            longest = longest.max(out.left.as_ref().map_or(0, Batch::bytes));
+        }
+        assert_eq!(out.bytes(), 100 * (CUT_BYTES - 10));
+        assert!(longest <= LEFT_BYTES_MAX + CUT_BYTES, "{longest}");
     }
 
     const STREAM: StreamId = StreamId { of: PayloadOf::Reply, call: CallId(70), position: 0 };

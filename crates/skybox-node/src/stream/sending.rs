@@ -232,7 +232,7 @@ impl ItemCodec {
             && !self.as_json
             && let Some((lead, payload)) = codec::take_bytes(item, UNCOPIED_BYTES_MIN)
         {
-            check_len(payload.len())?;
+            check_len(lead.as_slice().len() + payload.len())?;
             return Ok(Some(EncodedItem { form: Form::Compact, lead: Some(lead), payload }));
         }
         let form = self.write(&event)?;
