@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use skybox_cloud::running::{ALONE, Running, RunningError, Shown};
 use skybox_core::{Code, ModuleKind, ModulePlan, NodeName};
-use skybox_node::{ModuleStatus, NodeStatus};
+use skybox_node::{ImplementationStatus, ModuleStatus, NodeStatus};
 
 use crate::args::ReadArgs;
 use crate::call::print_json;
@@ -66,6 +66,8 @@ struct Module {
     form: &'static str,
     /// Where it is written.
     path: String,
+    /// Of an interface: what implements it, and where. More than one while nodes are configured differently.
+    implementations: Vec<Implementation>,
     methods: Vec<Method>,
     /// The nodes that should run it.
     assigned: Vec<String>,
@@ -78,6 +80,14 @@ struct Module {
     instances: Vec<Instance>,
     /// How earlier instances ended.
     endings: Vec<Ended>,
+}
+
+#[derive(Debug, Serialize)]
+struct Implementation {
+    #[serde(flatten)]
+    chosen: ImplementationStatus,
+    /// The nodes that have chosen it.
+    nodes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -157,6 +167,14 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
     module.module = status.module.clone();
     module.form = form(status.kind);
     module.path = status.path.clone();
+    if let Some(chosen) = &status.implementation {
+        match module.implementations.iter_mut().find(|known| known.chosen == *chosen) {
+            Some(known) => known.nodes.push(node.to_string()),
+            None => module
+                .implementations
+                .push(Implementation { chosen: chosen.clone(), nodes: vec![node.to_string()] }),
+        }
+    }
     let methods = status.methods.iter();
     module.methods =
         methods.map(|(method, names)| Method { method: method.clone(), parameters: names.clone() }).collect();
@@ -331,14 +349,19 @@ fn nodes_table(program: &Program) -> Table {
 }
 
 fn modules_table(program: &Program) -> Table {
-    let mut table = Table::new(&["MODULE", "FORM", "SERVING", "PINNED", "INSTANCES", "HOLDING", "WAITING"]);
+    let interfaces = program.modules.iter().any(|module| !module.implementations.is_empty());
+    let mut headings = vec!["MODULE", "FORM", "SERVING", "PINNED", "INSTANCES", "HOLDING", "WAITING"];
+    if interfaces {
+        headings.insert(1, "USES");
+    }
+    let mut table = Table::new(&headings);
     for module in &program.modules {
         let sum = |of: fn(&Instance) -> Option<u64>| module.instances.iter().filter_map(of).sum::<u64>();
         let serving = match module.serving.as_slice() {
             [] => Cell::new("nowhere", Tone::Bad),
             nodes => joined(nodes.iter().map(String::as_str)).into(),
         };
-        table.row(vec![
+        let mut cells = vec![
             module.module.as_str().into(),
             module.form.into(),
             serving,
@@ -346,7 +369,12 @@ fn modules_table(program: &Program) -> Table {
             Cell::count(module.instances.len() as u64),
             Cell::count(sum(|instance| instance.holding)),
             Cell::count(sum(|instance| instance.waiting)),
-        ]);
+        ];
+        if interfaces {
+            let names = module.implementations.iter().map(|known| known.chosen.name.as_str());
+            cells.insert(1, joined(names).into());
+        }
+        table.row(cells);
     }
     table
 }

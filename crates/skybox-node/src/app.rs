@@ -247,6 +247,12 @@ impl AppInner {
         InstanceId { node: self.incarnation, count: 1 + self.instances.fetch_add(1, Ordering::Relaxed) }
     }
 
+    /// What was chosen for the module of this index, if it is an interface.
+    pub(crate) fn implementation(&self, index: usize) -> Option<&'static CandidateRegistration> {
+        let mut chosen = self.chosen.iter();
+        chosen.find(|(interface, _)| self.by_type.get(interface) == Some(&index)).map(|(_, chosen)| *chosen)
+    }
+
     /// Tells every caller that waits to look again.
     pub(crate) fn routes_changed(&self) {
         for host in &self.hosts {

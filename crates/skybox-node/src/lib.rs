@@ -42,7 +42,7 @@ pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
 pub use module::{Callable, Key, KeyOf, Module};
 pub use operate::{Answer, AskError, Items, Operator, Outcome};
 pub use spans::{SpanContexts, follow_spans};
-pub use status::{HeldStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus};
+pub use status::{HeldStatus, ImplementationStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus};
 pub use stream::{Closed, Stream, StreamSender};
 
 /// What certificates say, and why some are refused.

@@ -16,7 +16,7 @@ use crate::app::{App, AppId, AppInner};
 use crate::call::{ItemError, Relayed, ReplyTo};
 use crate::conn::{Address, Conn, DialError, Right, dial_operator};
 use crate::metrics::EdgeCounts;
-use crate::status::{ModuleStatus, NodeStatus};
+use crate::status::{ImplementationStatus, ModuleStatus, NodeStatus};
 use crate::stream::{FROM_A_PERSON, Landing, Outlets, Passing, Stream, arriving, collecting};
 
 /// The module number that means the node itself.
@@ -121,19 +121,24 @@ pub(crate) fn status(app: &App) -> NodeStatus {
         up_ms: inner.started.elapsed().as_millis() as u64,
         ready: inner.ready.load(std::sync::atomic::Ordering::Relaxed),
         listeners: crate::host::lock(&inner.bound).clone(),
-        modules: inner.hosts.iter().map(|host| module_status(&**host)).collect(),
+        modules: inner.hosts.iter().map(|host| module_status(inner, &**host)).collect(),
         edges: edges(inner),
         frames: inner.links.open().iter().map(|conn| conn.frames()).sum(),
     }
 }
 
-fn module_status(host: &dyn crate::host::AnyHost) -> ModuleStatus {
+fn module_status(app: &AppInner, host: &dyn crate::host::AnyHost) -> ModuleStatus {
     let core = host.core();
     let methods = core.descriptor.methods.iter();
+    let implementation = app.implementation(usize::from(core.index));
     ModuleStatus {
         module: core.descriptor.name.to_owned(),
         kind: core.descriptor.kind,
         path: core.descriptor.path.to_owned(),
+        implementation: implementation.map(|chosen| ImplementationStatus {
+            name: chosen.name.to_owned(),
+            path: chosen.path.to_owned(),
+        }),
         methods: methods
             .map(|method| {
                 (method.name.to_owned(), method.parameters.iter().map(|&name| name.to_owned()).collect())

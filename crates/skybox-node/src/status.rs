@@ -57,6 +57,15 @@ pub struct HeldStatus {
     pub mode: Mode,
 }
 
+/// The implementation of an interface that was chosen on one node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ImplementationStatus {
+    /// Its name, as `use` in `skybox.toml` has it.
+    pub name: String,
+    /// Where it is written.
+    pub path: String,
+}
+
 /// One module, seen from one node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModuleStatus {
@@ -66,6 +75,9 @@ pub struct ModuleStatus {
     pub kind: ModuleKind,
     /// Where it is written.
     pub path: String,
+    /// Of an interface, what implements it on this node; absent from a node of a version without.
+    #[serde(default)]
+    pub implementation: Option<ImplementationStatus>,
     /// Its methods with their parameters.
     pub methods: Vec<(String, Vec<String>)>,
     /// Why it was given up here.

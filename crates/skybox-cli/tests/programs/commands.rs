@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::http;
-use crate::stage::{Program, Stage, skybox};
+use crate::stage::{Program, Stage, payments_shop, skybox};
 
 /// The item of a list that has this under a key.
 #[track_caller]
@@ -124,6 +124,34 @@ fn a_single_process_is_shown_and_called() {
     assert!(moved.contains("(SKY-401)"), "{moved}");
     assert_eq!(program.skybox(&["stop"]).ok(), "shop has ended\n");
     assert_eq!(program.end().code(), Some(0));
+}
+
+#[test]
+fn an_interface_is_shown_with_what_implements_it() {
+    for (chosen, path) in [("stripe", "payments_stripe"), ("on_account", "payments_shop::on_account")] {
+        let stage = Stage::new();
+        stage.config(&format!("[modules.payments]\nuse = \"{chosen}\"\n"));
+        // It runs for as long as it may be given orders.
+        let program = Program::start(&stage, stage.command(payments_shop()).stdin(Stdio::piped()));
+        let ps = program.ready(1);
+        assert_eq!(
+            item(&ps["modules"], "module", "payments")["implementations"],
+            json!([{"name": chosen, "path": path, "nodes": ["alone"]}])
+        );
+        let text = program.skybox(&["ps"]).ok();
+        let words = |start: &str| {
+            let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
+            line.split_whitespace().take(4).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(words("MODULE"), ["MODULE", "USES", "FORM", "SERVING"], "{text}");
+        assert_eq!(words("payments "), ["payments", chosen, "replicated", "alone"], "{text}");
+    }
+    // Where nothing was to be chosen, nothing is said of it.
+    let stage = Stage::new();
+    let program = stage.alone(&[]);
+    let ps = program.ready(1);
+    assert_eq!(item(&ps["modules"], "module", "catalog")["implementations"], json!([]));
+    assert!(!program.skybox(&["ps"]).ok().contains("USES"));
 }
 
 #[test]

@@ -49,6 +49,12 @@ pub(crate) fn fountain() -> &'static Path {
     FOUNTAIN.get_or_init(|| built(&["--package", "skybox-cli", "--example", "fountain"], "examples/fountain"))
 }
 
+/// A program with an interface, and two implementations of it.
+pub(crate) fn payments_shop() -> &'static Path {
+    static SHOP: OnceLock<PathBuf> = OnceLock::new();
+    SHOP.get_or_init(|| built(&["--package", "payments-shop"], "payments-shop"))
+}
+
 /// Builds an executable where the one under test is.
 fn built(what: &[&str], place: &str) -> PathBuf {
     let profile = skybox().parent().expect("an executable is in a directory");
