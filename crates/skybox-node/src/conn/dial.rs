@@ -64,6 +64,11 @@ pub enum DialError {
     /// The connection broke during the handshake.
     #[error("the connection broke during the handshake")]
     Broke(#[source] std::io::Error),
+    /// The peer ended the connection during the handshake.
+    #[error(
+        "the peer closed the connection during the handshake: its log may say why; if it is no node, check the address"
+    )]
+    Closed,
     /// The peer said nothing.
     #[error("the peer was silent for {HANDSHAKE_WAIT:?} during the handshake")]
     Silent,
@@ -90,6 +95,7 @@ impl DialError {
         match self {
             DialError::Connect { .. } => "connect",
             DialError::Broke(_) => "handshake-broke",
+            DialError::Closed => "handshake-closed",
             DialError::Silent => "handshake-silent",
             DialError::Handshake(_) => "handshake",
             #[cfg(feature = "tls")]

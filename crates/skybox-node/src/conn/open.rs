@@ -103,7 +103,7 @@ async fn agree<R: AsyncRead + Unpin>(
     loop {
         write.write_all(&mut output).await.map_err(DialError::Broke)?;
         if read.read_buf(input).await.map_err(DialError::Broke)? == 0 {
-            return Err(DialError::Broke(std::io::ErrorKind::UnexpectedEof.into()));
+            return Err(DialError::Closed);
         }
         match handshake.feed_judged(input, &mut output, judge) {
             Ok(None) => {}

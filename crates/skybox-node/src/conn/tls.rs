@@ -149,7 +149,7 @@ async fn shake(stream: TcpStream, session: Session, loaded: &Loaded) -> Result<K
         let step = match read.step_and_keep(&mut said) {
             Ok(step) => step,
             Err(error) => {
-                let error = TlsError::of(error, read.first());
+                let error = judge(error, &read);
                 refuse(read, &write).await;
                 return Err(error);
             }
@@ -158,22 +158,37 @@ async fn shake(stream: TcpStream, session: Session, loaded: &Loaded) -> Result<K
         match step {
             Step::Again => {}
             Step::Open => break,
-            Step::Closed => return Err(TlsError::Broke(std::io::ErrorKind::UnexpectedEof.into())),
+            Step::Closed => return Err(TlsError::Closed),
             Step::Blocked => {
                 if poll_fn(|cx| read.poll_arrive(cx)).await.map_err(TlsError::Broke)? == 0 {
-                    return Err(TlsError::Broke(std::io::ErrorKind::UnexpectedEof.into()));
+                    return Err(TlsError::Closed);
                 }
             }
         }
     }
+    if !speaks_skybox(&read) {
+        return Err(TlsError::NotSkybox);
+    }
     let peer = read.with_state(|state| {
-        if state.alpn_protocol() != Some(ALPN) {
-            return Err(TlsError::NotSkybox);
-        }
         let certificate = state.peer_certificates().and_then(<[_]>::first).ok_or(TlsError::NoCertificate)?;
         loaded.verifier.identity(certificate).map_err(|error| TlsError::of(error, &[]))
     })?;
     Ok(Known { read, write, peer })
+}
+
+/// What an error of the handshake means.
+fn judge(error: rustls::Error, read: &TlsRead) -> TlsError {
+    use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+    match error {
+        // Some other server or client: what is wrong is where it was looked for, not whom its certificate is from.
+        InvalidCertificate(_) | NoCertificatesPresented if !speaks_skybox(read) => TlsError::NotSkybox,
+        error => TlsError::of(error, read.first()),
+    }
+}
+
+/// Whether both sides have named Skybox as the protocol inside, which they do before they show certificates.
+fn speaks_skybox(read: &TlsRead) -> bool {
+    read.with_state(|state| state.alpn_protocol() == Some(ALPN))
 }
 
 /// Tells the peer why, and leaves it the time to hear it.

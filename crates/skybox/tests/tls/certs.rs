@@ -1,13 +1,14 @@
-//! Certificates for a test, in a directory that goes with it, and somebody who knocks with any of them.
+//! Certificates for a test, in a directory that goes with it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, SanType,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use skybox::TlsFiles;
 use skybox_cloud::certs::{Authority, Issued};
 use skybox_node::Right;
@@ -39,8 +40,8 @@ impl Certs {
     }
 
     /// Trusts another authority as well.
-    pub fn trust(&self, other: &Authority) {
-        let both = format!("{}{}", self.authority.certificate(), other.certificate());
+    pub fn trust(&self, other: &str) {
+        let both = format!("{}{other}", self.authority.certificate());
         write(&self.path("authority.pem"), &both);
     }
 
@@ -53,9 +54,78 @@ impl Certs {
         self.put(&self.authority.issue(&identity, DAY).expect("it is issued"))
     }
 
+    /// Any certificate under a name of its own.
+    pub fn put_pair(&self, name: &str, pair: &Pair) -> TlsFiles {
+        let [certificate, key] = ["pem", "key"].map(|end| self.path(&format!("{name}.{end}")));
+        write(&certificate, &pair.certificate);
+        write(&key, &pair.key);
+        TlsFiles { authority: self.path("authority.pem"), certificate, key }
+    }
+
     pub fn put(&self, issued: &Issued) -> TlsFiles {
         issued.write(&self.directory).expect("the directory is there")
     }
+}
+
+/// A certificate and its key, whoever made them.
+#[derive(Clone)]
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl From<Issued> for Pair {
+    fn from(issued: Issued) -> Pair {
+        Pair { certificate: issued.certificate, key: issued.key }
+    }
+}
+
+impl Pair {
+    /// The chain of one, and the key, as rustls takes them.
+    pub fn ders(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes());
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes());
+        (vec![certificate.expect("it is PEM")], key.expect("it is PEM"))
+    }
+}
+
+/// An authority that issues what `skybox certs` never would.
+pub struct OddAuthority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate and key, which name a node of the program: only it itself knows that it is an authority.
+    pub own: Pair,
+}
+
+impl OddAuthority {
+    pub fn new() -> OddAuthority {
+        let key = KeyPair::generate().expect("there is randomness");
+        let mut params = params_of("spiffe://shop/node/b");
+        params.distinguished_name.push(DnType::CommonName, "odd");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("it is signed").pem();
+        let own = Pair { certificate, key: key.serialize_pem() };
+        OddAuthority { issuer: Issuer::new(params, key), own }
+    }
+
+    /// A certificate for that URI, valid now, changed in any way before it is signed.
+    pub fn issue(&self, uri: &str, change: impl FnOnce(&mut CertificateParams)) -> Pair {
+        let key = KeyPair::generate().expect("there is randomness");
+        let mut params = params_of(uri);
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).expect("it is signed").pem();
+        Pair { certificate, key: key.serialize_pem() }
+    }
+}
+
+fn params_of(uri: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::URI(uri.try_into().expect("it is ASCII"))];
+    let now = time::OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now - DAY, now + DAY);
+    params
 }
 
 impl Drop for Certs {
@@ -79,74 +149,4 @@ pub fn settings<'s>(files: &'s TlsFiles, more: &[(&'s str, &'s str)]) -> Vec<(&'
     ];
     settings.extend_from_slice(more);
     settings
-}
-
-/// Connects as somebody who lets in everybody, with this certificate or none; the alert that is the answer. `None`:
-/// the connection stands.
-pub fn knock(address: &str, with: Option<&Issued>) -> Option<AlertDescription> {
-    use std::io::{Read, Write};
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3 is there")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting));
-    let mut config = match with {
-        None => builder.with_no_client_auth(),
-        Some(issued) => {
-            let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
-            let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-            builder.with_client_auth_cert(chain, key).expect("they belong together")
-        }
-    };
-    config.alpn_protocols = vec![b"skybox".to_vec()];
-    let mut connection =
-        ClientConnection::new(Arc::new(config), ServerName::try_from("node").unwrap()).unwrap();
-    let mut socket = std::net::TcpStream::connect(address).expect("somebody listens");
-    let mut stream = rustls::Stream::new(&mut connection, &mut socket);
-    let exchanged = stream.write_all(b"SKYBOX").and_then(|()| stream.read_exact(&mut [0; 8]));
-    let error = exchanged.err()?;
-    let refused = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-    match refused {
-        Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
-        _ => panic!("the peer says why: {error:?}"),
-    }
-}
-
-/// Lets in everybody.
-#[derive(Debug)]
-struct Trusting;
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -11,6 +11,8 @@ mod node;
 mod operators;
 mod refusals;
 mod rotation;
+mod stranger;
+mod strangers;
 
 /// What `b` calls.
 #[derive(Debug, Default)]

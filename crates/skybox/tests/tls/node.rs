@@ -14,7 +14,7 @@ use crate::Echo;
 /// The program that every node here is of.
 pub const PROGRAM: &str = "shop";
 /// The longest any wait may take. Generous: it only ends tests that would fail anyway.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Set in the processes of nodes.
 const PLAYED: &str = "SKYBOX_TEST_NODE";
 /// Before each line that a node says to its test: libtest writes to the same stream.

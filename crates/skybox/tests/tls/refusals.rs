@@ -6,8 +6,9 @@ use rustls::AlertDescription;
 use skybox::TlsFiles;
 use skybox_node::tls::Identity;
 
-use crate::certs::{Certs, DAY, knock, settings};
+use crate::certs::{Certs, DAY, settings};
 use crate::node::{Node, PROGRAM, play};
+use crate::stranger::knock;
 
 /// Node `a`, and where it is.
 fn node_a(files: &TlsFiles) -> (Node, String) {
@@ -62,7 +63,7 @@ fn another_authoritys_certificate() {
         a.logs(&["was refused: the peer refuses this side's certificate: it does not trust its authority"]);
         drop(b);
         // One that trusts both is refused all the same.
-        theirs.trust(&ours.authority);
+        theirs.trust(ours.authority.certificate());
         let failed = node_b(&theirs.node("b"), &at, &[]).ask("call");
         assert!(
             failed.contains("the peer refuses this side's certificate: it does not trust its authority"),
@@ -79,7 +80,7 @@ fn an_expired_certificate() {
         let (a, at) = node_a(&certs.node("a"));
         let expired = certs.authority.issue(&Identity::Node("b".to_owned()), Duration::ZERO).unwrap();
         // It is valid to the end of the second in which it was made.
-        while knock(&at, Some(&expired)) != Some(AlertDescription::CertificateExpired) {}
+        while knock(&at, Some(&expired.clone().into())) != Some(AlertDescription::CertificateExpired) {}
         a.logs(&["was refused: the peer's certificate has expired: renew it"]);
         let failed = Node::start(&settings(&certs.put(&expired), &[])).answer();
         assert!(
@@ -93,11 +94,11 @@ fn an_expired_certificate() {
 fn another_programs_certificate() {
     play(|| {
         let (shop, bank) = (Certs::of(PROGRAM), Certs::of("bank"));
-        shop.trust(&bank.authority);
-        bank.trust(&shop.authority);
+        shop.trust(bank.authority.certificate());
+        bank.trust(shop.authority.certificate());
         let (a, at) = node_a(&shop.node("a"));
         let stranger = bank.authority.issue(&Identity::Node("b".to_owned()), DAY).unwrap();
-        assert_eq!(knock(&at, Some(&stranger)), Some(AlertDescription::CertificateUnknown));
+        assert_eq!(knock(&at, Some(&stranger.clone().into())), Some(AlertDescription::CertificateUnknown));
         a.logs(&["was refused: the peer is refused: the certificate is for spiffe://bank/node/b", "`shop`"]);
         let failed = node_b(&bank.put(&stranger), &at, &[("SKYBOX_PROGRAM", "bank")]).ask("call");
         assert!(failed.contains("is for spiffe://shop/node/a, and this program is `bank`"), "{failed}");

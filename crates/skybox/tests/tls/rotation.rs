@@ -39,7 +39,7 @@ fn an_authority_changes_under_load_and_no_call_fails() {
         assert_eq!(b.ask("load"), "loading");
         assert!(let_in(&at, &old_operator) && !let_in(&at, &new_operator));
 
-        certs.trust(&new.authority);
+        certs.trust(new.authority.certificate());
         a.logs_again("new certificates for node a: new connections use them");
         b.logs_again("new certificates for node b: new connections use them");
         for name in ["a", "b"] {

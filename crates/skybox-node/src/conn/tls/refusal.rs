@@ -22,6 +22,9 @@ pub enum TlsError {
     /// The peer speaks TLS, but is no node.
     #[error("the peer speaks TLS but not Skybox: check the address")]
     NotSkybox,
+    /// The peer speaks TLS of another version, or with other algorithms: no node does.
+    #[error("the peer speaks TLS, but not version 1.3 as nodes do: check the address")]
+    OtherTls,
     /// The peer has no certificate.
     #[error("the peer has no certificate: give it one with `[tls]`; `skybox certs` makes them")]
     NoCertificate,
@@ -41,6 +44,9 @@ pub enum TlsError {
         "the peer's certificate does not allow this use: a node's needs both server and client authentication, an operator's client authentication"
     )]
     Purpose,
+    /// The peer shows the certificate of an authority as its own.
+    #[error("the peer's certificate is an authority's own: it needs one of a node or an operator")]
+    Authority,
     /// The peer's certificate is not one of this program's.
     #[error("the peer is refused")]
     Identity(#[source] IdentityError),
@@ -53,6 +59,11 @@ pub enum TlsError {
     /// Anything else the protocol has to say.
     #[error("TLS failed")]
     Protocol(#[source] Error),
+    /// The peer ended the connection.
+    #[error(
+        "the peer closed the connection during the TLS handshake: its log may say why; if it is no node, check the address"
+    )]
+    Closed,
     /// The connection broke.
     #[error("the connection broke during the TLS handshake")]
     Broke(#[source] io::Error),
@@ -64,6 +75,7 @@ impl TlsError {
         match error {
             Error::NoCertificatesPresented => TlsError::NoCertificate,
             Error::NoApplicationProtocol => TlsError::NotSkybox,
+            Error::PeerIncompatible(_) => TlsError::OtherTls,
             Error::InvalidMessage(
                 InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
             ) => {
@@ -90,9 +102,10 @@ impl TlsError {
             // An authority of the same name with another key.
             UnknownIssuer | BadSignature => TlsError::OtherAuthority,
             InvalidPurpose | InvalidPurposeContext { .. } => TlsError::Purpose,
-            Other(other) => match other.0.downcast_ref::<IdentityError>() {
-                Some(identity) => TlsError::Identity(identity.clone()),
-                None => TlsError::Protocol(Error::InvalidCertificate(Other(other))),
+            Other(other) => match (other.0.downcast_ref(), other.0.downcast_ref()) {
+                (Some(identity), _) => TlsError::Identity(IdentityError::clone(identity)),
+                (_, Some(webpki::Error::CaUsedAsEndEntity)) => TlsError::Authority,
+                _ => TlsError::Protocol(Error::InvalidCertificate(Other(other))),
             },
             other => TlsError::Protocol(Error::InvalidCertificate(other)),
         }
@@ -115,6 +128,9 @@ impl TlsError {
                 "it does not allow this use; a node's needs both server and client authentication"
             }
             AlertDescription::NoApplicationProtocol => return TlsError::NotSkybox,
+            AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure => {
+                return TlsError::OtherTls;
+            }
             other => return TlsError::Protocol(Error::AlertReceived(other)),
         };
         TlsError::Refused(why)
@@ -124,14 +140,15 @@ impl TlsError {
     pub(crate) fn cause(&self) -> &'static str {
         match self {
             TlsError::Plain { .. } => "tls-plain",
-            TlsError::NotSkybox => "tls-not-skybox",
+            TlsError::NotSkybox | TlsError::OtherTls => "tls-not-skybox",
             TlsError::NoCertificate => "tls-no-certificate",
             TlsError::OtherAuthority => "tls-other-authority",
             TlsError::Expired | TlsError::NotYet => "tls-expired",
-            TlsError::Purpose => "tls-purpose",
+            TlsError::Purpose | TlsError::Authority => "tls-purpose",
             TlsError::Identity(_) | TlsError::NotANode => "tls-identity",
             TlsError::Refused(_) => "tls-refused",
             TlsError::Protocol(_) => "tls-protocol",
+            TlsError::Closed => "tls-closed",
             TlsError::Broke(_) => "tls-broke",
         }
     }
@@ -188,6 +205,7 @@ fn own(error: &TlsError) -> String {
         TlsError::Expired => "it has expired".to_owned(),
         TlsError::NotYet => "it is not valid yet; look at the clock".to_owned(),
         TlsError::Purpose => "a node's must allow both server and client authentication".to_owned(),
+        TlsError::Authority => "it is an authority's own; have one issued for this node".to_owned(),
         TlsError::Identity(why) => why.to_string(),
         other => skybox_core::TextChain::of(other).joined(),
     }
