@@ -13,13 +13,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use skybox_cloud::parent::{Done, Launch, Order, Parent, ParentConfig};
 use skybox_core::{NodeName, Plan};
-use skybox_node::AppError;
-use skybox_node::config::{CONFIG_ENV, Config};
+use skybox_node::config::CONFIG_ENV;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Placement, RunArgs};
 use crate::table;
-use watch::Watch;
+use watch::{Configuration, Watch};
 
 /// A program that has said nothing after this long may not be one of Skybox: its people are told what is missing.
 const HELLO_WAIT: Duration = Duration::from_secs(15);
@@ -29,13 +28,14 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     check_nodes(&args)?;
     let file = args.config.as_deref().map(absolute).transpose()?;
     let named = file.clone().or_else(|| std::env::var_os(CONFIG_ENV).map(PathBuf::from));
-    let config = Config::load_from(named).map_err(AppError::Config)?;
+    let configuration = Configuration::new(named);
+    let mut config = configuration.load()?;
     let mut watch = None;
     let program = match &args.program {
         Some(program) => absolute(program)?,
         None if args.watch => {
-            let (first, program) = Watch::first_build(&args).await?;
-            watch = Some(first);
+            let (first, program, as_built) = Watch::first_build(configuration, &args).await?;
+            (watch, config) = (Some(first), as_built);
             program
         }
         None => build::build(&args)?.file,
@@ -73,7 +73,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
-/// Replaces the program whenever its sources change, if that is wanted.
+/// Replaces the program whenever its sources or its configuration change, if that is wanted.
 async fn follow(watch: Option<Watch>, parent: &Parent, args: &RunArgs) -> Infallible {
     match watch {
         Some(watch) => watch.follow(parent, args).await,
@@ -172,14 +172,14 @@ fn say(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
-/// Says each listener's address when it is bound.
+/// Says each listener's address when it is bound, and again when that is another one.
 async fn tell_listeners(parent: &Parent) -> ! {
     let mut listeners = parent.listeners();
-    let mut told = BTreeSet::new();
+    let mut told = BTreeMap::new();
     loop {
         let bound = listeners.borrow_and_update().clone();
         for (name, address) in bound {
-            if told.insert(name.clone()) {
+            if told.insert(name.clone(), address) != Some(address) {
                 let scheme = if name == "http" || name == "admin" { "http://" } else { "" };
                 say(&format!("{name} listens on {scheme}{address}\n"));
             }

@@ -269,14 +269,26 @@ impl Parent {
         done.await.unwrap_or_else(|_| Done::Refused("the program has ended".to_owned()))
     }
 
-    /// Puts another build in the place of the running one; resolves when every node's `start` has returned, or with
-    /// why it has not.
+    /// Whether the program that runs could run with this configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the line or the variable.
+    pub async fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        let (reply, modules) = oneshot::channel();
+        // A program that has ended, or has not joined, has said nothing of its modules.
+        drop(self.events.send(Event::Modules { reply }).await);
+        config.check(&modules.await.unwrap_or_default())
+    }
+
+    /// Puts another build, or the same one with another configuration, in the place of the running one; resolves when
+    /// every node's `start` has returned, or with why it has not.
     ///
     /// The old nodes end as they do when the program ends, and then the new ones start: calls between two builds are
-    /// never made, and what instances had in memory is gone. The listeners stay open: who connects in between waits.
-    pub async fn replace(&self, program: PathBuf) -> Done {
+    /// never made, and what instances had in memory is gone. The listeners stay open, but for those whose address is
+    /// another one now: who connects in between waits. Whether nodes talk over TCP stays as it was.
+    pub async fn replace(&self, program: PathBuf, config: Config) -> Done {
         let (reply, done) = oneshot::channel();
-        if self.events.send(Event::Replace { program, reply }).await.is_err() {
+        if self.events.send(Event::Replace { program, config: Box::new(config), reply }).await.is_err() {
             return Done::Refused("the program has ended".to_owned());
         }
         done.await.unwrap_or_else(|_| Done::Refused("the program has ended".to_owned()))

@@ -16,9 +16,12 @@ use toml::de::{DeTable, DeValue};
 pub use node::{NodeConfig, TlsFiles};
 pub use trace::TraceConfig;
 
+use crate::control::ModuleDecl;
+
 /// Names another file than `skybox.toml`.
 pub const CONFIG_ENV: &str = "SKYBOX_CONFIG";
-const FILE: &str = "skybox.toml";
+/// Where the configuration is if nothing else is said: in the working directory.
+pub const FILE: &str = "skybox.toml";
 /// The key that says which implementation an interface has.
 const USE: &str = "use";
 const SECTIONS: [&str; 8] = ["modules", "listeners", "resources", "admin", "node", "tls", "trace", "config"];
@@ -346,6 +349,33 @@ impl Config {
                 }
             };
             return Err(ConfigError::Wrong { place: place.clone(), message });
+        }
+        Ok(())
+    }
+
+    /// Whether a program could start with it, as far as can be said from outside: every value, and the names, if it
+    /// is known which modules the program has; else `modules` is empty.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the line or the variable.
+    pub fn check(&self, modules: &[ModuleDecl]) -> Result<(), ConfigError> {
+        self.tls()?;
+        for Entry { module, .. } in &self.modules {
+            self.settings(module, &Needs::NONE)?;
+        }
+        if modules.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = modules.iter().map(|module| module.name.as_str()).collect();
+        let implemented =
+            modules.iter().filter_map(|module| Some((module, module.implementations.as_ref()?)));
+        let interfaces: Vec<_> = implemented.clone().map(|(module, _)| module.name.as_str()).collect();
+        let pairs = implemented.clone().flat_map(|(module, candidates)| {
+            candidates.iter().map(|candidate| (candidate.as_str(), module.name.as_str()))
+        });
+        self.check_names(&names, &interfaces, &pairs.collect::<Vec<_>>())?;
+        for (module, candidates) in implemented {
+            self.implementation(&module.name, candidates.iter().map(String::as_str))?;
         }
         Ok(())
     }

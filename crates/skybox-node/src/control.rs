@@ -92,6 +92,9 @@ pub struct ModuleDecl {
     pub replicas: skybox_core::Replicas,
     /// Reserved cores for each, in thousandths.
     pub cpu_milli: u32,
+    /// Of an interface, the names of its implementations in this program.
+    #[serde(default)]
+    pub implementations: Option<Vec<String>>,
 }
 
 /// The answer to `once`.

@@ -23,6 +23,9 @@ const BIND_PAUSE: Duration = Duration::from_millis(100);
 /// What a node is answered: a listener, none because it does not serve it, or why there is none.
 pub(super) type Answer = Result<Option<TcpListener>, String>;
 
+/// How binding ended: a listener and the address that was asked for, or why there is none.
+pub(super) type Outcome = Result<(TcpListener, String), String>;
+
 /// The listeners that somebody has asked for.
 #[derive(Debug, Default)]
 pub(super) struct Listeners(BTreeMap<String, Slot>);
@@ -31,9 +34,18 @@ pub(super) struct Listeners(BTreeMap<String, Slot>);
 enum Slot {
     /// Being bound, for those who wait.
     Binding(Vec<(NodeName, oneshot::Sender<Answer>)>),
-    Bound(TcpListener),
+    Bound(Bound),
     /// Everybody hears the same reason, until a node is started again.
     Failed(String),
+}
+
+#[derive(Debug)]
+struct Bound {
+    listener: TcpListener,
+    /// As it was asked for.
+    address: String,
+    /// Nobody of the program that runs now has asked for it: it may want another address.
+    earlier: bool,
 }
 
 impl Listeners {
@@ -46,8 +58,12 @@ impl Listeners {
         reply: oneshot::Sender<Answer>,
         events: &mpsc::Sender<Event>,
     ) -> bool {
+        self.close_if_elsewhere(name, &address);
         let answer = match self.0.get_mut(name) {
-            Some(Slot::Bound(listener)) => duplicate(name, listener),
+            Some(Slot::Bound(bound)) => {
+                bound.earlier = false;
+                duplicate(name, &bound.listener)
+            }
             Some(Slot::Failed(why)) => Err(why.clone()),
             Some(Slot::Binding(waiting)) => {
                 waiting.push((node, reply));
@@ -57,7 +73,7 @@ impl Listeners {
                 self.0.insert(name.to_owned(), Slot::Binding(vec![(node, reply)]));
                 let (name, events) = (name.to_owned(), events.clone());
                 tokio::spawn(async move {
-                    let outcome = bind(&name, &address).await;
+                    let outcome = bind(&name, &address).await.map(|listener| (listener, address));
                     // The parent has ended meanwhile.
                     drop(events.send(Event::Bound { name, outcome }).await);
                 });
@@ -71,16 +87,16 @@ impl Listeners {
     }
 
     /// Answers those who wait for a listener. Returns the nodes that were refused.
-    pub(super) fn bound(&mut self, name: String, outcome: Result<TcpListener, String>) -> Vec<NodeName> {
+    pub(super) fn bound(&mut self, name: String, outcome: Outcome) -> Vec<NodeName> {
         let slot = match outcome {
-            Ok(listener) => Slot::Bound(listener),
+            Ok((listener, address)) => Slot::Bound(Bound { listener, address, earlier: false }),
             Err(why) => Slot::Failed(why),
         };
         let mut refused = Vec::new();
         if let Some(Slot::Binding(waiting)) = self.0.remove(&name) {
             for (node, reply) in waiting {
                 let answer = match &slot {
-                    Slot::Bound(listener) => duplicate(&name, listener),
+                    Slot::Bound(bound) => duplicate(&name, &bound.listener),
                     Slot::Failed(why) => Err(why.clone()),
                     Slot::Binding(_) => continue,
                 };
@@ -100,10 +116,30 @@ impl Listeners {
         self.0.retain(|_, slot| !matches!(slot, Slot::Failed(_)));
     }
 
+    /// Another build or configuration takes over: what is bound stays so until somebody asks for it elsewhere.
+    pub(super) fn begin_anew(&mut self) {
+        self.forget_failures();
+        for slot in self.0.values_mut() {
+            if let Slot::Bound(bound) = slot {
+                bound.earlier = true;
+            }
+        }
+    }
+
+    /// Within one build the first address counts, whoever asks next.
+    fn close_if_elsewhere(&mut self, name: &str, address: &str) {
+        if let Some(Slot::Bound(bound)) = self.0.get(name)
+            && bound.earlier
+            && bound.address != address
+        {
+            self.0.remove(name);
+        }
+    }
+
     /// Where they are bound.
     pub(super) fn addresses(&self) -> BTreeMap<String, SocketAddr> {
         let bound = self.0.iter().filter_map(|(name, slot)| match slot {
-            Slot::Bound(listener) => Some((name.clone(), listener.local_addr().ok()?)),
+            Slot::Bound(bound) => Some((name.clone(), bound.listener.local_addr().ok()?)),
             _ => None,
         });
         bound.collect()

@@ -6,7 +6,7 @@ use std::path::Path;
 use skybox_core::NodeName;
 use skybox_node::config::TlsFiles;
 
-use super::{ParentConfig, ParentError};
+use super::{Config, ParentConfig, ParentError};
 
 /// Where nodes listen: each at a port of its own, which the kernel chooses.
 pub const NODE_ADDRESS: &str = "127.0.0.1:0";
@@ -53,6 +53,14 @@ impl Secure {
     #[cfg(not(feature = "certs"))]
     fn for_this_run(_program: &str, _directory: &Path) -> Result<Secure, ParentError> {
         Err(ParentError::NoCertificates)
+    }
+
+    /// What takes its place under another configuration, if anything does. Certificates of this run stay those.
+    pub(super) fn under(&self, config: &Config) -> Option<Secure> {
+        match (self, config.tls()) {
+            (Secure::Configured(_), Ok(Some(files))) => Some(Secure::Configured(files)),
+            _ => None,
+        }
     }
 
     /// A node's certificate. `None`: nodes talk over Unix sockets.

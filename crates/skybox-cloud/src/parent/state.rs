@@ -24,10 +24,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use replace::Replacing;
 
-use super::listeners::{Answer, Listeners};
+use super::listeners::{Answer, Listeners, Outcome};
 use super::once::{OnceBook, Turn};
 use super::secure::Secure;
-use super::{Done, Order, ParentConfig, ParentError, SPLIT_NODES_MAX, process};
+use super::{Config, Done, Order, ParentConfig, ParentError, SPLIT_NODES_MAX, process};
 
 /// A program that ends is given this long before it is killed.
 const END_WAIT: Duration = Duration::from_secs(30);
@@ -54,10 +54,11 @@ pub(super) enum Event {
     OnceAsked { name: String, reply: oneshot::Sender<Turn> },
     OnceEnded { name: String, outcome: Option<Result<(), String>> },
     Listener { node: NodeName, name: String, address: String, reply: oneshot::Sender<Answer> },
-    Bound { name: String, outcome: Result<std::net::TcpListener, String> },
+    Bound { name: String, outcome: Outcome },
     Order { order: Order, reply: oneshot::Sender<Done> },
     Stop,
-    Replace { program: PathBuf, reply: oneshot::Sender<Done> },
+    Modules { reply: oneshot::Sender<Vec<ModuleDecl>> },
+    Replace { program: PathBuf, config: Box<Config>, reply: oneshot::Sender<Done> },
     ReplaceDue { round: u64 },
     StartFailed,
     OrderDue,
@@ -285,7 +286,9 @@ impl State {
             }
             Event::Order { order, reply } => self.order(order, reply),
             Event::Stop => self.stop(),
-            Event::Replace { program, reply } => self.replace(program, reply),
+            // Whoever asked may have gone.
+            Event::Modules { reply } => drop(reply.send(self.modules.clone())),
+            Event::Replace { program, config, reply } => self.replace(program, *config, reply),
             Event::ReplaceDue { round } => self.replace_due(round),
             Event::StartFailed if !self.stopping => self.stop(),
             Event::StartFailed => {}

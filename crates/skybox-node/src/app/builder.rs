@@ -315,10 +315,11 @@ impl Builder {
         if self.main && self.joined.is_none() {
             crate::parenthood::become_parent_if_asked(&config, &self.listeners).await?;
         }
-        let Linked { registrations, settings, chosen } = linked::modules(&config, &self.candidates)?;
+        let linked = linked::modules(&config, &self.candidates)?;
+        let declared = declare(&linked);
+        let Linked { registrations, settings, chosen, .. } = linked;
         let mut identity = Identity::of_this_process(self.main, self.joined.clone());
         let strict = self.strict.unwrap_or_else(|| std::env::var(STRICT_ENV).is_ok_and(|value| value == "1"));
-        let declared = declare(&registrations, &settings);
         let Builder { values, once, listeners, asked, .. } = self;
         let sockets = Sockets::open(&mut identity, &config, asked).await?;
         let control: Arc<dyn Control> = match (&identity.parent, &sockets.by_hand) {
@@ -414,13 +415,16 @@ impl Plant<'_> {
     }
 }
 
-fn declare(registrations: &[&'static Registration], settings: &[Settings]) -> Vec<ModuleDecl> {
-    let modules = registrations.iter().map(|module| (module.descriptor)()).zip(settings);
-    let decl = modules.map(|(module, settings)| ModuleDecl {
-        name: module.name.to_owned(),
-        kind: module.kind,
-        replicas: settings.replicas,
-        cpu_milli: settings.cpu_milli.unwrap_or(0),
+fn declare(linked: &Linked) -> Vec<ModuleDecl> {
+    let decl = linked.registrations.iter().zip(&linked.settings).map(|(module, settings)| {
+        let descriptor = (module.descriptor)();
+        ModuleDecl {
+            name: descriptor.name.to_owned(),
+            kind: descriptor.kind,
+            replicas: settings.replicas,
+            cpu_milli: settings.cpu_milli.unwrap_or(0),
+            implementations: module.is_interface.then(|| linked.implementations(module)),
+        }
     });
     decl.collect()
 }

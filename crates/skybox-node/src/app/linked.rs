@@ -16,6 +16,16 @@ pub(super) struct Linked {
     pub(super) settings: Vec<Settings>,
     /// By the type of the interface's instances.
     pub(super) chosen: HashMap<TypeId, &'static CandidateRegistration>,
+    candidates: Vec<&'static CandidateRegistration>,
+}
+
+impl Linked {
+    /// The names of an interface's implementations.
+    pub(super) fn implementations(&self, interface: &Registration) -> Vec<String> {
+        let interface = (interface.type_id)();
+        let own = self.candidates.iter().filter(|candidate| (candidate.interface)() == interface);
+        own.map(|candidate| candidate.name.to_owned()).collect()
+    }
 }
 
 /// Gathers them, and chooses.
@@ -48,7 +58,7 @@ pub(super) fn modules(config: &Config, named: &[&'static CandidateRegistration])
         }
         settings.push(of_module);
     }
-    Ok(Linked { registrations, settings, chosen })
+    Ok(Linked { registrations, settings, chosen, candidates })
 }
 
 /// Every candidate once: those that the linker has, and those that were named.

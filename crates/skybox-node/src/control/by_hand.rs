@@ -119,8 +119,13 @@ mod tests {
     fn every_node_works_out_the_same_plan() {
         let names = ["a", "b", "c"].map(NodeName::new);
         let address = |node: &NodeName| format!("{node}:7600");
-        let decl =
-            |name: &str, kind, replicas| ModuleDecl { name: name.to_owned(), kind, replicas, cpu_milli: 0 };
+        let decl = |name: &str, kind, replicas| ModuleDecl {
+            name: name.to_owned(),
+            kind,
+            replicas,
+            cpu_milli: 0,
+            implementations: None,
+        };
         let modules = [
             decl("carts", ModuleKind::Keyed, skybox_core::Replicas::fixed(1)),
             decl("catalog", ModuleKind::Replicated, skybox_core::Replicas::fixed(2)),
@@ -147,6 +152,7 @@ mod tests {
             kind: ModuleKind::Replicated,
             replicas: skybox_core::Replicas::PerNode,
             cpu_milli: 0,
+            implementations: None,
         };
         let control = ByHand::new(&me, &BTreeMap::from([(peer.clone(), "b:1".to_owned())]), &[module]);
         control.report(Report::GaveUp { module: "catalog".to_owned(), cause: "no key".to_owned() });

@@ -1,4 +1,4 @@
-//! Replacing the program by another build of it, whole.
+//! Replacing the program by another build of it, or by the same one with another configuration; whole.
 //!
 //! 1. All nodes but one hand over what they have to that one and end; then it ends. Every request that has begun finds
 //!    what it calls, and calls never meet a node of the other build.
@@ -11,26 +11,27 @@ use std::path::PathBuf;
 use skybox_core::Plan;
 use tokio::sync::oneshot;
 
-use super::{Done, END_WAIT, Event, Goal, Node, OnceBook, Spread, State};
+use super::{Config, Done, END_WAIT, Event, Goal, Node, OnceBook, Spread, State};
 
 /// A replacement that waits for the old nodes to end.
 #[derive(Debug)]
 pub(super) struct Replacing {
     program: PathBuf,
+    config: Config,
     /// Which one: time that was given to an earlier one does not end this.
     round: u64,
 }
 
 impl State {
     /// Begins to replace the program; `reply` is answered when every node's `start` has returned.
-    pub(super) fn replace(&mut self, program: PathBuf, reply: oneshot::Sender<Done>) {
+    pub(super) fn replace(&mut self, program: PathBuf, config: Config, reply: oneshot::Sender<Done>) {
         if self.stopping {
             // Whoever asked has gone.
             drop(reply.send(Done::Refused("the program ends".to_owned())));
             return;
         }
         self.rounds += 1;
-        self.replacing = Some(Replacing { program, round: self.rounds });
+        self.replacing = Some(Replacing { program, config, round: self.rounds });
         self.have_all_leave();
         self.later(END_WAIT, Event::ReplaceDue { round: self.rounds });
         self.wait_for(Goal::Replaced, reply);
@@ -46,8 +47,12 @@ impl State {
 
     /// Starts the new build, once nobody of the old one is left.
     pub(super) fn begin_anew(&mut self) {
-        let Some(Replacing { program, .. }) = self.replacing.take() else { return };
+        let Some(Replacing { program, config, .. }) = self.replacing.take() else { return };
         self.config.launch.program = program;
+        if let Some(secure) = self.secure.under(&config) {
+            self.secure = std::sync::Arc::new(secure);
+        }
+        self.config.config = config;
         self.config.split = self.split;
         for node in self.nodes.values_mut().filter(|node| !node.guest) {
             *node = Node::new(node.number, false);
@@ -62,7 +67,7 @@ impl State {
         self.start_failed = false;
         self.exit_code = 0;
         self.last = None;
-        self.listeners.forget_failures();
+        self.listeners.begin_anew();
         self.plan = Plan { version: self.plan.version + 1, ..Plan::default() };
         self.news.plans.send_replace(std::sync::Arc::new(self.plan.clone()));
         if let Err(error) = self.start_nodes() {
