@@ -1,10 +1,12 @@
 //! `skybox run --watch`: a program of two packages in a directory of its own, whose sources change while it is asked.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::Signal;
 
 use crate::http;
@@ -102,10 +104,13 @@ impl Sources {
         self.write("words/src/lib.rs", &format!("pub fn word() -> &'static str {{ {word:?} }}\n"));
     }
 
-    /// Runs the program as two nodes.
-    fn run<'s>(&self, stage: &'s Stage) -> Program<'s> {
+    /// Runs the program as two nodes; `compiler`: what compiles it, if that is not rustc alone.
+    fn run<'s>(&self, stage: &'s Stage, compiler: Option<&Path>) -> Program<'s> {
         let mut command = stage.command(skybox());
         command.current_dir(self.program()).args(["run", "--watch", "--nodes", "2"]);
+        if let Some(compiler) = compiler {
+            command.env("RUSTC_WRAPPER", compiler);
+        }
         let program = Program::start(stage, &mut command);
         program.ready(2);
         program.says("watching the sources of");
@@ -136,7 +141,7 @@ fn ask_on(address: SocketAddr, done: &AtomicBool, asked: &AtomicU32) -> Vec<Stri
 fn a_change_replaces_the_nodes_and_refuses_nobody() {
     let stage = Stage::new();
     let sources = Sources::new(&stage, "talker");
-    let program = sources.run(&stage);
+    let program = sources.run(&stage, None);
     let address = program.address();
     answers(address, "one");
     let old = program.process_of("node-1");
@@ -176,11 +181,46 @@ fn a_change_replaces_the_nodes_and_refuses_nobody() {
     assert_eq!(program.end().code(), Some(0), "{}", program.err());
 }
 
+/// A compiler that waits at a gate, if there is one, after it has compiled the other package.
+const GATE_KEEPER: &str = r#"#!/bin/sh
+"$@" || exit
+gate=$(dirname "$0")/gate
+case "$*" in *"--crate-name held_words "*) if [ -p "$gate" ]; then cat "$gate"; fi ;; esac
+"#;
+
+#[test]
+fn a_change_during_a_build_is_built_next() {
+    let stage = Stage::new();
+    let sources = Sources::new(&stage, "held");
+    let (gate, keeper) = (sources.place.join("gate"), sources.place.join("keeper.sh"));
+    // Of an earlier run that failed.
+    drop(std::fs::remove_file(&gate));
+    sources.write("keeper.sh", GATE_KEEPER);
+    std::fs::set_permissions(&keeper, std::fs::Permissions::from_mode(0o755)).expect("it is this test's own");
+    let program = sources.run(&stage, Some(&keeper));
+    let address = program.address();
+    answers(address, "one");
+
+    mknodat(CWD, &gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("there is none");
+    sources.says("two");
+    // It opens once the compiler has read that word, and waits.
+    let held = wait_for("a build at the gate", || {
+        open(&gate, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| (error, program.err()))
+    });
+    sources.says("three");
+    std::fs::remove_file(&gate).expect("it is there");
+    drop(held);
+    answers(address, "three");
+    let builds = program.err().matches("has changed: building").count();
+    assert_eq!(builds, 2, "{}", program.err());
+}
+
 #[test]
 fn a_change_of_the_configuration_replaces_the_nodes_and_builds_nothing() {
     let stage = Stage::new();
     let sources = Sources::new(&stage, "marked");
-    let program = sources.run(&stage);
+    let program = sources.run(&stage, None);
     let address = program.address();
     answers(address, "one");
 
