@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skybox::cloud::testing::{Nodes, RunningNodes};
-use skybox::{App, CallError, CallErrorKind, Callable, Handle, KeyOf, Module, Phase, Ran};
+use skybox::{App, CallError, CallErrorKind, CallOptions, Callable, Handle, KeyOf, Module, Phase, Ran};
 
 use crate::ledger::Ledger;
 use crate::modules::{self, Probe};
@@ -159,6 +159,19 @@ impl Stage {
         let module = T::Module::descriptor().name;
         let enough = async || self.probe.waiting(module).await.expect("the probe answers") == count;
         self.until(&format!("{count} calls wait for `{module}`"), enough).await;
+    }
+
+    /// Makes a call whose time is up behind a gate, and gives its error. A machine may be so busy that the time is up
+    /// before the call is there, or before the connection that it takes is open: then it is made with more time.
+    pub async fn once_begun<E>(&self, gate: &str, call: impl AsyncFn(CallOptions) -> E) -> E {
+        let began = format!("{gate} began");
+        for times in [1, 4, 16] {
+            let error = call(CallOptions::new().deadline(LATER * times)).await;
+            if self.count(&began).await > 0 {
+                return error;
+            }
+        }
+        panic!("no call reaches the gate `{gate}` within {:?}", LATER * 16)
     }
 
     /// Asks until it is so.

@@ -6,7 +6,7 @@ use skybox::{CallOptions, Phase, Ran};
 use tokio::task::JoinHandle;
 
 use crate::modules::*;
-use crate::stage::{CALLEES, LATER, RELAYS, Stage, fails, failure};
+use crate::stage::{CALLEES, RELAYS, Stage, fails, failure};
 
 /// Starts a call in a task, so that aborting the task drops it.
 fn start<F: Future<Output: Send> + Send + 'static>(call: F) -> JoinHandle<F::Output> {
@@ -65,7 +65,8 @@ pub async fn a_started_exclusive_call_that_is_dropped_runs_to_its_end(stage: Sta
 
 pub async fn a_started_exclusive_call_outlives_its_deadline(stage: Stage) {
     let desk = stage.get::<Desk>();
-    let error = failure(desk.with(CallOptions::new().deadline(LATER)).write("gate").await);
+    let write = async |options| failure(desk.with(options).write("gate").await);
+    let error = stage.once_begun("gate", write).await;
     stage.assert_phase(&error, Phase::Running);
     stage.open("gate").await;
     assert_eq!(desk.pages().await.unwrap(), [1, 2]);
