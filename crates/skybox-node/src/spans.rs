@@ -64,6 +64,30 @@ fn adopt(span: &Span, inherited: &Inherited) {
     }
 }
 
+/// A call's span, with the fields that all have; a macro, since each name and each list of fields is a call site of its
+/// own.
+macro_rules! call_span {
+    ($name:literal, $kind:expr, $core:expr, $method:expr, $($further:tt)*) => {{
+        let (module, method) = ($core.descriptor.name, $core.descriptor.methods.get(usize::from($method))?.name);
+        let span = tracing::debug_span!(
+            target: "skybox::call",
+            $name,
+            otel.name = %format_args!("{module}.{method}"),
+            otel.kind = $kind,
+            otel.status_code = Empty,
+            otel.status_description = Empty,
+            module,
+            method,
+            error.type = Empty,
+            $($further)*
+        );
+        if span.is_disabled() {
+            return None;
+        }
+        span
+    }};
+}
+
 /// The span of a call that runs here, if somebody wants it.
 #[cold]
 pub(crate) fn of_callee(
@@ -72,23 +96,8 @@ pub(crate) fn of_callee(
     method: u16,
     inherited: &Inherited,
 ) -> Option<Box<Span>> {
-    let (module, method) = (core.descriptor.name, core.descriptor.methods.get(usize::from(method))?.name);
-    let span = tracing::debug_span!(
-        target: "skybox::call",
-        "call",
-        otel.name = %format_args!("{module}.{method}"),
-        otel.kind = if inherited.has_arrived() { "server" } else { "internal" },
-        otel.status_code = Empty,
-        otel.status_description = Empty,
-        module,
-        method,
-        %instance,
-        traceparent = Empty,
-        error.type = Empty,
-    );
-    if span.is_disabled() {
-        return None;
-    }
+    let kind = if inherited.has_arrived() { "server" } else { "internal" };
+    let span = call_span!("call", kind, core, method, %instance, traceparent = Empty);
     if let Some(trace) = inherited.context().trace {
         span.record("traceparent", display(trace));
     }
@@ -147,22 +156,7 @@ fn of_caller(
     inherited: &Inherited,
     to: Option<&NodeName>,
 ) -> Option<Box<Span>> {
-    let (module, method) = (core.descriptor.name, core.descriptor.methods.get(usize::from(method))?.name);
-    let span = tracing::debug_span!(
-        target: "skybox::call",
-        "send",
-        otel.name = %format_args!("{module}.{method}"),
-        otel.kind = "client",
-        otel.status_code = Empty,
-        otel.status_description = Empty,
-        module,
-        method,
-        node = to.map(display),
-        error.type = Empty,
-    );
-    if span.is_disabled() {
-        return None;
-    }
+    let span = call_span!("send", "client", core, method, node = to.map(display));
     adopt(&span, inherited);
     Some(Box::new(span))
 }
