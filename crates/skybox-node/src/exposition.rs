@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::metrics::EdgeCounts;
+use crate::metrics::{EdgeCounts, OWN_ERROR};
 
 /// Every edge of these nodes.
 pub(crate) fn render(nodes: &[(String, Vec<EdgeCounts>)]) -> String {
@@ -21,7 +21,7 @@ pub(crate) fn render(nodes: &[(String, Vec<EdgeCounts>)]) -> String {
     );
     for (labels, edge) in edges() {
         for (kind, count) in
-            edge.call_errors.iter().map(|(kind, n)| (kind.as_str(), *n)).chain([("own", edge.own_errors)])
+            edge.call_errors.iter().map(|(kind, n)| (kind.as_str(), *n)).chain([(OWN_ERROR, edge.own_errors)])
         {
             line(&mut text, "skybox_call_errors_total", &format!("{labels},kind=\"{kind}\""), count);
         }

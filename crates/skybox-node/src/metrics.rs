@@ -15,6 +15,9 @@ use crate::thread::{self, CallerIndex, SHARED_STRIPE, STRIPES};
 /// no bound.
 pub const LATENCY_BUCKETS: usize = 28;
 
+/// The kind under which the methods' own errors are counted, and told of to whoever gathers spans.
+pub(crate) const OWN_ERROR: &str = "own";
+
 /// One local call in this many is timed: two clock reads are dearer than the call itself.
 const LOCAL_SAMPLE: u64 = 64;
 /// One remote call in this many is timed.

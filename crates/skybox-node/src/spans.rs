@@ -8,15 +8,21 @@
 //! so with [`follow_spans`].
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use skybox_core::{CallErrorKind, InstanceId, NodeName, TraceContext};
 use tracing::field::{Empty, display};
 use tracing::{Level, Span};
 
+use crate::call::{Crossing, Reply};
 use crate::host::HostCore;
-use crate::thread::Inherited;
+use crate::metrics::OWN_ERROR;
+use crate::thread::{self, CallFrame, Inherited};
 
 /// How long a node that leaves waits until what has been gathered is sent.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
@@ -113,6 +119,55 @@ pub(crate) fn failed(span: &Span, kind: &CallErrorKind) {
     span.record("error.type", kind.name());
 }
 
+/// Says on a call's span that its method returned its own error. Not which: what is in it is between caller and callee,
+/// and may be nothing for a collector.
+#[cold]
+fn own_error(span: &Span) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", OWN_ERROR);
+}
+
+pin_project! {
+    /// The code of a method, which says on the span of its call if it returns an error. It runs in its call's frame.
+    pub(crate) struct Marking<F, W> {
+        #[pin]
+        code: F,
+        wire: W,
+    }
+}
+
+impl<F, W> Marking<F, W> {
+    #[inline(always)]
+    pub(crate) fn new(wire: W, code: F) -> Marking<F, W> {
+        Marking { code, wire }
+    }
+}
+
+impl<F: Future, W: Crossing<F::Output>> Future for Marking<F, W> {
+    type Output = F::Output;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let polled = this.code.poll(cx);
+        if let Poll::Ready(result) = &polled
+            && this.wire.is_own_error(result)
+        {
+            mark_current();
+        }
+        polled
+    }
+}
+
+#[cold]
+fn mark_current() {
+    thread::current(|frame| {
+        if let Some(span) = frame.and_then(CallFrame::span) {
+            own_error(span);
+        }
+    });
+}
+
 /// A call that is sent: its span, from the sending to the answer, if somebody wants it.
 pub(crate) struct Sending(Option<Box<Span>>);
 
@@ -138,6 +193,16 @@ impl Sending {
         let inherited = inherited.context().trace;
         let Some(contexts) = CONTEXTS.get() else { return inherited };
         self.0.as_ref().and_then(|span| contexts.of(span)).or_else(|| trace_of(inherited))
+    }
+
+    /// Says what came back, if that is the method's own error.
+    #[inline]
+    pub(crate) fn answered(&self, reply: &Reply) {
+        if reply.own_error
+            && let Some(span) = &self.0
+        {
+            own_error(span);
+        }
     }
 
     /// Says that it failed as a call.

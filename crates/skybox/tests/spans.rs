@@ -13,6 +13,12 @@ async fn ask(n: u32) -> skybox::Result<u32> {
     Ok(n)
 }
 
+/// Has nothing to give.
+#[skybox::task]
+async fn refuse() -> skybox::Result<u32> {
+    Err(std::io::Error::other("nothing is left").into())
+}
+
 /// Writes down the fields of each span, and in which span events happen.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<String>>>);
@@ -77,4 +83,20 @@ async fn a_call_runs_in_its_span() {
     ] {
         assert!(seen.contains(part), "{part} is missing in:\n{seen}");
     }
+}
+
+#[tokio::test]
+async fn an_error_of_the_methods_own_marks_its_span_and_says_no_more() {
+    let seen = Seen::default();
+    let _guard = tracing::subscriber::set_default(seen.clone());
+    let app = skybox::App::builder().aside().start().await.unwrap();
+    app.enter(ask(7)).await.unwrap();
+    let fine = std::mem::take(&mut *seen.0.lock().unwrap()).join("\n");
+    assert!(fine.contains("module=\"ask\"") && !fine.contains("status_code"), "{fine}");
+    app.enter(refuse()).await.unwrap_err();
+    let failed = seen.0.lock().unwrap().join("\n");
+    for part in ["module=\"refuse\"", "otel.status_code=\"ERROR\"", "error.type=\"own\""] {
+        assert_eq!(failed.matches(part).count(), 1, "{part} in:\n{failed}");
+    }
+    assert!(!failed.contains("nothing is left"), "{failed}");
 }

@@ -23,6 +23,8 @@ pub trait Returned {
     type Ok;
     /// What it holds otherwise.
     type Err;
+    /// Whether it holds an error.
+    fn is_err(&self) -> bool;
     /// As a plain `Result`.
     fn into_result(self) -> Result<Self::Ok, Self::Err>;
     /// From a plain `Result`.
@@ -32,6 +34,11 @@ pub trait Returned {
 impl<T, E> Returned for Result<T, E> {
     type Ok = T;
     type Err = E;
+
+    #[inline(always)]
+    fn is_err(&self) -> bool {
+        Result::is_err(self)
+    }
 
     #[inline(always)]
     fn into_result(self) -> Result<T, E> {
@@ -113,6 +120,8 @@ pub trait Crossing<R>: Copy + Send + Sync + 'static {
     type Image: Serialize + DeserializeOwned + Send;
     /// Whether the value is a stream.
     const IS_STREAM: bool;
+    /// Whether the method returned an error.
+    fn is_own_error(self, result: &R) -> bool;
     /// The result of a call that failed.
     fn refuse(self, error: CallError) -> R;
     /// The result as data.
@@ -141,6 +150,11 @@ impl<R: Returned<Ok: ResultValue, Err: WireError> + 'static> Crossing<R> for ByI
     type Ok = <R::Ok as ResultValue>::Data;
     type Image = <R::Err as WireError>::Image;
     const IS_STREAM: bool = R::Ok::IS_STREAM;
+
+    #[inline(always)]
+    fn is_own_error(self, result: &R) -> bool {
+        result.is_err()
+    }
 
     fn refuse(self, error: CallError) -> R {
         R::from_result(Err(error.into()))
@@ -173,6 +187,11 @@ impl<R: Returned<Ok: ResultValue, Err: Crosses + From<CallError>> + 'static> Cro
     type Ok = <R::Ok as ResultValue>::Data;
     type Image = R::Err;
     const IS_STREAM: bool = R::Ok::IS_STREAM;
+
+    #[inline(always)]
+    fn is_own_error(self, result: &R) -> bool {
+        result.is_err()
+    }
 
     fn refuse(self, error: CallError) -> R {
         R::from_result(Err(error.into()))

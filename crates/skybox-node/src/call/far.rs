@@ -152,6 +152,7 @@ impl SentCall {
         let SentCall { mut pending, sending, began, caller } = self;
         match (&mut pending).await {
             Ok(reply) => {
+                sending.answered(&reply);
                 let edge = core.edges.edge(caller, method.index());
                 Ok(take_reply(core, method, wire, edge, began, &reply, pending.way()))
             }
@@ -225,6 +226,7 @@ where
             };
             match answer_in_time(&mut pending, inherited.deadline(), &outlets).await {
                 Ok(reply) => {
+                    sending.answered(&reply);
                     let reply = take_reply(core, method, wire, edge, began, &reply, pending.way());
                     return Sent::Answered(reply);
                 }
@@ -245,6 +247,7 @@ where
                 strict(host, method, inherited, sending.trace(inherited), key, form, payload, &outlets);
             match answer_in_time(answer, inherited.deadline(), &outlets).await {
                 Ok((reply, streams)) => {
+                    sending.answered(&reply);
                     let way = ReplyWay::Strict(streams.as_ref());
                     return Sent::Answered(take_reply(core, method, wire, edge, began, &reply, way));
                 }

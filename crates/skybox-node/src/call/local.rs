@@ -16,6 +16,7 @@ use super::turns::finish;
 use super::{Crossing, Target};
 use crate::host::{Exclusive, HostCore, Pool, Shared, Taken};
 use crate::module::{Method, Module};
+use crate::spans::Marking;
 use crate::thread::Inherited;
 
 impl<T: Module> Target<T> {
@@ -62,7 +63,7 @@ impl<T: Module> Target<T> {
         let callee = Callee { target: self, method, mode: Mode::Shared, wire };
         let start = move |_: &'c Target<T>, taken: &Taken<T>, arguments| {
             // SAFETY: a call drops its code before what it has taken.
-            Inline::new(run(unsafe { taken.shared() }, arguments))
+            Inline::new(Marking::new(wire, run(unsafe { taken.shared() }, arguments)))
         };
         CallFuture::new(callee, inherited, arguments, start, leave)
     }
@@ -114,7 +115,7 @@ impl<T: Module> Target<T> {
                 let arguments = own(arguments);
                 let code = |taken: &Taken<T>| {
                     // SAFETY: a call drops its code before what it has taken.
-                    Inline::new(run(unsafe { taken.shared() }, arguments))
+                    Inline::new(Marking::new(wire, run(unsafe { taken.shared() }, arguments)))
                 };
                 Running::new(core, taken, method.index(), inherited, code)
             };
@@ -124,7 +125,7 @@ impl<T: Module> Target<T> {
         }
         let start = move |target: &'c Target<T>, taken: &Taken<T>, arguments| {
             // SAFETY: a call drops its code before what it has taken.
-            let code = run(unsafe { taken.shared() }, own(arguments));
+            let code = Marking::new(wire, run(unsafe { taken.shared() }, own(arguments)));
             InlineOrBoxed::new(&target.host.core, method.descriptor(), code)
         };
         OnThreadOr::Call { call: CallFuture::new(callee, inherited, arguments, start, leave) }
@@ -154,7 +155,7 @@ impl<T: Module> Target<T> {
         // SAFETY: a call drops its code before what it has taken, and it has the exclusive turn, so nobody else is in
         // the slot or has a reference.
         let settle = move |taken: &Taken<T>, arguments| unsafe {
-            taken.slot().put(run(taken.exclusive(), own(arguments)))
+            taken.slot().put(Marking::new(wire, run(taken.exclusive(), own(arguments))))
         };
         if let Some(pool) = self.host.core.pool_for(method.descriptor()) {
             let job = move |core: &HostCore, taken, inherited, arguments| {

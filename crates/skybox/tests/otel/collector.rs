@@ -38,6 +38,8 @@ pub struct Received {
     pub id: u64,
     pub parent: u64,
     pub failed: bool,
+    /// The type of its error, or nothing.
+    pub error: String,
 }
 
 #[derive(Default)]
@@ -156,6 +158,7 @@ fn read(batch: ExportTraceServiceRequest) -> Vec<Received> {
                 trace: u128::from_be_bytes(span.trace_id.try_into().expect("16 bytes")),
                 id: u64::from_be_bytes(span.span_id.try_into().expect("8 bytes")),
                 parent: span.parent_span_id.try_into().map_or(0, u64::from_be_bytes),
+                error: optional(&span.attributes, "error.type").unwrap_or_default(),
                 failed: span.status.is_some_and(|status| status.code() == StatusCode::Error),
                 name: span.name,
             });
@@ -165,11 +168,14 @@ fn read(batch: ExportTraceServiceRequest) -> Vec<Received> {
 }
 
 fn text(attributes: &[KeyValue], key: &str) -> String {
-    let value =
-        attributes.iter().find(|attribute| attribute.key == key).and_then(|found| found.value.clone());
-    match value.and_then(|value| value.value) {
-        Some(Value::StringValue(text)) => text,
-        Some(Value::IntValue(number)) => number.to_string(),
+    optional(attributes, key).unwrap_or_else(|| panic!("there is no `{key}`"))
+}
+
+fn optional(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.clone()?.value? {
+        Value::StringValue(text) => Some(text),
+        Value::IntValue(number) => Some(number.to_string()),
         other => panic!("`{key}` is {other:?}"),
     }
 }

@@ -39,6 +39,9 @@ impl Front {
 #[skybox::task]
 async fn reply(question: String) -> skybox::Result<String> {
     assert_ne!(question, "the forbidden one", "asked what must not be asked");
+    if question == "the hard one" {
+        return Err(std::io::Error::other("nobody knows").into());
+    }
     Ok(format!("{question}: yes"))
 }
 
@@ -108,11 +111,35 @@ async fn a_crash_is_seen_on_both_sides() {
     let nodes = nodes(&collector, &[("OTEL_BSP_SCHEDULE_DELAY", "50")]).await;
     ask(&nodes, "the forbidden one").await.unwrap_err();
     let spans = collector.wait(4).await;
-    let failed: Vec<_> =
-        spans.iter().filter(|span| span.failed).map(|span| (&*span.name, &*span.kind)).collect();
-    assert_eq!(failed.len(), 2, "{spans:#?}");
-    assert!(failed.contains(&("reply.call", "client")) && failed.contains(&("reply.call", "server")));
+    let failed = failed(&spans);
+    // What the crashed call's caller returns is an error of its own.
+    let expect = [
+        ("front.ask", "server", "own"),
+        ("reply.call", "client", "crashed"),
+        ("reply.call", "server", "crashed"),
+    ];
+    assert_eq!(failed, expect, "{spans:#?}");
     nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_the_methods_own_is_seen_on_both_sides() {
+    let collector = Collector::open(Manner::Takes);
+    let nodes = nodes(&collector, &[("OTEL_BSP_SCHEDULE_DELAY", "50")]).await;
+    ask(&nodes, "the hard one").await.unwrap_err();
+    let spans = collector.wait(4).await;
+    let expect =
+        [("front.ask", "server", "own"), ("reply.call", "client", "own"), ("reply.call", "server", "own")];
+    assert_eq!(failed(&spans), expect, "{spans:#?}");
+    nodes.stop().await;
+}
+
+/// Of the spans that are marked as failed: name, kind, and type of the error.
+fn failed(spans: &[Received]) -> Vec<(&str, &str, &str)> {
+    let failed = spans.iter().filter(|span| span.failed);
+    let mut failed: Vec<_> = failed.map(|span| (&*span.name, &*span.kind, &*span.error)).collect();
+    failed.sort();
+    failed
 }
 
 #[tokio::test(flavor = "multi_thread")]
