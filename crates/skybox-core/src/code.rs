@@ -1,7 +1,8 @@
 //! Stable codes: what an operator sees go wrong, under a name that outlives its wording.
 //!
 //! Texts get better from version to version; a runbook, an alert or a search needs something that does not change.
-//! `1xx` are calls, `2xx` a node that does not start, `3xx` a program of several nodes, `4xx` the `skybox` command.
+//! `1xx` are calls, `2xx` a node that does not start, `3xx` a program of several nodes, `4xx` the `skybox` command, `5xx`
+//! what code asks of its App.
 //! `docs/errors.md` has a section for each, and a test keeps the two together.
 
 use std::fmt;
@@ -119,6 +120,25 @@ codes! {
     ORDER_REFUSED = 401 "order-refused",
     /// A running program could not be asked.
     NOT_ASKED = 402 "not-asked",
+
+    /// No value of a type.
+    NO_VALUE = 501 "no-value",
+    /// A module that is not linked into the program.
+    NO_MODULE = 502 "no-module",
+    /// A module that is reached in another way.
+    OTHER_FORM = 503 "other-form",
+    /// A key that cannot be encoded.
+    BAD_KEY = 504 "bad-key",
+    /// A table of the program's own, absent or of another form.
+    OWN_CONFIG = 505 "own-config",
+    /// No address of a resource.
+    NO_RESOURCE = 506 "no-resource",
+    /// No App in this process.
+    NO_APP = 507 "no-app",
+    /// Several, and code that runs in none of them.
+    SEVERAL_APPS = 508 "several-apps",
+    /// The App that code ran in has ended.
+    APP_ENDED = 509 "app-ended",
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod current;
 mod identity;
 mod lifecycle;
 mod linked;
+mod missing;
 mod scope;
 mod sockets;
 
@@ -27,6 +28,7 @@ pub use builder::{AppError, Builder};
 pub(crate) use current::AppId;
 pub use current::NoApp;
 pub use identity::program_name;
+pub use missing::Missing;
 pub use scope::{Scoped, spawn};
 
 use crate::call::{CallOptions, Handle, Target};
@@ -79,52 +81,6 @@ pub(crate) struct AppInner {
     /// What TCP connections are made with.
     #[cfg(feature = "tls")]
     pub(crate) tls: sockets::Security,
-}
-
-/// Something asked of the App that it does not have.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Missing {
-    /// No value of that type.
-    #[error("no value of type `{0}` was provided: add `.provide(…)` to `App::builder()`")]
-    Value(&'static str),
-    /// No such module.
-    #[error(
-        "the module `{0}` is not part of this program: its crate is listed but never named; name it once, as in `use … as _;`"
-    )]
-    Module(&'static str),
-    /// Not this form.
-    #[error("`{module}` is {is}: reach it with `{with}`")]
-    Form {
-        /// The module.
-        module: &'static str,
-        /// What it is.
-        is: &'static str,
-        /// How it is reached.
-        with: &'static str,
-    },
-    /// A key that cannot be encoded.
-    #[error("a key of `{module}` cannot be encoded")]
-    Key {
-        /// The module.
-        module: &'static str,
-        /// Why.
-        source: skybox_wire::codec::EncodeError,
-    },
-    /// No such table.
-    #[error("skybox.toml has no `[config.{0}]`")]
-    Config(String),
-    /// A table of another form.
-    #[error("`[config.{name}]` in skybox.toml")]
-    ConfigForm {
-        /// The table.
-        name: String,
-        /// What is wrong with it.
-        source: toml::de::Error,
-    },
-    /// No such resource.
-    #[error("skybox.toml has no `[resources.{0}] address`")]
-    Resource(String),
 }
 
 impl App {

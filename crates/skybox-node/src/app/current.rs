@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
+use skybox_core::Code;
 
 use super::{App, AppInner};
 use crate::call::far;
@@ -18,14 +19,28 @@ pub(crate) struct AppId(pub(crate) u32);
 #[non_exhaustive]
 pub enum NoApp {
     /// The process has none.
-    #[error("no App has been started in this process")]
+    #[error("{}: no App has been started in this process", Code::NO_APP)]
     None,
     /// The process has several, and this code runs in none of them.
-    #[error("this process has several Apps and this code runs in none of them: wrap it in `app.enter(…)`")]
+    #[error(
+        "{}: this process has several Apps and this code runs in none of them: wrap it in `app.enter(…)`",
+        Code::SEVERAL_APPS
+    )]
     Several,
     /// The one it ran in has ended.
-    #[error("the App that this code ran in has ended")]
+    #[error("{}: the App that this code ran in has ended", Code::APP_ENDED)]
     Ended,
+}
+
+impl NoApp {
+    /// Its stable code, which its text begins with.
+    pub fn code(self) -> Code {
+        match self {
+            NoApp::None => Code::NO_APP,
+            NoApp::Several => Code::SEVERAL_APPS,
+            NoApp::Ended => Code::APP_ENDED,
+        }
+    }
 }
 
 type Living = Vec<(AppId, Weak<AppInner>)>;
