@@ -13,17 +13,7 @@ use serde::{Deserialize, Serialize};
 use skybox_wire::codec::{Form, Proof, decode, encode};
 
 use crate::memory;
-
-/// A recursive type, of which a byte makes a node.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Tree {
-    Leaf,
-    Number(i32),
-    Text(String),
-    Branch(Box<Tree>, Box<Tree>),
-    Many(Vec<Tree>),
-    Next { next: Option<Box<Tree>> },
-}
+use crate::tree::Tree;
 
 /// Needs names, and is read by trying.
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,16 +10,10 @@ use skybox_wire::codec::{DEPTH_MAX, Form, Proof, decode, encode};
 
 #[path = "../../../fuzz/check/memory.rs"]
 mod memory;
+#[path = "../../../fuzz/check/tree.rs"]
+mod tree;
 
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-enum Tree {
-    Leaf,
-    Number(i32),
-    Text(String),
-    Branch(Box<Tree>, Box<Tree>),
-    Many(Vec<Tree>),
-    Next { next: Option<Box<Tree>> },
-}
+use tree::Tree;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]

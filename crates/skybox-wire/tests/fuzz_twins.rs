@@ -29,6 +29,8 @@ mod handshake;
 mod memory;
 #[path = "../../../fuzz/check/stream.rs"]
 mod stream;
+#[path = "../../../fuzz/check/tree.rs"]
+mod tree;
 #[path = "golden/vector.rs"]
 mod vector;
 
@@ -79,7 +81,8 @@ fn codec_seed<T: Serialize + DeserializeOwned>(number: u8, names: bool, value: &
 }
 
 fn codec_seeds() -> Seeds {
-    use codec::{Containers, Flat, Loose, Scalars, Tree};
+    use codec::{Containers, Flat, Loose, Scalars};
+    use tree::Tree;
     let tree = Tree::Many(vec![
         Tree::Text("text".into()),
         Tree::Next { next: Some(Box::new(Tree::Number(-70_000))) },
