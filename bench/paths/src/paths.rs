@@ -1,5 +1,9 @@
 //! The paths: within the process, with `&self` and `&mut self`, and over a Unix socket.
 
+// Those that `skybox-bench` times.
+#[path = "../../src/subject/skybox_local/modules.rs"]
+mod modules;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -9,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use skybox::cloud::node_name;
 use skybox::cloud::parent::{Launch, Parent, ParentConfig};
 use skybox::{App, Handle};
+
+use modules::{Both, Reader, Teller, Writer};
 
 /// Which way calls go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -38,55 +44,6 @@ enum AnyHandle {
     Mixed(Handle<Both>),
     Interface(Handle<dyn Teller>),
     Remote(Handle<Echoer>),
-}
-
-#[derive(Default)]
-pub(crate) struct Reader;
-
-#[skybox::module]
-impl Reader {
-    pub(crate) async fn echo(&self, value: u64) -> skybox::Result<u64> {
-        Ok(same(value))
-    }
-}
-
-#[derive(Default)]
-pub(crate) struct Writer;
-
-#[skybox::module]
-impl Writer {
-    pub(crate) async fn echo(&mut self, value: u64) -> skybox::Result<u64> {
-        Ok(same(value))
-    }
-}
-
-#[derive(Default)]
-pub(crate) struct Both;
-
-#[skybox::module]
-impl Both {
-    pub(crate) async fn echo(&self, value: u64) -> skybox::Result<u64> {
-        Ok(same(value))
-    }
-
-    pub(crate) async fn change(&mut self, value: u64) -> skybox::Result<u64> {
-        Ok(same(value))
-    }
-}
-
-#[skybox::module]
-pub(crate) trait Teller {
-    async fn echo(&self, value: u64) -> skybox::Result<u64>;
-}
-
-#[derive(Default)]
-struct Plain;
-
-#[skybox::module]
-impl Teller for Plain {
-    async fn echo(&self, value: u64) -> skybox::Result<u64> {
-        Ok(same(value))
-    }
 }
 
 /// The small message of `skybox-bench call`.

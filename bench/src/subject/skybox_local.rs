@@ -1,5 +1,7 @@
 //! Skybox within one process: a held handle, no `concurrency`, `skybox::Error`, no subscriber.
 
+mod modules;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -7,7 +9,8 @@ use anyhow::Result;
 use skybox::{App, Handle};
 
 use super::{BoxFuture, LocalCalls, LocalSubject};
-use crate::work;
+use crate::work::same;
+use modules::{Both, Reader, Teller, Writer};
 
 /// Which methods a module has, and how many threads call it.
 #[derive(Clone, Copy, Debug)]
@@ -54,55 +57,6 @@ impl LocalSubject for SkyboxLocal {
             };
             Ok(calls)
         })
-    }
-}
-
-#[derive(Default)]
-struct Reader;
-
-#[skybox::module]
-impl Reader {
-    pub(crate) async fn echo(&self, value: u64) -> skybox::Result<u64> {
-        Ok(work::same(value))
-    }
-}
-
-#[derive(Default)]
-struct Writer;
-
-#[skybox::module]
-impl Writer {
-    pub(crate) async fn echo(&mut self, value: u64) -> skybox::Result<u64> {
-        Ok(work::same(value))
-    }
-}
-
-#[derive(Default)]
-struct Both;
-
-#[skybox::module]
-impl Both {
-    pub(crate) async fn echo(&self, value: u64) -> skybox::Result<u64> {
-        Ok(work::same(value))
-    }
-
-    pub(crate) async fn change(&mut self, value: u64) -> skybox::Result<u64> {
-        Ok(work::same(value))
-    }
-}
-
-#[skybox::module]
-trait Teller {
-    async fn echo(&self, value: u64) -> skybox::Result<u64>;
-}
-
-#[derive(Default)]
-struct Plain;
-
-#[skybox::module]
-impl Teller for Plain {
-    async fn echo(&self, value: u64) -> skybox::Result<u64> {
-        Ok(work::same(value))
     }
 }
 
