@@ -2,7 +2,8 @@
 //! memory of an idle node.
 //!
 //! The same program without Skybox (tokio and its `main`) is built and run beside it, and the one with Skybox once more
-//! with the feature `tls`.
+//! with the feature `tls`, and once with `otel`: there with a subscriber that has its layer, since a feature that
+//! nothing uses is not in the binary.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -23,6 +24,9 @@ pub(crate) struct Options {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
+    /// Measures these alone: tokio, skybox, skybox-tls, skybox-otel.
+    #[arg(long, value_delimiter = ',')]
+    subjects: Vec<String>,
 }
 
 /// A program to be measured.
@@ -44,10 +48,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .parent()
         .context("the bench is a directory of the workspace")?;
     let scratch = Scratch::make()?;
-    let plain = scratch.0.join("plain");
+    let (plain, traced) = (scratch.0.join("plain"), scratch.0.join("traced"));
     write_plain(&plain)?;
+    write_traced(&traced, root)?;
     let hello = root.join("examples/hello/Cargo.toml");
-    for Subject { subject, manifest, name, features } in [
+    let subjects = [
         Subject { subject: "tokio", manifest: &plain.join("Cargo.toml"), name: "plain", features: &[] },
         Subject { subject: "skybox", manifest: &hello, name: "hello", features: &[] },
         Subject {
@@ -56,7 +61,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             name: "hello",
             features: &["--features", "skybox/tls"],
         },
-    ] {
+        Subject {
+            subject: "skybox-otel",
+            manifest: &traced.join("Cargo.toml"),
+            name: "traced",
+            features: &[],
+        },
+    ];
+    for name in &options.subjects {
+        ensure!(subjects.iter().any(|known| known.subject == name), "there is no subject `{name}`");
+    }
+    for Subject { subject, manifest, name, features } in subjects {
+        if !options.subjects.is_empty() && options.subjects.iter().all(|wanted| wanted != subject) {
+            continue;
+        }
         let print = |metric: &str, values: &mut [f64], unit: &str| {
             print_row(options.json, subject, metric, values, unit)
         };
@@ -105,6 +123,32 @@ fn write_plain(directory: &Path) -> Result<()> {
          if std::env::args().any(|argument| argument == \"--stay\") {\n        \
          tokio::signal::ctrl_c().await.unwrap();\n    }\n}\n",
     )?;
+    Ok(())
+}
+
+/// The program of `examples/hello`, with a subscriber whose only layer is that of the feature `otel`. No collector is
+/// named, so that nothing is sent.
+fn write_traced(directory: &Path, root: &Path) -> Result<()> {
+    fs::create_dir_all(directory.join("src"))?;
+    let manifest = format!(
+        "[package]\nname = \"traced\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
+         skybox = {{ path = {:?}, features = [\"otel\"] }}\n\
+         tokio = {{ version = \"1\", default-features = false, features = [\"rt-multi-thread\"] }}\n\
+         tracing-subscriber = {{ version = \"0.3\", default-features = false, features = [\"registry\"] }}\n\n\
+         [profile.release]\nlto = \"thin\"\n",
+        root.join("crates/skybox")
+    );
+    fs::write(directory.join("Cargo.toml"), manifest)?;
+    // The versions that the others are built with.
+    fs::copy(root.join("Cargo.lock"), directory.join("Cargo.lock"))?;
+    let hello = fs::read_to_string(root.join("examples/hello/src/main.rs"))?;
+    let (begin, spans) = (
+        "async fn main() -> skybox::Result<()> {\n",
+        "    use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};\n    \
+         let (layer, _sending) = skybox::otel::layer()?;\n    tracing_subscriber::registry().with(layer).init();\n",
+    );
+    ensure!(hello.contains(begin), "the main of examples/hello begins otherwise");
+    fs::write(directory.join("src/main.rs"), hello.replace(begin, &format!("{begin}{spans}")))?;
     Ok(())
 }
 
