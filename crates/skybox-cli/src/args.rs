@@ -63,7 +63,7 @@ pub(crate) struct RunArgs {
     /// Build with optimizations
     #[arg(long, conflicts_with = "program")]
     pub(crate) release: bool,
-    /// Build again when a source changes, and replace the nodes; listeners stay open
+    /// Build again when a source changes, and replace the nodes, as when skybox.toml changes; listeners stay open
     #[arg(long, conflicts_with = "program")]
     pub(crate) watch: bool,
     /// Which program of the package
