@@ -63,7 +63,8 @@ pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(2);
 pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(30);
 /// Calls in progress over one connection, one way. A further one is refused.
 const CALLS_MAX: usize = 65_535;
-/// Bytes that may wait to be written. Calls beyond it are refused, but for one large one alone.
+/// Bytes of calls and replies that may wait to be written. Calls beyond it are refused, but for one large one alone:
+/// a payload may be as long as this. What streams have waiting comes in addition; their windows bound it.
 const OUT_BYTES_MAX: usize = 64 << 20;
 /// Replies that may wait for the end of a batch of frames before the writer is told of them.
 const READER_BYTES_MAX: usize = 64 << 10;

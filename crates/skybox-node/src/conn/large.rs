@@ -41,6 +41,8 @@ pub(super) struct Large {
     /// Lanes whose lines have ended since the last release.
     ended: Vec<Lane>,
     bytes: usize,
+    /// Those of streams among them.
+    stream_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,16 @@ impl Large {
         self.bytes
     }
 
+    /// Those of them that are of streams: what their readers have asked for, and no call waits for.
+    pub(super) fn stream_bytes(&self) -> usize {
+        self.stream_bytes
+    }
+
+    /// Whether a call or a reply is among what waits.
+    pub(super) fn holds_payloads(&self) -> bool {
+        self.payloads > 0 || !self.waiting.is_empty()
+    }
+
     /// Whether a small frame of this lane has to stand in line.
     pub(super) fn holds(&self, lane: Lane) -> bool {
         self.lanes.contains(&lane)
@@ -133,6 +145,9 @@ impl Large {
     /// Appends to the end of its line.
     pub(super) fn push(&mut self, lane: Option<Lane>, item: Item) {
         self.bytes += item.bytes();
+        if matches!(lane, Some(Lane::Items(_))) {
+            self.stream_bytes += item.bytes();
+        }
         if let Some(lane) = lane
             && !self.lanes.insert(lane)
             && let Some(line) = self.line_of(lane)
@@ -161,8 +176,12 @@ impl Large {
         for _ in 0..self.under_way.len() {
             let Some(mut line) = self.under_way.pop_front() else { break };
             let before = out.len();
+            let bytes_before = self.bytes;
             let body = line.next(taken, out, ends, &mut self.bytes);
             let is_stream = line.is_stream();
+            if is_stream {
+                self.stream_bytes -= bytes_before - self.bytes;
+            }
             if line.items.is_empty() {
                 self.end(&line, true);
             } else {
@@ -196,7 +215,9 @@ impl Large {
         if let Some(at) = self.under_way.iter().position(|line| line.lane == Some(lane))
             && let Some(line) = self.under_way.remove(at)
         {
-            self.bytes -= line.items.iter().map(Item::bytes).sum::<usize>();
+            let bytes = line.items.iter().map(Item::bytes).sum::<usize>();
+            self.bytes -= bytes;
+            self.stream_bytes -= bytes;
             self.end(&line, true);
         }
     }

@@ -143,10 +143,13 @@ impl Out {
         }
     }
 
-    /// Whether a payload of so many bytes may be appended. One alone always may: the largest is as long as the bound.
+    /// Whether a call's payload of so many bytes may be appended. One large one alone always may: the longest is as long
+    /// as the bound. What streams have waiting does not count: their readers have asked for it and bound it, and a call
+    /// would be refused for as long as a stream runs.
     pub(super) fn has_room(&self, payload_bytes: usize, bytes_max: usize) -> bool {
-        let alone = self.large.is_empty() && payload_bytes >= LARGE_BYTES;
-        self.bytes() + payload_bytes <= bytes_max || (alone && self.bytes() <= bytes_max)
+        let alone = !self.large.holds_payloads() && payload_bytes >= LARGE_BYTES;
+        let waiting = self.bytes() - self.large.stream_bytes();
+        waiting + payload_bytes <= bytes_max || (alone && waiting <= bytes_max)
     }
 
     /// Bytes that wait, urgent frames apart.
@@ -430,6 +433,24 @@ mod tests {
         item(&mut out, 3);
         assert_eq!(out.large.bytes(), 0, "once all is written, a small item needs no line");
         assert_eq!(written(&mut out), ["item 3"]);
+    }
+
+    #[test]
+    fn what_streams_have_waiting_takes_no_room_from_calls() {
+        const MAX: usize = 4 * CHUNK_BYTES_MAX;
+        let mut out = Out::default();
+        item(&mut out, MAX);
+        item(&mut out, 1);
+        assert!(out.has_room(0, MAX) && out.has_room(MAX, MAX), "a call as large as the bound is alone");
+        call(&mut out, 1, 0, MAX);
+        assert!(!out.has_room(0, MAX) && !out.has_room(MAX, MAX), "a call waits, and fills it");
+        out.forget_items(STREAM);
+        assert!(!out.has_room(0, MAX));
+        rest(&mut out);
+        assert!(out.has_room(MAX, MAX) && out.large.stream_bytes() == 0);
+        item(&mut out, MAX);
+        rest(&mut out);
+        assert_eq!(out.large.stream_bytes(), 0);
     }
 
     #[test]
