@@ -11,6 +11,7 @@ mod large;
 mod offset;
 mod open;
 mod out;
+mod past;
 mod pending;
 mod proof;
 mod reader;

@@ -75,7 +75,8 @@ impl Opening {
     }
 }
 
-async fn agree<R: AsyncRead + Unpin>(
+/// Shakes hands, and says who is there. What stands behind the handshake is left in `input`.
+pub(super) async fn agree<R: AsyncRead + Unpin>(
     ours: Hello,
     expected: Option<(NodeName, Option<Incarnation>)>,
     proof: &Proof,

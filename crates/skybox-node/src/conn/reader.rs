@@ -2,24 +2,24 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, CallId, Context};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{
-    Beat, Begun, CallFrame, Decoder, FRAME_BYTES_MAX, Frame, FrameError, Limits, Outcome, PayloadOf,
-    Progress, Reassembly, ReplyBody, ReplyFrame, StreamId, encode_pong,
+    Beat, Begun, CallFrame, Decoder, Frame, FrameError, Limits, Outcome, PayloadOf, Progress, Reassembly,
+    ReplyBody, ReplyFrame, encode_pong,
 };
 use skybox_wire::handshake::Role;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 
 use super::batch::Batch;
+use super::past::{ItemBegun, Past};
 use super::{Conn, Right};
 use crate::app::AppInner;
 use crate::call::{Arriving, Reply, ReplyTo, Serving};
@@ -28,18 +28,8 @@ use crate::host::lock;
 use crate::stream::Incoming;
 use crate::thread::{CallerIndex, Inherited};
 
-/// Room made when there is not enough left. Payloads share the buffer, so a fresh one is needed each time it is
-/// used up: it is large, and holds thousands of small frames.
-const BUFFER_BYTES: usize = 256 * 1024;
-/// Room that is enough for a read.
-const ROOM_BYTES: usize = 16 * 1024;
 /// Bytes that are read past the buffer at least: of an item of which less is missing, a copy costs less than a read.
 const PAST_BYTES_MIN: usize = 8 * 1024;
-/// Bytes of a read that looks for the next item's head, where one was read past the buffer: what stands behind the head
-/// is copied.
-const HEAD_BYTES: usize = 4 * 1024;
-/// Bytes of items after which the reader lets other tasks run, so that they read what has arrived and ask for more.
-const TURN_BYTES: usize = 256 * 1024;
 
 thread_local! {
     /// The connection whose frames this thread is working on.
@@ -84,10 +74,11 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
             }
         };
         conn.flush_replies(&mut batch);
+        let heard = || conn.heard_ms.store(clock::process_ms(), Ordering::Relaxed);
         let reading = async {
             match begun {
-                Some(begun) => past.read_item(&mut socket, &mut buffer, &begun).await,
-                None => past.read_on(&mut socket, &mut buffer).await,
+                Some(begun) => past.read_item(&mut socket, &mut buffer, begun, heard).await,
+                None => past.read_on(&mut socket, &mut buffer, heard).await,
             }
         };
         let read = tokio::select! {
@@ -96,99 +87,18 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
             () = &mut closed => return,
         };
         match read {
-            Ok(0) => break format!("{} closed the connection", conn.peer.node),
-            Ok(_) => conn.heard_ms.store(clock::process_ms(), Ordering::Relaxed),
+            Ok(true) => {}
+            Ok(false) => break format!("{} closed the connection", conn.peer.node),
             Err(error) => break format!("reading from {} failed: {error}", conn.peer.node),
         }
     };
     conn.close(&why);
 }
 
-/// Reading items to where they belong, past the buffer.
-#[derive(Debug, Default)]
-struct Past {
-    /// An item was read, and the next one's head is likely to come next.
-    expects_head: bool,
-    /// Bytes of items since other tasks had their turn.
-    bytes: usize,
-}
-
-impl Past {
-    /// Reads what comes next into the buffer; zero if nothing does.
-    async fn read_on<R: AsyncRead + Unpin>(
-        &mut self,
-        socket: &mut R,
-        buffer: &mut BytesMut,
-    ) -> io::Result<usize> {
-        make_room(buffer);
-        if std::mem::take(&mut self.expects_head) {
-            return socket.read_buf(&mut buffer.limit(HEAD_BYTES)).await;
-        }
-        socket.read_buf(buffer).await
-    }
-
-    /// Reads the rest of a frame; zero if the connection ends before.
-    async fn read_item<R: AsyncRead + Unpin>(
-        &mut self,
-        socket: &mut R,
-        buffer: &mut BytesMut,
-        begun: &ItemBegun,
-    ) -> io::Result<usize> {
-        let ItemBegun { stream, incoming, left } = begun;
-        let mut left = *left;
-        let Some(incoming) = incoming else {
-            // Nobody reads it any more.
-            while left > 0 {
-                make_room(buffer);
-                match socket.read_buf(&mut (&mut *buffer).limit(left)).await? {
-                    0 => return Ok(0),
-                    read => left -= read,
-                }
-                buffer.clear();
-            }
-            return Ok(begun.left);
-        };
-        let mut bytes = incoming.lend(*stream, left).map_err(io::Error::other)?;
-        while left > 0 {
-            match socket.read_buf(&mut (&mut bytes).limit(left)).await? {
-                0 => return Ok(0),
-                read => left -= read,
-            }
-        }
-        incoming.give_back(bytes);
-        self.expects_head = true;
-        self.bytes += begun.left;
-        if self.bytes >= TURN_BYTES {
-            self.bytes = 0;
-            tokio::task::yield_now().await;
-        }
-        Ok(begun.left)
-    }
-}
-
-/// An item of which the beginning has arrived.
-struct ItemBegun {
-    stream: StreamId,
-    /// Who reads it. `None` if nobody does any more.
-    incoming: Option<Arc<Incoming>>,
-    /// Bytes of its frame that come next.
-    left: usize,
-}
-
 impl Conn {
     /// Counts a call or reply that came in. Only the reader does.
     fn count_frame(&self) {
         self.frames_in.store(self.frames_in.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-}
-
-/// Makes room for the next read: all of a frame that has begun, or a good deal of what may come.
-fn make_room(buffer: &mut BytesMut) {
-    let begun = buffer.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
-    // The decoder has refused a longer one before it came here.
-    let missing = begun.min(FRAME_BYTES_MAX).saturating_sub(buffer.len());
-    if buffer.capacity() - buffer.len() < missing.max(ROOM_BYTES) {
-        buffer.reserve(BUFFER_BYTES);
     }
 }
 
@@ -248,7 +158,9 @@ fn take_frames(
     }
     let Some(Begun { frame, stream, left }) = decoder.begun(buffer, PAST_BYTES_MIN) else { return Ok(None) };
     conn.streams.take(frame)?;
-    Ok(Some(ItemBegun { stream, incoming: conn.streams.incoming(stream), left }))
+    let lend = |incoming: Arc<Incoming>| incoming.lend(stream, left).map(|bytes| (incoming, bytes));
+    let reader = conn.streams.incoming(stream).map(lend).transpose()?;
+    Ok(Some(ItemBegun { reader, left }))
 }
 
 fn call_progress(

@@ -104,7 +104,7 @@ impl Inlet {
         Inlet { streams, id, incoming, over: false }
     }
 
-    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Arrived, CallErrorKind>>> {
+    pub(crate) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Arrived, CallErrorKind>>> {
         let mut state = lock(&self.incoming.state);
         let Some(item) = state.items.pop_front() else {
             if let Some(failed) = state.ended.take() {
