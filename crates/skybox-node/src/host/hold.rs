@@ -131,11 +131,14 @@ impl<T> Taken<T> {
     /// The call has ended: gives back the turn and lets go of the instance, as dropping it does.
     #[inline(always)]
     pub(crate) fn end(self) {
-        if self.0.has(COUNTED) || self.0.turn.is_some() {
+        if self.0.has(COUNTED) {
             drop(self);
-        } else {
-            std::mem::forget(self);
+            return;
         }
+        if let Some(turn) = &self.0.turn {
+            turn.give_back(self.mode());
+        }
+        std::mem::forget(self);
     }
 
     /// The instance, for the code of a `&self` method.

@@ -100,13 +100,19 @@ impl Turn {
     /// Gives the turn back.
     #[inline]
     pub(crate) fn give_back(&self, mode: Mode) {
+        // Subtracted: what was there comes back from one instruction, which clearing a bit takes a loop for.
         let before = match mode {
             Mode::Shared => self.state.fetch_sub(1, Ordering::Release),
-            Mode::Exclusive => self.state.fetch_and(!WRITER, Ordering::Release),
+            Mode::Exclusive => self.state.fetch_sub(WRITER, Ordering::Release),
         };
         if before & WAITERS != 0 {
-            self.grant(&mut self.lock());
+            self.hand_over();
         }
+    }
+
+    #[cold]
+    fn hand_over(&self) {
+        self.grant(&mut self.lock());
     }
 
     /// Ends all waiting: the instance has crashed. Called while its call still holds its turn, so that nobody
