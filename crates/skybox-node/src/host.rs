@@ -453,6 +453,8 @@ impl HostCore {
     }
 
     /// The module's own threads, if it has any.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn pool(&self) -> Option<&Pool> {
         self.pool
             .get_or_init(|| {

@@ -118,6 +118,7 @@ impl<K> Key for K where
 /// how both cross.
 pub struct Method<O, R> {
     module: &'static ModuleDescriptor,
+    row: &'static MethodDescriptor,
     index: u16,
     pub(crate) arguments: Proof,
     pub(crate) result: Proof,
@@ -132,6 +133,7 @@ impl<O, R> Method<O, R> {
     pub const fn new(module: &'static ModuleDescriptor, index: u16) -> Method<O, R> {
         Method {
             module,
+            row: &module.methods[index as usize],
             index,
             arguments: Proof::new(),
             result: Proof::new(),
@@ -144,7 +146,7 @@ impl<O, R> Method<O, R> {
     /// Its row in the module's descriptor.
     #[inline]
     pub fn descriptor(&self) -> &'static MethodDescriptor {
-        &self.module.methods[usize::from(self.index)]
+        self.row
     }
 
     /// Its number.
@@ -154,7 +156,7 @@ impl<O, R> Method<O, R> {
     }
 
     pub(crate) fn callee(&self) -> skybox_core::Callee {
-        skybox_core::Callee::new(self.module.name, self.descriptor().name)
+        skybox_core::Callee::new(self.module.name, self.row.name)
     }
 }
 

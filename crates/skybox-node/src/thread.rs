@@ -182,6 +182,8 @@ impl CallFrame {
         exported.chain.end();
     }
 
+    // Out of line: it is two words that come back, and a call from outside of all others is small without it.
+    #[inline(never)]
     fn inherit(&self) -> Inherited {
         let Some(held) = &self.held else { return self.inherited.clone() };
         let exported = self.exported.get_or_init(|| self.export(held));

@@ -13,14 +13,14 @@ use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::Mode;
+use skybox_core::{MethodDescriptor, Mode};
 
 use super::far;
 use super::find::{Found, Tries};
 use super::here::{self, Code, Rest, Running, Stopped};
 use super::turns::finish;
 use super::{Crossing, Target};
-use crate::host::{Near, Taken, route_here};
+use crate::host::{Near, Pool, Taken, route_here};
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
 use crate::thread::Inherited;
@@ -33,33 +33,78 @@ pub(super) struct Callee<'c, T: Module, O: 'static, R: 'static, W> {
     pub(super) wire: W,
 }
 
-/// A call. `Start` makes its code once the instance is taken; `Leave` makes the future of what a call does that cannot
-/// run here at once ([`leave`]).
-pub(super) struct CallFuture<'c, T: Module, A, O: 'static, R: 'static, W, Start, C: Code<T>, Leave, Away> {
+/// How the code of a call is made once its instance is taken.
+pub(super) trait Start<'c, T: Module, A, R>: Sized {
+    /// The code, where it lives while it runs here.
+    type Code: Code<T, Output = R>;
+    /// Whether it may belong on one of its module's own threads.
+    const MAY_COMPUTE: bool;
+
+    /// The code of a call that runs here.
+    fn here(
+        self,
+        target: &'c Target<T>,
+        method: &MethodDescriptor,
+        taken: &Taken<T>,
+        arguments: A,
+    ) -> Self::Code;
+
+    /// The call, to be run on one of its module's own threads.
+    fn on_thread<O, W>(
+        self,
+        pool: &'c Pool,
+        callee: Callee<'c, T, O, R, W>,
+        inherited: Inherited,
+        arguments: A,
+    ) -> OnThread<'c, R>
+    where
+        O: Serialize + DeserializeOwned + 'static,
+        W: Crossing<R>;
+}
+
+/// A call that runs on a thread of its module's.
+pub(super) type OnThread<'c, R> = Pin<Box<dyn Future<Output = R> + Send + 'c>>;
+
+/// A call. `S` makes its code once the instance is taken; `Leave` makes the future of what a call does that cannot run
+/// here at once ([`leave`]).
+pub(super) struct CallFuture<'c, T: Module, A, O: 'static, R: 'static, W, S: Start<'c, T, A, R>, Leave, Away>
+{
     callee: Callee<'c, T, O, R, W>,
     leave: Leave,
     /// Pinned: what is in it stays where it is. Dropped by hand, because most calls have nothing left to drop, and the
     /// compiler's own way of finding that out is dear.
-    state: ManuallyDrop<State<'c, T, A, Start, C, Away>>,
+    state: ManuallyDrop<State<'c, T, A, R, S, Away>>,
 }
 
-enum State<'c, T, A, Start, C: Code<T>, Away> {
-    New { inherited: Inherited, arguments: A, start: Start },
-    Here { running: Running<T, C>, timed: Option<Timed<'c>> },
-    Away { away: Away, start: Option<Start> },
+enum State<'c, T: Module, A, R, S: Start<'c, T, A, R>, Away> {
+    New { inherited: Inherited, arguments: A, start: S },
+    Here { running: Running<T, S::Code>, timed: Option<Timed<'c>> },
+    Away { away: Away, start: Option<S> },
+    OnThread { call: OnThread<'c, R> },
     Over,
 }
 
-impl<T: Module, A, O, R, W, Start, C: Code<T>, Leave, Away> Drop
-    for CallFuture<'_, T, A, O, R, W, Start, C, Leave, Away>
+impl<'c, T: Module, A, O, R, W, S: Start<'c, T, A, R>, Leave, Away> Drop
+    for CallFuture<'c, T, A, O, R, W, S, Leave, Away>
 {
     #[inline(always)]
     fn drop(&mut self) {
         if !matches!(*self.state, State::Over) {
             // SAFETY: dropped once, where it is.
-            unsafe { ManuallyDrop::drop(&mut self.state) };
+            unsafe { let_go(&mut self.state) };
         }
     }
+}
+
+/// Drops what a call still has: out of line, so that the usual drop is one comparison where the call is written.
+///
+/// # Safety
+/// As for [`ManuallyDrop::drop`].
+#[cold]
+#[inline(never)]
+unsafe fn let_go<S>(state: &mut ManuallyDrop<S>) {
+    // SAFETY: the caller's promise.
+    unsafe { ManuallyDrop::drop(state) };
 }
 
 /// Where a call is counted, and when it began if it is one of those that are timed.
@@ -69,14 +114,13 @@ struct Timed<'c> {
     began: Option<Instant>,
 }
 
-impl<'c, T, A, O, R, W, Start, C, Leave, Away> CallFuture<'c, T, A, O, R, W, Start, C, Leave, Away>
+impl<'c, T, A, O, R, W, S, Leave, Away> CallFuture<'c, T, A, O, R, W, S, Leave, Away>
 where
     T: Module,
     W: Crossing<R>,
     A: Serialize,
-    O: Serialize + DeserializeOwned,
-    Start: FnOnce(&'c Target<T>, &Taken<T>, A) -> C,
-    C: Code<T, Output = R>,
+    O: Serialize + DeserializeOwned + 'static,
+    S: Start<'c, T, A, R>,
     Leave: Fn(Callee<'c, T, O, R, W>, Inherited, A) -> Away,
     Away: Future<Output = Result<(Taken<T>, Inherited, A), R>>,
 {
@@ -86,7 +130,7 @@ where
         callee: Callee<'c, T, O, R, W>,
         inherited: Inherited,
         arguments: A,
-        start: Start,
+        start: S,
         leave: Leave,
     ) -> Self {
         let state = ManuallyDrop::new(State::New { inherited, arguments, start });
@@ -100,7 +144,9 @@ where
     fn begin(&mut self, cx: &mut Context<'_>) -> Poll<R> {
         let Callee { target, method, wire, mode } = self.callee;
         let State::New { inherited, arguments, .. } = &*self.state else { return self.go_on(cx) };
-        let Some(Near { hold, name }) = self.callee.take(inherited, arguments) else {
+        let computes = S::MAY_COMPUTE && self.callee.pool().is_some();
+        let near = if computes { None } else { self.callee.take(inherited, arguments) };
+        let Some(Near { hold, name }) = near else {
             self.begin_away();
             return self.go_on(cx);
         };
@@ -119,7 +165,7 @@ where
         // SAFETY: the call is pinned, and so is what is in its state.
         let (mut code, rest) = unsafe { Pin::new_unchecked(running) }.parts();
         match here::poll_in(&frame, code.as_mut(), cx) {
-            Poll::Ready(outcome) => {
+            Ok(Poll::Ready(result)) => {
                 code.ended();
                 // SAFETY: code that has ended holds nothing, and there is no rest yet: nothing is left to drop.
                 unsafe { ptr::write(&raw mut *self.state, State::Over) };
@@ -130,9 +176,14 @@ where
                 }
                 taken.end();
                 drop(name);
-                Poll::Ready(finish(method, wire, edge, began, outcome))
+                Poll::Ready(finish(method, wire, edge, began, Ok(result)))
             }
-            Poll::Pending => {
+            Err(stopped) => {
+                code.ended();
+                *self.state = State::Over;
+                Poll::Ready(finish(method, wire, edge, began, Err(stopped)))
+            }
+            Ok(Poll::Pending) => {
                 *timed = Some(Timed { edge, began });
                 taken.count();
                 match rest.insert(Rest::new(frame, taken)).poll_timer(cx) {
@@ -153,7 +204,8 @@ where
         unsafe {
             let (arguments, start) = (ptr::read(arguments), ptr::read(start));
             ptr::write(&raw mut *self.state, State::Over);
-            let running = Running::begun(start(self.callee.target, taken, arguments));
+            let Callee { target, method, .. } = self.callee;
+            let running = Running::begun(start.here(target, method.descriptor(), taken, arguments));
             ptr::write(&raw mut *self.state, State::Here { running, timed: None });
         }
     }
@@ -167,8 +219,16 @@ where
         unsafe {
             let (inherited, arguments, start) = (inherited.moved(), ptr::read(arguments), ptr::read(start));
             ptr::write(&raw mut *self.state, State::Over);
-            let away = (self.leave)(self.callee, inherited, arguments);
-            ptr::write(&raw mut *self.state, State::Away { away, start: Some(start) });
+            let state = match self.callee.pool() {
+                Some(pool) => {
+                    State::OnThread { call: start.on_thread(pool, self.callee, inherited, arguments) }
+                }
+                None => {
+                    let away = (self.leave)(self.callee, inherited, arguments);
+                    State::Away { away, start: Some(start) }
+                }
+            };
+            ptr::write(&raw mut *self.state, state);
         }
     }
 
@@ -195,9 +255,15 @@ where
                     let start = start.take().expect("it starts once");
                     let timed = callee.timed(&inherited);
                     let core = &*callee.target.host.core;
-                    let code = |taken: &Taken<T>| start(callee.target, taken, arguments);
+                    let descriptor = callee.method.descriptor();
+                    let code = |taken: &Taken<T>| start.here(callee.target, descriptor, taken, arguments);
                     let running = Running::new(core, taken, callee.method.index(), inherited, code);
                     *self.state = State::Here { running, timed: Some(timed) };
+                }
+                State::OnThread { call } => {
+                    let result = ready!(call.as_mut().poll(cx));
+                    *self.state = State::Over;
+                    return Poll::Ready(result);
                 }
                 State::New { .. } | State::Over => panic!("a call is polled only until it ends"),
             }
@@ -213,14 +279,14 @@ where
         Poll::Ready(finish(callee.method, callee.wire, edge, began, outcome))
     }
 }
-impl<'c, T, A, O, R, W, Start, C, Leave, Away> Future for CallFuture<'c, T, A, O, R, W, Start, C, Leave, Away>
+
+impl<'c, T, A, O, R, W, S, Leave, Away> Future for CallFuture<'c, T, A, O, R, W, S, Leave, Away>
 where
     T: Module,
     W: Crossing<R>,
     A: Serialize,
-    O: Serialize + DeserializeOwned,
-    Start: FnOnce(&'c Target<T>, &Taken<T>, A) -> C,
-    C: Code<T, Output = R>,
+    O: Serialize + DeserializeOwned + 'static,
+    S: Start<'c, T, A, R>,
     Leave: Fn(Callee<'c, T, O, R, W>, Inherited, A) -> Away,
     Away: Future<Output = Result<(Taken<T>, Inherited, A), R>>,
 {
@@ -238,6 +304,12 @@ impl<'c, T: Module, O: Serialize + DeserializeOwned, R, W> Callee<'c, T, O, R, W
     fn timed(&self, inherited: &Inherited) -> Timed<'c> {
         let edge = self.target.edge(self.method, inherited);
         Timed { edge, began: edge.count_local().then(Instant::now) }
+    }
+
+    /// The threads on which its code runs, if it is not the caller's.
+    #[inline(always)]
+    fn pool(&self) -> Option<&'c Pool> {
+        self.target.host.core.pool_for(self.method.descriptor())
     }
 
     /// Takes the instance and its turn, if it is here, it is nobody else's turn, and nothing has to be waited for, allocated or

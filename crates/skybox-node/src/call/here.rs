@@ -48,22 +48,23 @@ pub(crate) unsafe fn frame<T>(
 }
 
 /// Polls a call's code once, in its frame. A panic crashes the instance and goes no further.
+///
+/// What it returns is as small as the code's own output, whose unused bit patterns say the rest: a usual result stays
+/// in registers.
 #[inline(always)]
 pub(crate) fn poll_in<F: Future>(
     frame: &CallFrame,
     code: Pin<&mut F>,
     cx: &mut Context<'_>,
-) -> Poll<Result<F::Output, Stopped>> {
-    match catch(AssertUnwindSafe(|| thread::enter(frame, || frame.in_span(|| code.poll(cx))))) {
-        Ok(Poll::Ready(result)) => {
-            if let Some(instance) = frame.instance() {
-                instance.credit();
-            }
-            Poll::Ready(Ok(result))
-        }
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(panicked) => Poll::Ready(Err(crashed(frame, panicked))),
+) -> Result<Poll<F::Output>, Stopped> {
+    let poll = || thread::enter(frame, || frame.in_span(|| code.poll(cx)));
+    let polled = catch(AssertUnwindSafe(poll)).map_err(|panicked| crashed(frame, panicked))?;
+    if polled.is_ready()
+        && let Some(instance) = frame.instance()
+    {
+        instance.credit();
     }
+    Ok(polled)
 }
 
 /// Drops a call's code that has not ended, in its frame. A panic crashes the instance and goes no further.
@@ -106,9 +107,9 @@ impl<T> Rest<T> {
         code: Pin<&mut F>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<F::Output, Stopped>> {
-        match poll_in(&self.frame, code, cx) {
+        match poll_in(&self.frame, code, cx)? {
             Poll::Pending => self.poll_timer(cx).map(Err),
-            ended => ended,
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
         }
     }
 

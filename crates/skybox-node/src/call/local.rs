@@ -1,20 +1,17 @@
 //! The three ways in which a method is called: `&self`, `&self` that may leave its caller, and `&mut self`.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
-use pin_project_lite::pin_project;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::Mode;
+use skybox_core::{MethodDescriptor, Mode};
 
-use super::future::{CallFuture, Callee, leave};
+use super::future::{CallFuture, Callee, OnThread, Start, leave};
 use super::here::{Alone, Inline, InlineOrBoxed, Kept, Running, Stopped};
 use super::turns::finish;
 use super::{Crossing, Target};
-use crate::host::{Exclusive, HostCore, Pool, Shared, Taken};
+use crate::host::{Exclusive, HostCore, Pool, Shared, Taken, Tenant};
 use crate::module::{Method, Module};
 use crate::spans::Marking;
 use crate::thread::Inherited;
@@ -61,11 +58,8 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'c,
     {
         let callee = Callee { target: self, method, mode: Mode::Shared, wire };
-        let start = move |_: &'c Target<T>, taken: &Taken<T>, arguments| {
-            // SAFETY: a call drops its code before what it has taken.
-            Inline::new(Marking::new(wire, run(unsafe { taken.shared() }, arguments)))
-        };
-        CallFuture::new(callee, inherited, arguments, start, leave)
+        let run = move |this, arguments| Marking::new(wire, run(this, arguments));
+        CallFuture::new(callee, inherited, arguments, Lent { run }, leave)
     }
 
     /// A call of a `&self` method that may leave its caller: sync ones, which run on the module's own threads if
@@ -110,25 +104,8 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'static,
     {
         let callee = Callee { target: self, method, mode: Mode::Shared, wire };
-        if let Some(pool) = self.host.core.pool_for(method.descriptor()) {
-            let job = move |core: &HostCore, taken, inherited, arguments| {
-                let arguments = own(arguments);
-                let code = |taken: &Taken<T>| {
-                    // SAFETY: a call drops its code before what it has taken.
-                    Inline::new(Marking::new(wire, run(unsafe { taken.shared() }, arguments)))
-                };
-                Running::new(core, taken, method.index(), inherited, code)
-            };
-            return OnThreadOr::OnThread {
-                call: Box::pin(on_thread(pool, callee, inherited, arguments, job)),
-            };
-        }
-        let start = move |target: &'c Target<T>, taken: &Taken<T>, arguments| {
-            // SAFETY: a call drops its code before what it has taken.
-            let code = Marking::new(wire, run(unsafe { taken.shared() }, own(arguments)));
-            InlineOrBoxed::new(&target.host.core, method.descriptor(), code)
-        };
-        OnThreadOr::Call { call: CallFuture::new(callee, inherited, arguments, start, leave) }
+        let run = move |this, arguments| Marking::new(wire, run(this, arguments));
+        CallFuture::new(callee, inherited, arguments, Owned { own, run }, leave)
     }
 
     /// A call of a `&mut self` method: it waits for its turn here, with its arguments still the caller's; then
@@ -151,46 +128,150 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'static,
     {
         let callee = Callee { target: self, method, mode: Mode::Exclusive, wire };
-        let inherited = Inherited::here();
-        // SAFETY: a call drops its code before what it has taken, and it has the exclusive turn, so nobody else is in
-        // the slot or has a reference.
-        let settle = move |taken: &Taken<T>, arguments| unsafe {
-            taken.slot().put(Marking::new(wire, run(taken.exclusive(), own(arguments))))
-        };
-        if let Some(pool) = self.host.core.pool_for(method.descriptor()) {
-            let job = move |core: &HostCore, taken, inherited, arguments| {
-                // The pool keeps the deadline: a call that has begun there runs to its end.
-                Alone::start(core, taken, method.index(), inherited, |taken| settle(taken, arguments))
-            };
-            return OnThreadOr::OnThread {
-                call: Box::pin(on_thread(pool, callee, inherited, arguments, job)),
-            };
-        }
-        let start = move |target: &'c Target<T>, taken: &Taken<T>, arguments| {
-            Kept::in_slot(&target.host.core, method.descriptor(), settle(taken, arguments))
-        };
-        OnThreadOr::Call { call: CallFuture::new(callee, inherited, arguments, start, leave) }
+        let run = move |this, arguments| Marking::new(wire, run(this, arguments));
+        CallFuture::new(callee, Inherited::here(), arguments, InTurn { own, run }, leave)
     }
 }
 
-pin_project! {
-    /// A call whose code may have to run on one of its module's own threads.
-    #[project = OnThreadOrNow]
-    enum OnThreadOr<'c, R, F> {
-        OnThread { call: Pin<Box<dyn Future<Output = R> + Send + 'c>> },
-        Call { #[pin] call: F },
-    }
+/// A `&self` call that may borrow from its caller, and ends with it.
+struct Lent<F> {
+    run: F,
 }
 
-impl<R, F: Future<Output = R>> Future for OnThreadOr<'_, R, F> {
-    type Output = R;
+impl<'c, T, A, R, F, Fut> Start<'c, T, A, R> for Lent<F>
+where
+    T: Module + Sync,
+    F: FnOnce(Shared<T>, A) -> Fut,
+    Fut: Future<Output = R>,
+{
+    type Code = Inline<Fut>;
+    const MAY_COMPUTE: bool = false;
 
     #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        match self.project() {
-            OnThreadOrNow::Call { call } => call.poll(cx),
-            OnThreadOrNow::OnThread { call } => call.as_mut().poll(cx),
-        }
+    fn here(self, _: &'c Target<T>, _: &MethodDescriptor, taken: &Taken<T>, arguments: A) -> Inline<Fut> {
+        // SAFETY: a call drops its code before what it has taken.
+        Inline::new((self.run)(unsafe { taken.shared() }, arguments))
+    }
+
+    fn on_thread<O, W>(self, _: &'c Pool, _: Callee<'c, T, O, R, W>, _: Inherited, _: A) -> OnThread<'c, R> {
+        unreachable!("a method that computes owns its arguments")
+    }
+}
+
+/// A `&self` call that may leave its caller.
+struct Owned<G, F> {
+    own: G,
+    run: F,
+}
+
+impl<'c, T, A, B, R, G, F, Fut> Start<'c, T, A, R> for Owned<G, F>
+where
+    T: Module + Sync,
+    A: Serialize + Send + Sync + 'c,
+    B: 'static,
+    R: Send + 'static,
+    G: FnOnce(A) -> B + Send + 'c,
+    F: FnOnce(Shared<T>, B) -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    type Code = InlineOrBoxed<'c, Fut>;
+    const MAY_COMPUTE: bool = true;
+
+    #[inline(always)]
+    fn here(
+        self,
+        target: &'c Target<T>,
+        method: &MethodDescriptor,
+        taken: &Taken<T>,
+        arguments: A,
+    ) -> Self::Code {
+        // SAFETY: a call drops its code before what it has taken.
+        let code = (self.run)(unsafe { taken.shared() }, (self.own)(arguments));
+        InlineOrBoxed::new(&target.host.core, method, code)
+    }
+
+    fn on_thread<O, W>(
+        self,
+        pool: &'c Pool,
+        callee: Callee<'c, T, O, R, W>,
+        inherited: Inherited,
+        arguments: A,
+    ) -> OnThread<'c, R>
+    where
+        O: Serialize + DeserializeOwned + 'static,
+        W: Crossing<R>,
+    {
+        let Owned { own, run } = self;
+        let index = callee.method.index();
+        Box::pin(on_thread(pool, callee, inherited, arguments, move |core, taken, inherited, arguments| {
+            let arguments = own(arguments);
+            let code = |taken: &Taken<T>| {
+                // SAFETY: a call drops its code before what it has taken.
+                Inline::new(run(unsafe { taken.shared() }, arguments))
+            };
+            Running::new(core, taken, index, inherited, code)
+        }))
+    }
+}
+
+/// A `&mut self` call.
+struct InTurn<G, F> {
+    own: G,
+    run: F,
+}
+
+impl<G, F> InTurn<G, F> {
+    #[inline(always)]
+    fn settle<T, A, B, Fut>(self, taken: &Taken<T>, arguments: A) -> Tenant<Fut>
+    where
+        G: FnOnce(A) -> B,
+        F: FnOnce(Exclusive<T>, B) -> Fut,
+    {
+        // SAFETY: a call drops its code before what it has taken, and it has the exclusive turn, so nobody else is in
+        // the slot or has a reference.
+        unsafe { taken.slot().put((self.run)(taken.exclusive(), (self.own)(arguments))) }
+    }
+}
+
+impl<'c, T, A, B, R, G, F, Fut> Start<'c, T, A, R> for InTurn<G, F>
+where
+    T: Module,
+    A: Serialize + Send + Sync + 'c,
+    R: Send + 'static,
+    G: FnOnce(A) -> B + Send + 'c,
+    F: FnOnce(Exclusive<T>, B) -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    type Code = Kept<'c, Tenant<Fut>>;
+    const MAY_COMPUTE: bool = true;
+
+    #[inline(always)]
+    fn here(
+        self,
+        target: &'c Target<T>,
+        method: &MethodDescriptor,
+        taken: &Taken<T>,
+        arguments: A,
+    ) -> Self::Code {
+        Kept::in_slot(&target.host.core, method, self.settle(taken, arguments))
+    }
+
+    fn on_thread<O, W>(
+        self,
+        pool: &'c Pool,
+        callee: Callee<'c, T, O, R, W>,
+        inherited: Inherited,
+        arguments: A,
+    ) -> OnThread<'c, R>
+    where
+        O: Serialize + DeserializeOwned + 'static,
+        W: Crossing<R>,
+    {
+        let index = callee.method.index();
+        Box::pin(on_thread(pool, callee, inherited, arguments, move |core, taken, inherited, arguments| {
+            // The pool keeps the deadline: a call that has begun there runs to its end.
+            Alone::start(core, taken, index, inherited, |taken| self.settle(taken, arguments))
+        }))
     }
 }
 

@@ -109,6 +109,7 @@ macro_rules! ways {
         }
 
         /// Calls a `&self` method that may leave its caller; see [`Target::detached`].
+        #[inline]
         pub fn detached<'c, T, A, How, F, Fut>(
             &'static self,
             target: &'c Target<T>,
@@ -125,6 +126,7 @@ macro_rules! ways {
         }
 
         /// Calls a `&mut self` method; see [`Target::exclusive`].
+        #[inline]
         pub fn exclusive<'c, T, A, How, F, Fut>(
             &'static self,
             target: &'c Target<T>,

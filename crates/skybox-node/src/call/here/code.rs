@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use skybox_core::MethodDescriptor;
@@ -166,7 +166,11 @@ impl<T, H: Future + Unpin> Future for Alone<T, H> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Alone { home, rest } = &mut *self;
         let code = home.as_mut().expect("polled only until it ends");
-        let outcome = ready!(poll_in(&rest.frame, Pin::new(code), cx));
+        let outcome = match poll_in(&rest.frame, Pin::new(code), cx) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => Ok(result),
+            Err(stopped) => Err(stopped),
+        };
         *home = None;
         Poll::Ready(outcome)
     }

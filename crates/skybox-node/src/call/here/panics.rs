@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// Runs code that may panic.
-#[inline]
+#[inline(always)]
 pub(crate) fn catch<R>(code: impl FnOnce() -> R + UnwindSafe) -> Result<R, Panicked> {
     panic::catch_unwind(code).map_err(|payload| panicked(&*payload))
 }
