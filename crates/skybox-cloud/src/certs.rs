@@ -23,6 +23,11 @@ pub const AUTHORITY_CERTIFICATE: &str = "authority.pem";
 /// Its private key.
 pub const AUTHORITY_KEY: &str = "authority.key";
 
+/// What both are named after.
+const AUTHORITY: &str = "authority";
+/// What the files of operators begin with, before the person's name.
+const OPERATOR: &str = "operator-";
+
 /// Certificates begin this long before they are made: clocks differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
 
@@ -50,6 +55,9 @@ pub enum CertsError {
     /// A name that cannot stand in a certificate.
     #[error("`{0}` cannot stand in a certificate: use letters, digits, `-`, `.` and `_`")]
     Name(String),
+    /// A node whose files would be somebody else's.
+    #[error("a node named `{0}` would write over the files of {whose}: give it another name", whose = whose_files(.0))]
+    Taken(String),
     /// There is one already.
     #[error("{} is there already: another authority would cut off everybody who has a certificate of this one", .0.display())]
     Exists(PathBuf),
@@ -144,10 +152,15 @@ impl Authority {
     /// Makes a certificate.
     ///
     /// # Errors
-    /// [`CertsError::Name`] if its name cannot stand in one.
+    /// [`CertsError::Name`] if its name cannot stand in one, [`CertsError::Taken`] if its files would be others'.
     pub fn issue(&self, identity: &Identity, lifetime: Duration) -> Result<Issued, CertsError> {
         if !is_name(identity.name()) {
             return Err(CertsError::Name(identity.name().to_owned()));
+        }
+        if let Identity::Node(node) = identity
+            && !whose_files(node).is_empty()
+        {
+            return Err(CertsError::Taken(node.clone()));
         }
         let mut params = CertificateParams::default();
         (params.not_before, params.not_after) = validity(lifetime);
@@ -186,6 +199,17 @@ fn validity(lifetime: Duration) -> (OffsetDateTime, OffsetDateTime) {
     (now - CLOCKS_DIFFER, now + lifetime)
 }
 
+/// Whose the files would be that are named as this node; nobody's in general. Some file systems take upper for lower
+/// case.
+fn whose_files(node: &str) -> &'static str {
+    let node = node.to_ascii_lowercase();
+    match node.strip_prefix(OPERATOR) {
+        Some(_) => "an operator",
+        None if node == AUTHORITY => "the authority",
+        None => "",
+    }
+}
+
 /// The program in the certificate of an authority.
 fn program_of(pem: &str) -> Result<String, String> {
     let uris = uris_in(pem.as_bytes())?;
@@ -198,7 +222,7 @@ impl Issued {
     pub fn file_name(&self) -> String {
         match &self.identity {
             Identity::Node(node) => node.clone(),
-            Identity::Operator { name, .. } => format!("operator-{name}"),
+            Identity::Operator { name, .. } => format!("{OPERATOR}{name}"),
         }
     }
 

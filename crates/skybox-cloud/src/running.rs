@@ -83,7 +83,7 @@ pub enum RunningError {
     },
     /// An operator's certificate.
     #[cfg(feature = "tls")]
-    #[error("{} names no program: {why}", certificate.display())]
+    #[error("{} cannot be used: {why}", certificate.display())]
     Certificate {
         /// Its file.
         certificate: PathBuf,

@@ -7,6 +7,7 @@ mod http;
 mod peer;
 mod stage;
 
+mod certs;
 mod commands;
 mod ends;
 mod frames;
