@@ -121,6 +121,8 @@ pub(crate) struct Conn {
     same_host: bool,
     socket: WriteHalf,
     out: Mutex<Out>,
+    /// What is being written. Locked by whoever has scheduled `out`, before `out` is.
+    writing: Mutex<batch::Batch>,
     /// Rung when `out` has something to write and the writer does not know.
     bell: tokio::sync::Notify,
     pending: Mutex<Pending>,
@@ -169,6 +171,7 @@ impl Conn {
             same_host,
             socket,
             out: Mutex::default(),
+            writing: Mutex::default(),
             bell: tokio::sync::Notify::new(),
             pending: Mutex::default(),
             handed_over: AtomicU64::new(0),
@@ -310,6 +313,7 @@ impl Conn {
             chain: &request.context.chain,
             caller: request.caller.0.checked_sub(1).map(ModuleNumber),
         };
+        let is_alone = out.is_alone(pending.len() == 1) && !reader::is_reading(&self);
         match out.call(&head, request.ordered, payload) {
             Ok(position) => pending.sent(call, position),
             Err(error) => {
@@ -320,7 +324,13 @@ impl Conn {
         }
         drop(pending);
         out.frames += 1;
-        self.ring(out);
+        if is_alone {
+            out.cut();
+            drop(out);
+            self.write_inline();
+        } else {
+            self.ring(out);
+        }
         Ok(PendingCall::new(self, call))
     }
 

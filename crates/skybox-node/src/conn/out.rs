@@ -40,6 +40,10 @@ pub(super) struct Out {
     scheduled: bool,
     /// Calls and replies that were ever appended.
     pub(super) frames: u64,
+    /// Those that were appended before something was last taken out.
+    frames_taken: u64,
+    /// When the last call was appended, no other was in progress.
+    was_first: bool,
 }
 
 impl Out {
@@ -163,6 +167,18 @@ impl Out {
         self.urgent.is_empty() && self.left.is_none() && self.bytes() == 0
     }
 
+    /// Whether the caller that appends now is the only one, as far as can be told: it and the one before it have found
+    /// no other call in progress. The first of many that were woken together finds none either, but the one before it
+    /// did.
+    pub(super) fn is_alone(&mut self, is_first: bool) -> bool {
+        std::mem::replace(&mut self.was_first, is_first) && is_first
+    }
+
+    /// Whether calls or replies wait that others like them may follow at once.
+    pub(super) fn gathers(&self) -> bool {
+        self.frames > self.frames_taken
+    }
+
     /// Whether all that was ever appended has been written.
     pub(super) fn is_written(&self) -> bool {
         self.is_empty() && !self.scheduled
@@ -188,6 +204,7 @@ impl Out {
     /// payload, or several pieces where no small frame waits. `false` when there is nothing, and the writer must be
     /// told again.
     pub(super) fn take(&mut self, batch: &mut Batch) -> bool {
+        self.frames_taken = self.frames;
         if let Some(left) = self.left.take() {
             *batch = left;
             // The piece that the kernel has begun to take is finished first; what comes behind it gives way. Not to
@@ -433,6 +450,26 @@ mod tests {
         item(&mut out, 3);
         assert_eq!(out.large.bytes(), 0, "once all is written, a small item needs no line");
         assert_eq!(written(&mut out), ["item 3"]);
+    }
+
+    #[test]
+    fn the_writer_waits_for_others_like_calls_and_for_nothing_else() {
+        let (mut out, mut batch) = (Out::default(), Batch::default());
+        item(&mut out, LARGE_BYTES);
+        item(&mut out, 1);
+        assert!(!out.gathers(), "nobody else is about to send");
+        call(&mut out, 1, 0, 10);
+        out.frames += 1;
+        assert!(out.gathers());
+        while out.take(&mut batch) {}
+        assert!(!out.gathers());
+    }
+
+    #[test]
+    fn a_caller_is_alone_where_the_one_before_it_was_too() {
+        let mut out = Out::default();
+        let alone = [true, true, true, false, true, true].map(|is_first| out.is_alone(is_first));
+        assert_eq!(alone, [false, true, true, false, false, true]);
     }
 
     #[test]

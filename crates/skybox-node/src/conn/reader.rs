@@ -18,7 +18,6 @@ use skybox_wire::frame::{
 use skybox_wire::handshake::Role;
 use tokio::io::AsyncRead;
 
-use super::batch::Batch;
 use super::past::{ItemBegun, Past};
 use super::{Conn, Right};
 use crate::app::AppInner;
@@ -59,7 +58,6 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
     let mut decoder = Decoder::new(Limits::default());
     let mut partial =
         Partial { calls: Reassembly::new(Limits::default()), replies: Reassembly::new(Limits::default()) };
-    let mut batch = Batch::default();
     let mut closed = pin!(conn.wait_closed());
     let mut past = Past::default();
     let why = loop {
@@ -73,7 +71,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
                 break format!("{} sent a bad frame: {error}", conn.peer.node);
             }
         };
-        conn.flush_replies(&mut batch);
+        conn.write_inline();
         let heard = || conn.heard_ms.store(clock::process_ms(), Ordering::Relaxed);
         let reading = async {
             match begun {
