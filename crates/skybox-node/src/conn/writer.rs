@@ -23,9 +23,10 @@ const TURN_BATCHES: usize = 8;
 /// Where there is nothing to gather it does not yield, for that is not cheap: a worker that has nothing else to do looks
 /// for work elsewhere, asks the kernel for events, and wakes another worker before it comes back.
 pub(super) async fn write(conn: Arc<Conn>) {
+    // Over the bells as well: another worker may ring each time just before this one would wait.
+    let mut turn = 0;
     loop {
         conn.bell.notified().await;
-        let mut turn = 0;
         loop {
             turn += 1;
             if lock(&conn.out).gathers() || turn > TURN_BATCHES {

@@ -191,7 +191,9 @@ impl TlsWrite {
     /// the others: a record that is cut off does not open.
     ///
     /// # Errors
-    /// `WouldBlock`: come again with the same bytes first. Some of them may be sealed, and must not be a second time.
+    /// Only where the kernel has taken no whole record: what it has is said first, and why it takes no more at the next
+    /// call. `WouldBlock`: come again with the same bytes first. Some of them may be sealed, and must not be a second
+    /// time.
     pub(crate) fn try_write(&self, plain: &[u8]) -> io::Result<usize> {
         let mut sealed = lock(&self.sealed);
         if sealed.records.is_empty() {
@@ -204,9 +206,9 @@ impl TlsWrite {
         let mut whole = 0;
         while !sealed.records.is_empty() {
             match self.socket.try_write(&sealed.bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => whole += sealed.written(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && whole > 0 => break,
+                Ok(written) if written > 0 => whole += sealed.written(written),
+                _ if whole > 0 => break,
+                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
                 Err(error) => return Err(error),
             }
         }
