@@ -26,7 +26,7 @@ pub(crate) struct Record {
     /// Somebody waits until one of the names is taken back.
     awaited: AtomicBool,
     /// The reader's side of the barrier has to be a real one.
-    fenced: bool,
+    fenced: AtomicBool,
 }
 
 impl Record {
@@ -34,7 +34,7 @@ impl Record {
         Record {
             places: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             awaited: AtomicBool::new(false),
-            fenced: barrier::is_missing(),
+            fenced: AtomicBool::new(barrier::is_missing()),
         }
     }
 
@@ -45,7 +45,7 @@ impl Record {
         let mut value = current.load(Ordering::Acquire);
         loop {
             self.places[place].store(value.cast(), Ordering::Relaxed);
-            barrier::light(self.fenced);
+            barrier::light(self.fenced.load(Ordering::Acquire));
             let again = current.load(Ordering::Acquire);
             if again == value {
                 return value;
@@ -59,7 +59,7 @@ impl Record {
     #[must_use]
     pub(crate) fn release(&self, place: usize) -> bool {
         self.places[place].store(ptr::null_mut(), Ordering::Release);
-        barrier::light(self.fenced);
+        barrier::light(self.fenced.load(Ordering::Acquire));
         self.awaited.load(Ordering::Relaxed)
     }
 
@@ -67,6 +67,15 @@ impl Record {
     #[inline(always)]
     pub(crate) fn is_free(&self, place: usize) -> bool {
         self.places[place].load(Ordering::Relaxed).is_null()
+    }
+
+    /// The reader's side needs no barrier of its own any more: each heavy side from now on has that of the kernel.
+    ///
+    /// Called by whoever keeps heavy sides from running meanwhile, with a lock that they hold too. A reader that sees
+    /// this change looks at the route, or at the mark, behind it, and so sees all that the heavy sides before it have
+    /// done: it needs no barrier with these.
+    pub(crate) fn unfence(&self) {
+        self.fenced.store(false, Ordering::Release);
     }
 
     /// The thread has heard that somebody waits.

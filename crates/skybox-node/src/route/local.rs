@@ -8,8 +8,10 @@ use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicPtr;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, Once};
+use std::thread;
 
+use super::barrier;
 use super::hazard::{PLACES, Record, Retired, sweep};
 
 /// All records, and those that no thread has. They are never freed, so their number is that of the threads that
@@ -59,11 +61,18 @@ impl Name {
     }
 }
 
-impl Drop for Name {
-    /// Calls end in the order opposite to that in which they began, so the last name is the first to go; the place of
-    /// one that goes earlier is free again once those above it are.
+impl Name {
+    /// Takes it back, as dropping it does, where it is called.
     #[inline(always)]
-    fn drop(&mut self) {
+    pub(crate) fn end(self) {
+        self.take_back();
+        std::mem::forget(self);
+    }
+
+    /// Calls end in the order opposite to that in which they began, so the last name is the first to go; the place of
+    /// one that goes earlier is free again once those above it are. Called once.
+    #[inline(always)]
+    fn take_back(&self) {
         let Some(record) = RECORD.with(Cell::get) else { return };
         let place = self.place.get() - 1;
         let awaited = record.release(place);
@@ -77,6 +86,12 @@ impl Drop for Name {
         if awaited {
             tidy_up(record);
         }
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        self.take_back();
     }
 }
 
@@ -114,8 +129,24 @@ fn lease() -> Option<&'static Record> {
 /// A thread's right to a record.
 struct Lease(&'static Record);
 
+/// Has the kernel do the readers' side of the barrier from now on, once it can.
+fn unfence() {
+    if !barrier::register() {
+        return;
+    }
+    // Sweeps hold this lock over their side of the barrier, and a new record asks under it.
+    let records = lock(&RECORDS);
+    barrier::rely_on_the_kernel();
+    records.all.iter().for_each(|record| record.unfence());
+}
+
 impl Lease {
     fn take() -> Lease {
+        static REGISTER: Once = Once::new();
+        REGISTER.call_once(|| {
+            // Without the thread calls have a barrier each, and are right all the same.
+            drop(thread::Builder::new().name("skybox-barrier".to_owned()).spawn(unfence));
+        });
         let mut records = lock(&RECORDS);
         if let Some(record) = records.free.pop() {
             return Lease(record);
