@@ -8,21 +8,17 @@
 //! so with [`follow_spans`].
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pin_project_lite::pin_project;
 use skybox_core::{CallErrorKind, InstanceId, NodeName, TraceContext};
 use tracing::field::{Empty, display};
 use tracing::{Level, Span};
 
-use crate::call::{Crossing, Reply};
+use crate::call::Reply;
 use crate::host::HostCore;
 use crate::metrics::OWN_ERROR;
-use crate::thread::{self, CallFrame, Inherited};
+use crate::thread::Inherited;
 
 /// How long a node that leaves waits until what has been gathered is sent.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
@@ -122,50 +118,9 @@ pub(crate) fn failed(span: &Span, kind: &CallErrorKind) {
 /// Says on a call's span that its method returned its own error. Not which: what is in it is between caller and callee,
 /// and may be nothing for a collector.
 #[cold]
-fn own_error(span: &Span) {
+pub(crate) fn own_error(span: &Span) {
     span.record("otel.status_code", "ERROR");
     span.record("error.type", OWN_ERROR);
-}
-
-pin_project! {
-    /// The code of a method, which says on the span of its call if it returns an error. It runs in its call's frame.
-    pub(crate) struct Marking<F, W> {
-        #[pin]
-        code: F,
-        wire: W,
-    }
-}
-
-impl<F, W> Marking<F, W> {
-    #[inline(always)]
-    pub(crate) fn new(wire: W, code: F) -> Marking<F, W> {
-        Marking { code, wire }
-    }
-}
-
-impl<F: Future, W: Crossing<F::Output>> Future for Marking<F, W> {
-    type Output = F::Output;
-
-    #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let polled = this.code.poll(cx);
-        if let Poll::Ready(result) = &polled
-            && this.wire.is_own_error(result)
-        {
-            mark_current();
-        }
-        polled
-    }
-}
-
-#[cold]
-fn mark_current() {
-    thread::current(|frame| {
-        if let Some(span) = frame.and_then(CallFrame::span) {
-            own_error(span);
-        }
-    });
 }
 
 /// A call that is sent: its span, from the sending to the answer, if somebody wants it.

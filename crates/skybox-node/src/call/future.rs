@@ -37,6 +37,8 @@ pub(super) struct Callee<'c, T: Module, O: 'static, R: 'static, W> {
 pub(super) trait Start<'c, T: Module, A, R>: Sized {
     /// The code, where it lives while it runs here.
     type Code: Code<T, Output = R>;
+    /// How it has its instance.
+    const MODE: Mode;
     /// Whether it may belong on one of its module's own threads.
     const MAY_COMPUTE: bool;
 
@@ -67,24 +69,30 @@ pub(super) type OnThread<'c, R> = Pin<Box<dyn Future<Output = R> + Send + 'c>>;
 
 /// A call. `S` makes its code once the instance is taken; `Leave` makes the future of what a call does that cannot run
 /// here at once ([`leave`]).
-pub(super) struct CallFuture<'c, T: Module, A, O: 'static, R: 'static, W, S: Start<'c, T, A, R>, Leave, Away>
+pub(super) struct CallFuture<'c, T, A, O, R, W, S, Leave, Away>
+where
+    T: Module,
+    O: 'static,
+    R: 'static,
+    W: Crossing<R>,
+    S: Start<'c, T, A, R>,
 {
     callee: Callee<'c, T, O, R, W>,
     leave: Leave,
     /// Pinned: what is in it stays where it is. Dropped by hand, because most calls have nothing left to drop, and the
     /// compiler's own way of finding that out is dear.
-    state: ManuallyDrop<State<'c, T, A, R, S, Away>>,
+    state: ManuallyDrop<State<'c, T, A, R, W, S, Away>>,
 }
 
-enum State<'c, T: Module, A, R, S: Start<'c, T, A, R>, Away> {
+enum State<'c, T: Module, A, R, W: Crossing<R>, S: Start<'c, T, A, R>, Away> {
     New { inherited: Inherited, arguments: A, start: S },
-    Here { running: Running<T, S::Code>, timed: Option<Timed<'c>> },
+    Here { running: Running<T, S::Code, W>, timed: Option<Timed<'c>> },
     Away { away: Away, start: Option<S> },
     OnThread { call: OnThread<'c, R> },
     Over,
 }
 
-impl<'c, T: Module, A, O, R, W, S: Start<'c, T, A, R>, Leave, Away> Drop
+impl<'c, T: Module, A, O, R, W: Crossing<R>, S: Start<'c, T, A, R>, Leave, Away> Drop
     for CallFuture<'c, T, A, O, R, W, S, Leave, Away>
 {
     #[inline(always)]
@@ -105,6 +113,18 @@ impl<'c, T: Module, A, O, R, W, S: Start<'c, T, A, R>, Leave, Away> Drop
 unsafe fn let_go<S>(state: &mut ManuallyDrop<S>) {
     // SAFETY: the caller's promise.
     unsafe { ManuallyDrop::drop(state) };
+}
+
+/// Drops a call's code, where it is, if its first poll unwinds: before its frame, which the code may look at, and before
+/// its turn, with which the next call gets the slot that the code is in. Code that panics does not unwind so far; that of
+/// a subscriber to spans may.
+struct Unwinding<S>(*mut S, fn(*mut S));
+
+impl<S> Drop for Unwinding<S> {
+    #[cold]
+    fn drop(&mut self) {
+        (self.1)(self.0);
+    }
 }
 
 /// Where a call is counted, and when it began if it is one of those that are timed.
@@ -142,45 +162,57 @@ where
     /// out again: the processor waits when it reads two words at once that were just written one by one.
     #[inline(always)]
     fn begin(&mut self, cx: &mut Context<'_>) -> Poll<R> {
-        let Callee { target, method, wire, mode } = self.callee;
+        let Callee { target, method, wire, .. } = self.callee;
         let State::New { inherited, arguments, .. } = &*self.state else { return self.go_on(cx) };
         let computes = S::MAY_COMPUTE && self.callee.pool().is_some();
-        let near = if computes { None } else { self.callee.take(inherited, arguments) };
+        let near = if computes { None } else { self.callee.take(S::MODE, inherited, arguments) };
         let Some(Near { hold, name }) = near else {
             self.begin_away();
             return self.go_on(cx);
         };
         // From here to the end of the poll the name keeps the instance: it is declared first, and dropped last.
         let name = name;
-        let mut taken = Taken::new(hold, mode);
+        let mut taken = Taken::new(hold, S::MODE);
         let core = &*target.host.core;
         let edge = target.edge(method, inherited);
         let began = edge.count_local().then(Instant::now);
         // SAFETY: it is moved out; `start` overwrites it before anything else looks at it.
         let inherited = unsafe { inherited.moved() };
-        self.start(&taken);
         // SAFETY: declared after `taken`, it is dropped before; `Rest` drops it before as well.
         let frame = unsafe { here::frame(core, &taken, method.index(), inherited) };
-        let State::Here { running, timed } = &mut *self.state else { unreachable!("it has started") };
+        self.start(&taken);
+        let state = &raw mut *self.state;
+        let unwinding = Unwinding(state, |state| {
+            // SAFETY: it is pinned where it is, and nobody else looks at it while `begin` unwinds.
+            unsafe { *state = State::Over };
+        });
+        // SAFETY: the state is this call's, which has it for itself.
+        let State::Here { running, timed } = (unsafe { &mut *state }) else { unreachable!("it has started") };
         // SAFETY: the call is pinned, and so is what is in its state.
         let (mut code, rest) = unsafe { Pin::new_unchecked(running) }.parts();
-        match here::poll_in(&frame, code.as_mut(), cx) {
+        let polled = here::poll_in(&frame, &taken, wire, code.as_mut(), cx);
+        mem::forget(unwinding);
+        match polled {
             Ok(Poll::Ready(result)) => {
                 code.ended();
                 // SAFETY: code that has ended holds nothing, and there is no rest yet: nothing is left to drop.
-                unsafe { ptr::write(&raw mut *self.state, State::Over) };
+                unsafe { ptr::write(state, State::Over) };
                 if frame.is_plain() {
                     mem::forget(frame);
                 } else {
                     drop(frame);
                 }
-                taken.end();
-                drop(name);
+                taken.end(S::MODE);
+                if let Some(name) = name {
+                    name.end();
+                }
                 Poll::Ready(finish(method, wire, edge, began, Ok(result)))
             }
             Err(stopped) => {
                 code.ended();
-                *self.state = State::Over;
+                // SAFETY: as above, but for what the code may hold still: it is dropped in its place.
+                unsafe { *state = State::Over };
+                drop((frame, taken, name));
                 Poll::Ready(finish(method, wire, edge, began, Err(stopped)))
             }
             Ok(Poll::Pending) => {
@@ -204,8 +236,8 @@ where
         unsafe {
             let (arguments, start) = (ptr::read(arguments), ptr::read(start));
             ptr::write(&raw mut *self.state, State::Over);
-            let Callee { target, method, .. } = self.callee;
-            let running = Running::begun(start.here(target, method.descriptor(), taken, arguments));
+            let Callee { target, method, wire, .. } = self.callee;
+            let running = Running::begun(wire, start.here(target, method.descriptor(), taken, arguments));
             ptr::write(&raw mut *self.state, State::Here { running, timed: None });
         }
     }
@@ -219,7 +251,8 @@ where
         unsafe {
             let (inherited, arguments, start) = (inherited.moved(), ptr::read(arguments), ptr::read(start));
             ptr::write(&raw mut *self.state, State::Over);
-            let state = match self.callee.pool() {
+            let pool = if S::MAY_COMPUTE { self.callee.pool() } else { None };
+            let state = match pool {
                 Some(pool) => {
                     State::OnThread { call: start.on_thread(pool, self.callee, inherited, arguments) }
                 }
@@ -257,7 +290,8 @@ where
                     let core = &*callee.target.host.core;
                     let descriptor = callee.method.descriptor();
                     let code = |taken: &Taken<T>| start.here(callee.target, descriptor, taken, arguments);
-                    let running = Running::new(core, taken, callee.method.index(), inherited, code);
+                    let running =
+                        Running::new(core, taken, callee.method.index(), inherited, callee.wire, code);
                     *self.state = State::Here { running, timed: Some(timed) };
                 }
                 State::OnThread { call } => {
@@ -315,7 +349,7 @@ impl<'c, T: Module, O: Serialize + DeserializeOwned, R, W> Callee<'c, T, O, R, W
     /// Takes the instance and its turn, if it is here, it is nobody else's turn, and nothing has to be waited for, allocated or
     /// shrunk.
     #[inline(always)]
-    fn take<A: Serialize>(&self, inherited: &Inherited, arguments: &A) -> Option<Near<T>> {
+    fn take<A: Serialize>(&self, mode: Mode, inherited: &Inherited, arguments: &A) -> Option<Near<T>> {
         if !self.target.host.core.plain || inherited.chain_full() || self.target.options.deadline.is_some() {
             return None;
         }
@@ -325,7 +359,7 @@ impl<'c, T: Module, O: Serialize + DeserializeOwned, R, W> Callee<'c, T, O, R, W
         let near = route_here(&self.target.host, self.target.key.as_ref())?;
         let free = match &near.hold.turn {
             None => true,
-            Some(turn) => !inherited.is_nested() && turn.try_take(self.mode, false),
+            Some(turn) => !inherited.is_nested() && turn.try_take(mode, false),
         };
         free.then_some(near)
     }
@@ -338,7 +372,7 @@ impl<T: Module, O: Serialize + DeserializeOwned, R, W> Callee<'_, T, O, R, W> {
         inherited: &Inherited,
         arguments: &A,
     ) -> Option<Taken<T>> {
-        Some(Taken::new(self.take(inherited, arguments)?.into_hold(), self.mode))
+        Some(Taken::new(self.take(self.mode, inherited, arguments)?.into_hold(), self.mode))
     }
 }
 

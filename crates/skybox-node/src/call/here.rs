@@ -15,7 +15,8 @@ use pin_project_lite::pin_project;
 use skybox_core::{CallErrorKind, Phase};
 use tokio::time::Sleep;
 
-use crate::host::{HostCore, Taken};
+use super::Crossing;
+use crate::host::{HostCore, InstanceCore, Taken};
 use crate::spans;
 use crate::thread::{self, CallFrame, Inherited};
 
@@ -47,39 +48,43 @@ pub(crate) unsafe fn frame<T>(
     unsafe { CallFrame::of_call(inherited, taken, taken.mode(), span) }
 }
 
-/// Polls a call's code once, in its frame. A panic crashes the instance and goes no further.
+/// Polls a call's code once, in its frame. A panic crashes the instance and goes no further; an error of the method's
+/// own is said on the call's span.
 ///
 /// What it returns is as small as the code's own output, whose unused bit patterns say the rest: a usual result stays
 /// in registers.
 #[inline(always)]
-pub(crate) fn poll_in<F: Future>(
+pub(crate) fn poll_in<F: Future, W: Crossing<F::Output>>(
     frame: &CallFrame,
+    instance: &InstanceCore,
+    wire: W,
     code: Pin<&mut F>,
     cx: &mut Context<'_>,
 ) -> Result<Poll<F::Output>, Stopped> {
     let poll = || thread::enter(frame, || frame.in_span(|| code.poll(cx)));
-    let polled = catch(AssertUnwindSafe(poll)).map_err(|panicked| crashed(frame, panicked))?;
-    if polled.is_ready()
-        && let Some(instance) = frame.instance()
-    {
+    let polled = catch(AssertUnwindSafe(poll)).map_err(|panicked| crashed(frame, instance, panicked))?;
+    if let Poll::Ready(result) = &polled {
         instance.credit();
+        if let Some(span) = frame.span()
+            && wire.is_own_error(result)
+        {
+            spans::own_error(span);
+        }
     }
     Ok(polled)
 }
 
 /// Drops a call's code that has not ended, in its frame. A panic crashes the instance and goes no further.
 #[cold]
-fn drop_in(frame: &CallFrame, drop: impl FnOnce()) {
-    if let Err(panicked) = catch(AssertUnwindSafe(|| thread::enter(frame, drop))) {
-        crashed(frame, panicked);
+fn drop_in<T>(rest: &Rest<T>, drop: impl FnOnce()) {
+    if let Err(panicked) = catch(AssertUnwindSafe(|| thread::enter(&rest.frame, drop))) {
+        crashed(&rest.frame, &rest.taken, panicked);
     }
 }
 
 #[cold]
-fn crashed(frame: &CallFrame, Panicked { message, place }: Panicked) -> Stopped {
-    if let Some(instance) = frame.instance() {
-        instance.crash(&message, &place);
-    }
+fn crashed(frame: &CallFrame, instance: &InstanceCore, Panicked { message, place }: Panicked) -> Stopped {
+    instance.crash(&message, &place);
     let kind = CallErrorKind::Crashed { message, place };
     if let Some(span) = frame.span() {
         spans::failed(span, &kind);
@@ -102,12 +107,13 @@ impl<T> Rest<T> {
     }
 
     /// Polls the call's code; `Deadline` once time is up.
-    fn poll<F: Future>(
+    fn poll<F: Future, W: Crossing<F::Output>>(
         &mut self,
+        wire: W,
         code: Pin<&mut F>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<F::Output, Stopped>> {
-        match poll_in(&self.frame, code, cx)? {
+        match poll_in(&self.frame, &self.taken, wire, code, cx)? {
             Poll::Pending => self.poll_timer(cx).map(Err),
             Poll::Ready(result) => Poll::Ready(Ok(result)),
         }
@@ -130,41 +136,51 @@ impl<T> Rest<T> {
 pin_project! {
     /// A running call. What becomes of it when it is dropped before its end is its code's matter: see [`Code`].
     #[must_use = "futures do nothing unless polled"]
-    pub(crate) struct Running<T, C: Code<T>> {
+    pub(crate) struct Running<T, C, W>
+    where
+        C: Code<T>,
+        W: Crossing<C::Output>,
+    {
         #[pin]
         code: C,
+        wire: W,
         // Absent once it has ended.
         rest: Option<Rest<T>>,
     }
 
-    impl<T, C: Code<T>> PinnedDrop for Running<T, C> {
+    impl<T, C, W> PinnedDrop for Running<T, C, W>
+    where
+        C: Code<T>,
+        W: Crossing<C::Output>,
+    {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(rest) = this.rest.take() {
-                this.code.let_go(rest);
+                this.code.let_go(rest, *this.wire);
             }
         }
     }
 }
 
-impl<T, C: Code<T>> Running<T, C> {
+impl<T, C: Code<T>, W: Crossing<C::Output>> Running<T, C, W> {
     /// A call of `taken`, which is counted. `code` makes its code.
     pub(crate) fn new(
         core: &HostCore,
         taken: Taken<T>,
         method: u16,
         inherited: Inherited,
+        wire: W,
         code: impl FnOnce(&Taken<T>) -> C,
-    ) -> Running<T, C> {
+    ) -> Running<T, C, W> {
         // SAFETY: they stay together from here on, and `Rest` drops the frame first.
         let frame = unsafe { frame(core, &taken, method, inherited) };
-        Running { code: code(&taken), rest: Some(Rest::new(frame, taken)) }
+        Running { code: code(&taken), wire, rest: Some(Rest::new(frame, taken)) }
     }
 
     /// Code that is being polled for the first time, by someone who has the rest of it.
     #[inline(always)]
-    pub(crate) fn begun(code: C) -> Running<T, C> {
-        Running { code, rest: None }
+    pub(crate) fn begun(wire: W, code: C) -> Running<T, C, W> {
+        Running { code, wire, rest: None }
     }
 
     /// The code, and the place for the rest.
@@ -175,13 +191,13 @@ impl<T, C: Code<T>> Running<T, C> {
     }
 }
 
-impl<T, C: Code<T>> Future for Running<T, C> {
+impl<T, C: Code<T>, W: Crossing<C::Output>> Future for Running<T, C, W> {
     type Output = Result<C::Output, Stopped>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let rest = this.rest.as_mut().expect("polled only until it ends");
-        let outcome = ready!(rest.poll(this.code.as_mut(), cx));
+        let outcome = ready!(rest.poll(*this.wire, this.code.as_mut(), cx));
         if !is_late(&outcome) {
             // Before the turn is given back: the next call takes over the slot that the code lives in.
             this.code.ended();

@@ -22,7 +22,6 @@ use super::{Crossing, Failed, RESENDS_MAX, Reply};
 use crate::conn::Conn;
 use crate::host::{Exclusive, Hold, Host, Near, Shared, Taken, route_here};
 use crate::module::{Method, Module};
-use crate::spans::Marking;
 use crate::stream::{Landing, STRICT_CALL, Streams, arriving, collecting, refusing};
 use crate::thread::Inherited;
 
@@ -129,9 +128,9 @@ impl<T: Module> Incoming<T> {
                     // SAFETY: a call drops its code before what it has taken.
                     let code = |taken: &Taken<T>| {
                         // SAFETY: a call drops its code before what it has taken.
-                        Inline::new(Marking::new(wire, run(unsafe { taken.shared() }, arguments)))
+                        Inline::new(run(unsafe { taken.shared() }, arguments))
                     };
-                    Running::new(&host.core, taken, method.index(), inherited, code).await
+                    Running::new(&host.core, taken, method.index(), inherited, wire, code).await
                 }
             };
             answer(reply, method, wire, outcome.map_err(|stopped| *stopped));
@@ -158,18 +157,18 @@ impl<T: Module> Incoming<T> {
                         let deadline = inherited.deadline();
                         let code = |taken: &Taken<T>| {
                             // SAFETY: a call drops its code before what it has taken.
-                            Inline::new(Marking::new(wire, run(unsafe { taken.shared() }, arguments)))
+                            Inline::new(run(unsafe { taken.shared() }, arguments))
                         };
-                        let job = Running::new(core, taken, method.index(), inherited, code);
+                        let job = Running::new(core, taken, method.index(), inherited, wire, code);
                         pool.run(deadline, job).await.unwrap_or_else(|kind| Err(Box::new(kind)))
                     } else {
                         leave_the_reader(descriptor).await;
                         let code = |taken: &Taken<T>| {
                             // SAFETY: a call drops its code before what it has taken.
-                            let code = Marking::new(wire, run(unsafe { taken.shared() }, arguments));
+                            let code = run(unsafe { taken.shared() }, arguments);
                             InlineOrBoxed::new(core, descriptor, code)
                         };
-                        Running::new(core, taken, method.index(), inherited, code).await
+                        Running::new(core, taken, method.index(), inherited, wire, code).await
                     }
                 }
             };
@@ -194,17 +193,16 @@ impl<T: Module> Incoming<T> {
                     let (core, descriptor) = (&host.core, method.descriptor());
                     // SAFETY: a call drops its code before what it has taken, and it has the exclusive turn, so
                     // nobody else is in the slot or has a reference.
-                    let settle = |taken: &Taken<T>| unsafe {
-                        taken.slot().put(Marking::new(wire, run(taken.exclusive(), arguments)))
-                    };
+                    let settle =
+                        |taken: &Taken<T>| unsafe { taken.slot().put(run(taken.exclusive(), arguments)) };
                     if let Some(pool) = core.pool_for(descriptor) {
                         let deadline = inherited.deadline();
-                        let job = Alone::start(core, taken, method.index(), inherited, settle);
+                        let job = Alone::start(core, taken, method.index(), inherited, wire, settle);
                         pool.run(deadline, job).await.unwrap_or_else(|kind| Err(Box::new(kind)))
                     } else {
                         leave_the_reader(descriptor).await;
                         let code = |taken: &Taken<T>| Kept::in_slot(core, descriptor, settle(taken));
-                        Running::new(core, taken, method.index(), inherited, code).await
+                        Running::new(core, taken, method.index(), inherited, wire, code).await
                     }
                 }
             };

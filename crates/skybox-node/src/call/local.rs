@@ -13,7 +13,6 @@ use super::turns::finish;
 use super::{Crossing, Target};
 use crate::host::{Exclusive, HostCore, Pool, Shared, Taken, Tenant};
 use crate::module::{Method, Module};
-use crate::spans::Marking;
 use crate::thread::Inherited;
 
 impl<T: Module> Target<T> {
@@ -58,7 +57,6 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'c,
     {
         let callee = Callee { target: self, method, mode: Mode::Shared, wire };
-        let run = move |this, arguments| Marking::new(wire, run(this, arguments));
         CallFuture::new(callee, inherited, arguments, Lent { run }, leave)
     }
 
@@ -104,7 +102,6 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'static,
     {
         let callee = Callee { target: self, method, mode: Mode::Shared, wire };
-        let run = move |this, arguments| Marking::new(wire, run(this, arguments));
         CallFuture::new(callee, inherited, arguments, Owned { own, run }, leave)
     }
 
@@ -128,7 +125,6 @@ impl<T: Module> Target<T> {
         Fut: Future<Output = R> + Send + 'static,
     {
         let callee = Callee { target: self, method, mode: Mode::Exclusive, wire };
-        let run = move |this, arguments| Marking::new(wire, run(this, arguments));
         CallFuture::new(callee, Inherited::here(), arguments, InTurn { own, run }, leave)
     }
 }
@@ -145,6 +141,7 @@ where
     Fut: Future<Output = R>,
 {
     type Code = Inline<Fut>;
+    const MODE: Mode = Mode::Shared;
     const MAY_COMPUTE: bool = false;
 
     #[inline(always)]
@@ -175,6 +172,7 @@ where
     Fut: Future<Output = R> + Send + 'static,
 {
     type Code = InlineOrBoxed<'c, Fut>;
+    const MODE: Mode = Mode::Shared;
     const MAY_COMPUTE: bool = true;
 
     #[inline(always)]
@@ -202,14 +200,14 @@ where
         W: Crossing<R>,
     {
         let Owned { own, run } = self;
-        let index = callee.method.index();
+        let (index, wire) = (callee.method.index(), callee.wire);
         Box::pin(on_thread(pool, callee, inherited, arguments, move |core, taken, inherited, arguments| {
             let arguments = own(arguments);
             let code = |taken: &Taken<T>| {
                 // SAFETY: a call drops its code before what it has taken.
                 Inline::new(run(unsafe { taken.shared() }, arguments))
             };
-            Running::new(core, taken, index, inherited, code)
+            Running::new(core, taken, index, inherited, wire, code)
         }))
     }
 }
@@ -243,6 +241,7 @@ where
     Fut: Future<Output = R> + Send + 'static,
 {
     type Code = Kept<'c, Tenant<Fut>>;
+    const MODE: Mode = Mode::Exclusive;
     const MAY_COMPUTE: bool = true;
 
     #[inline(always)]
@@ -267,10 +266,10 @@ where
         O: Serialize + DeserializeOwned + 'static,
         W: Crossing<R>,
     {
-        let index = callee.method.index();
+        let (index, wire) = (callee.method.index(), callee.wire);
         Box::pin(on_thread(pool, callee, inherited, arguments, move |core, taken, inherited, arguments| {
             // The pool keeps the deadline: a call that has begun there runs to its end.
-            Alone::start(core, taken, index, inherited, |taken| self.settle(taken, arguments))
+            Alone::start(core, taken, index, inherited, wire, |taken| self.settle(taken, arguments))
         }))
     }
 }

@@ -4,6 +4,7 @@
 //! pointers. A call drops its code before its `Taken`: each of its futures says so by the order of its fields.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -128,17 +129,20 @@ impl<T> Taken<T> {
         self.0.count();
     }
 
-    /// The call has ended: gives back the turn and lets go of the instance, as dropping it does.
+    /// The call has ended: gives back the turn and lets go of the instance, as dropping it does. `mode` is the one it
+    /// was made with, which its caller knows without looking.
     #[inline(always)]
-    pub(crate) fn end(self) {
+    pub(crate) fn end(self, mode: Mode) {
+        debug_assert_eq!(self.mode(), mode);
         if self.0.has(COUNTED) {
             drop(self);
             return;
         }
-        if let Some(turn) = &self.0.turn {
-            turn.give_back(self.mode());
+        // Once, also if that wakes somebody whose waker panics.
+        let taken = ManuallyDrop::new(self);
+        if let Some(turn) = &taken.0.turn {
+            turn.give_back(mode);
         }
-        std::mem::forget(self);
     }
 
     /// The instance, for the code of a `&self` method.

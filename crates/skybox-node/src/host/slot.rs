@@ -13,13 +13,17 @@ use std::task::{Context, Poll};
 
 /// Memory for one value at a time, of any type; as large as the largest so far.
 #[derive(Debug, Default)]
-pub(crate) struct Slot(UnsafeCell<Option<Memory>>);
+pub(crate) struct Slot(UnsafeCell<Memory>);
 
+/// Nothing at first: no bytes, which is room for a value without any.
 #[derive(Debug)]
 struct Memory {
     start: NonNull<u8>,
     layout: Layout,
 }
+
+/// What memory is aligned to at least, so that most values need not ask.
+const ALIGN_MIN: usize = align_of::<u128>();
 
 // SAFETY: the memory is this value's alone, and holds nothing between two tenants.
 unsafe impl Send for Memory {}
@@ -35,14 +39,11 @@ impl Slot {
         // SAFETY: the caller is the only one to use the slot.
         let memory = unsafe { &mut *self.0.get() };
         let layout = Layout::new::<F>();
-        let fits = |memory: &Memory| {
-            memory.layout.size() >= layout.size() && memory.layout.align() >= layout.align()
-        };
-        let start = match memory {
-            Some(memory) if fits(memory) => memory.start,
-            _ => Memory::grow(memory, layout),
-        };
-        let place = start.cast::<F>();
+        let is_aligned = layout.align() <= ALIGN_MIN || layout.align() <= memory.layout.align();
+        if memory.layout.size() < layout.size() || !is_aligned {
+            memory.grow(layout);
+        }
+        let place = memory.start.cast::<F>();
         // SAFETY: the memory fits an `F`, is aligned for it, and holds no other value.
         unsafe { place.write(value) };
         Tenant { place, owned: PhantomData }
@@ -50,25 +51,38 @@ impl Slot {
 }
 
 impl Memory {
+    const NOTHING: Layout = match Layout::from_size_align(0, ALIGN_MIN) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a power of two is an alignment"),
+    };
+
+    /// Never smaller or less aligned than before, so that it fits whoever was here before as well.
     #[cold]
-    fn grow(memory: &mut Option<Memory>, layout: Layout) -> NonNull<u8> {
-        // At least one byte, and never less aligned than before, so that it fits whoever was here before as well.
-        let before = memory.as_ref().map_or(Layout::new::<u64>(), |memory| memory.layout);
-        let size = layout.size().max(before.size());
+    fn grow(&mut self, layout: Layout) {
+        let before = self.layout;
+        // A type that only asks for its alignment needs a byte: nothing cannot be allocated.
+        let size = layout.size().max(before.size()).max(1);
         let layout = Layout::from_size_align(size, layout.align().max(before.align()))
             .expect("the larger size and the larger alignment of two types that exist");
         // SAFETY: the size is not zero.
         let start = NonNull::new(unsafe { alloc::alloc(layout) });
         let start = start.unwrap_or_else(|| alloc::handle_alloc_error(layout));
-        *memory = Some(Memory { start, layout });
-        start
+        *self = Memory { start, layout };
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory { start: NonNull::<u128>::dangling().cast(), layout: Memory::NOTHING }
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated in `grow` with this layout; its tenant is gone.
-        unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) };
+        if self.layout.size() > 0 {
+            // SAFETY: allocated in `grow` with this layout; its tenant is gone.
+            unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) };
+        }
     }
 }
 

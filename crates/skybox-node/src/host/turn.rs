@@ -105,6 +105,10 @@ impl Turn {
             Mode::Shared => self.state.fetch_sub(1, Ordering::Release),
             Mode::Exclusive => self.state.fetch_sub(WRITER, Ordering::Release),
         };
+        debug_assert!(
+            before & if mode == Mode::Exclusive { WRITER } else { READERS } != 0,
+            "a turn is given back by whoever has one"
+        );
         if before & WAITERS != 0 {
             self.hand_over();
         }
@@ -188,10 +192,12 @@ impl Turn {
                 }
             }
             waiter.granted = true;
-            if let Some(waker) = waiter.waker.take() {
+            let waker = waiter.waker.take();
+            // Before it is woken: a waker is the code of others, and nobody is to get a turn twice if it panics.
+            queue.order.pop_front();
+            if let Some(waker) = waker {
                 waker.wake();
             }
-            queue.order.pop_front();
         }
         self.state.fetch_and(!WAITERS, Ordering::Relaxed);
     }

@@ -9,6 +9,7 @@ use pin_project_lite::pin_project;
 use skybox_core::MethodDescriptor;
 
 use super::{Rest, Stopped, drop_in, frame, poll_in};
+use crate::call::Crossing;
 use crate::host::{HostCore, Taken, Tenant};
 use crate::thread::Inherited;
 
@@ -17,7 +18,7 @@ use crate::thread::Inherited;
 /// Once its future has returned `Ready`, it holds nothing that points to the instance.
 pub(crate) trait Code<T>: Future {
     /// The caller has dropped the call, or its time is up. `rest` is dropped after the code.
-    fn let_go(self: Pin<&mut Self>, rest: Rest<T>);
+    fn let_go<W: Crossing<Self::Output>>(self: Pin<&mut Self>, rest: Rest<T>, wire: W);
 
     /// The code has returned `Ready`, and is not dropped: frees the memory it has for itself.
     #[inline(always)]
@@ -51,9 +52,9 @@ impl<F: Future> Future for Inline<F> {
 
 impl<T, F: Future> Code<T> for Inline<F> {
     #[cold]
-    fn let_go(self: Pin<&mut Self>, rest: Rest<T>) {
+    fn let_go<W: Crossing<F::Output>>(self: Pin<&mut Self>, rest: Rest<T>, _: W) {
         let mut code = self.project().code;
-        drop_in(&rest.frame, || code.set(None));
+        drop_in(&rest, || code.set(None));
     }
 }
 
@@ -99,26 +100,27 @@ impl<T: Send + 'static, H: Future<Output: Send> + Unpin + Send + 'static> Code<T
     }
 
     #[cold]
-    fn let_go(mut self: Pin<&mut Self>, rest: Rest<T>) {
+    fn let_go<W: Crossing<H::Output>>(mut self: Pin<&mut Self>, rest: Rest<T>, wire: W) {
         let Some(home) = self.home.take() else { return };
         if self.abandon {
-            drop_in(&rest.frame, || drop(home));
+            drop_in(&rest, || drop(home));
         } else {
-            go_on(self.core.clone(), home, rest);
+            go_on(self.core.clone(), home, rest, wire);
         }
     }
 }
 
 /// Lets a call run to its end without its caller.
-fn go_on<T, H>(core: Arc<HostCore>, home: H, rest: Rest<T>)
+fn go_on<T, H, W>(core: Arc<HostCore>, home: H, rest: Rest<T>, wire: W)
 where
     T: Send + 'static,
     H: Future<Output: Send> + Unpin + Send + 'static,
+    W: Crossing<H::Output>,
 {
     let overrun = core.settings.overrun;
     let limit = rest.deadline().map(|deadline| deadline + overrun);
     core.runtime.clone().spawn(async move {
-        let mut alone = Alone::new(home, rest);
+        let mut alone = Alone::new(home, rest, wire);
         let Some(limit) = limit else {
             drop(alone.await);
             return;
@@ -132,15 +134,16 @@ where
 }
 
 /// A call that nobody waits for, or whose time somebody else keeps: its deadline is only handed down.
-pub(crate) struct Alone<T, H> {
+pub(crate) struct Alone<T, H, W> {
     /// Absent once it has ended.
     home: Option<H>,
     rest: Rest<T>,
+    wire: W,
 }
 
-impl<T, H: Unpin> Alone<T, H> {
-    fn new(home: H, rest: Rest<T>) -> Alone<T, H> {
-        Alone { home: Some(home), rest }
+impl<T, H: Unpin, W> Alone<T, H, W> {
+    fn new(home: H, rest: Rest<T>, wire: W) -> Alone<T, H, W> {
+        Alone { home: Some(home), rest, wire }
     }
 
     /// A call of `taken`, which is counted. `home` makes its code.
@@ -149,24 +152,25 @@ impl<T, H: Unpin> Alone<T, H> {
         taken: Taken<T>,
         method: u16,
         inherited: Inherited,
+        wire: W,
         home: impl FnOnce(&Taken<T>) -> H,
-    ) -> Alone<T, H> {
+    ) -> Alone<T, H, W> {
         let home = home(&taken);
         // SAFETY: they stay together from here on, and `Rest` drops the frame first.
         let frame = unsafe { frame(core, &taken, method, inherited) };
-        Alone::new(home, Rest::new(frame, taken))
+        Alone::new(home, Rest::new(frame, taken), wire)
     }
 }
 
-impl<T, H> Unpin for Alone<T, H> {}
+impl<T, H, W> Unpin for Alone<T, H, W> {}
 
-impl<T, H: Future + Unpin> Future for Alone<T, H> {
+impl<T, H: Future + Unpin, W: Crossing<H::Output>> Future for Alone<T, H, W> {
     type Output = Result<H::Output, Stopped>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Alone { home, rest } = &mut *self;
+        let Alone { home, rest, wire } = &mut *self;
         let code = home.as_mut().expect("polled only until it ends");
-        let outcome = match poll_in(&rest.frame, Pin::new(code), cx) {
+        let outcome = match poll_in(&rest.frame, &rest.taken, *wire, Pin::new(code), cx) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => Ok(result),
             Err(stopped) => Err(stopped),
@@ -176,10 +180,10 @@ impl<T, H: Future + Unpin> Future for Alone<T, H> {
     }
 }
 
-impl<T, H> Drop for Alone<T, H> {
+impl<T, H, W> Drop for Alone<T, H, W> {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
-            drop_in(&self.rest.frame, || drop(home));
+            drop_in(&self.rest, || drop(home));
         }
     }
 }
@@ -221,10 +225,10 @@ where
     T: Send + 'static,
     F: Future<Output: Send> + Send + 'static,
 {
-    fn let_go(self: Pin<&mut Self>, rest: Rest<T>) {
+    fn let_go<W: Crossing<F::Output>>(self: Pin<&mut Self>, rest: Rest<T>, wire: W) {
         match self.project() {
-            InlineOrBoxedNow::Inline { code } => code.let_go(rest),
-            InlineOrBoxedNow::Boxed { code } => Pin::new(code).let_go(rest),
+            InlineOrBoxedNow::Inline { code } => code.let_go(rest, wire),
+            InlineOrBoxedNow::Boxed { code } => Pin::new(code).let_go(rest, wire),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::panic::{self, UnwindSafe};
+use std::mem;
+use std::panic::{self, AssertUnwindSafe, UnwindSafe};
 use std::sync::Once;
 
 use crate::thread;
@@ -21,17 +22,22 @@ thread_local! {
 /// Runs code that may panic.
 #[inline(always)]
 pub(crate) fn catch<R>(code: impl FnOnce() -> R + UnwindSafe) -> Result<R, Panicked> {
-    panic::catch_unwind(code).map_err(|payload| panicked(&*payload))
+    panic::catch_unwind(code).map_err(panicked)
 }
 
 #[cold]
-fn panicked(payload: &(dyn Any + Send)) -> Panicked {
+fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
     let message = payload
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a text".to_owned());
-    Panicked { message, place: PLACE.take() }
+    let place = PLACE.take();
+    // What was thrown is a user's value, and dropping it their code. What that throws in turn is let be.
+    if let Err(next) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(next);
+    }
+    Panicked { message, place }
 }
 
 /// Remembers where panics of calls happen. What was installed before still gets them.

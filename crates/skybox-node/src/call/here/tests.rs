@@ -2,9 +2,10 @@
 //! that the code lives in, and the reference that the code has.
 
 use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::mpsc;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 
 use skybox_core::{MethodDescriptor, ModuleDescriptor, ModuleKind, Needs};
 use skybox_wire::codec::{self, Proof};
@@ -49,12 +50,28 @@ impl Task for Cell {
     }
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Well,
+    OwnError,
+    Panic,
+    /// What is thrown panics itself when it is dropped.
+    Bomb,
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a bomb");
+    }
+}
+
 /// What a call's code does.
 struct Script {
     /// Polls after the first that it needs to end.
     waits: u32,
-    /// It ends with a panic.
-    panics: bool,
+    end: End,
     /// How many calls had the turn when the code was dropped.
     holding: mpsc::Sender<u64>,
 }
@@ -80,8 +97,12 @@ impl Future for Scripted {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        assert!(!self.script.panics, "as it was told to");
-        Poll::Ready(Ok(7))
+        match self.script.end {
+            End::Well => Poll::Ready(Ok(7)),
+            End::OwnError => Poll::Ready(Err(skybox_core::Error::msg("as it was told to"))),
+            End::Panic => panic!("as it was told to"),
+            End::Bomb => std::panic::panic_any(Bomb),
+        }
     }
 }
 
@@ -97,10 +118,10 @@ fn target() -> Target<Cell> {
 }
 
 /// Runs a call's way to its end; the call has to have the turn when its code is dropped, and to give it back.
-async fn check(waits: u32, panics: bool, way: impl AsyncFnOnce(&Target<Cell>, Script)) {
+async fn check(waits: u32, end: End, way: impl AsyncFnOnce(&Target<Cell>, Script)) {
     let target = target();
     let (sender, holding) = mpsc::channel();
-    way(&target, Script { waits, panics, holding: sender }).await;
+    way(&target, Script { waits, end, holding: sender }).await;
     let instance = target.host.local.load().expect("a value that belongs to no App stays");
     // A call that was let go of ends on its own.
     poll_fn(|cx| {
@@ -114,7 +135,7 @@ async fn check(waits: u32, panics: bool, way: impl AsyncFnOnce(&Target<Cell>, Sc
 
 #[tokio::test]
 async fn a_call_that_does_not_wait() {
-    check(0, false, async |target, script| {
+    check(0, End::Well, async |target, script| {
         let outcome = CALL.exclusive(target, (), |this, ()| script.of(this)).await;
         assert_eq!(outcome.expect("it runs"), 7);
     })
@@ -123,7 +144,7 @@ async fn a_call_that_does_not_wait() {
 
 #[tokio::test]
 async fn a_call_that_waits() {
-    check(2, false, async |target, script| {
+    check(2, End::Well, async |target, script| {
         let outcome = CALL.exclusive(target, (), |this, ()| script.of(this)).await;
         assert_eq!(outcome.expect("it runs"), 7);
     })
@@ -132,8 +153,8 @@ async fn a_call_that_waits() {
 
 #[tokio::test]
 async fn a_call_that_panics_at_once_or_later() {
-    for waits in [0, 2] {
-        check(waits, true, async |target, script| {
+    for (waits, end) in [0, 2].into_iter().flat_map(|waits| [(waits, End::Panic), (waits, End::Bomb)]) {
+        check(waits, end, async |target, script| {
             assert!(CALL.exclusive(target, (), |this, ()| script.of(this)).await.is_err());
         })
         .await;
@@ -146,7 +167,7 @@ fn begin(call: Pin<&mut impl Future>) {
 
 #[tokio::test]
 async fn a_call_that_is_dropped_and_goes_on() {
-    check(2, false, async |target, script| {
+    check(2, End::Well, async |target, script| {
         begin(pin!(CALL.exclusive(target, (), |this, ()| script.of(this))))
     })
     .await;
@@ -154,7 +175,7 @@ async fn a_call_that_is_dropped_and_goes_on() {
 
 #[tokio::test]
 async fn a_call_that_is_dropped_and_stops() {
-    check(u32::MAX, false, async |target, script| {
+    check(u32::MAX, End::Well, async |target, script| {
         begin(pin!(ABANDON.exclusive(target, (), |this, ()| script.of(this))));
     })
     .await;
@@ -162,7 +183,7 @@ async fn a_call_that_is_dropped_and_stops() {
 
 #[tokio::test]
 async fn a_call_on_a_thread_of_its_module() {
-    check(2, false, async |target, script| {
+    check(2, End::Well, async |target, script| {
         let outcome = COMPUTE.exclusive(target, (), |this, ()| script.of(this)).await;
         assert_eq!(outcome.expect("it runs"), 7);
     })
@@ -171,7 +192,7 @@ async fn a_call_on_a_thread_of_its_module() {
 
 #[tokio::test]
 async fn a_call_from_elsewhere() {
-    check(2, false, async |target, script| {
+    check(2, End::Well, async |target, script| {
         let prepare = CALL.exclusive(target, (), |mut this, ()| async move {
             this.code = Some(script);
             Ok(0)
@@ -194,4 +215,81 @@ async fn a_call_from_elsewhere() {
         assert!(!reply.own_error);
     })
     .await;
+}
+
+/// Wants every span, and panics when something is noted on one.
+struct Fussy;
+
+impl tracing::Subscriber for Fussy {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {
+        panic!("a subscriber's panic");
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn a_call_whose_span_panics() {
+    for (waits, end) in [0, 2].into_iter().flat_map(|waits| [(waits, End::OwnError), (waits, End::Panic)]) {
+        check(waits, end, async |target, script| {
+            let _spans = tracing::subscriber::set_default(Fussy);
+            let mut call = pin!(CALL.exclusive(target, (), |this, ()| script.of(this)));
+            let mut poll = || {
+                let context = &mut Context::from_waker(Waker::noop());
+                std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)))
+            };
+            for _ in 0..waits {
+                assert!(poll().is_ok_and(|polled| polled.is_pending()));
+            }
+            assert!(poll().is_err(), "the subscriber's panic is its own");
+        })
+        .await;
+    }
+}
+
+/// A waker that panics when it is used: it is the code of whoever polls.
+struct Shy;
+
+impl Wake for Shy {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker's panic");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_given_back_once_whatever_a_waker_does() {
+    let target = Arc::new(target());
+    let waiting = Arc::new(Mutex::new(None));
+    let (of_second, keep) = (target.clone(), waiting.clone());
+    let mut first = pin!(CALL.exclusive(&target, (), |_, ()| async move {
+        // On another thread, since it is no call of this one.
+        let second = std::thread::spawn(move || {
+            let mut second =
+                Box::pin(async move { CALL.exclusive(&of_second, (), |_, ()| async { Ok(8) }).await });
+            let waker = Arc::new(Shy).into();
+            let context = &mut Context::from_waker(&waker);
+            assert!(second.as_mut().poll(context).is_pending());
+            second
+        });
+        *keep.lock().expect("nobody panics with it") = second.join().ok();
+        Ok(7)
+    }));
+    let context = &mut Context::from_waker(Waker::noop());
+    assert!(std::panic::catch_unwind(AssertUnwindSafe(|| first.as_mut().poll(context))).is_err());
+    let instance = target.host.local.load().expect("a value that belongs to no App stays");
+    assert_eq!(instance.turns().holding(), 1, "the second call has the turn");
+    let second = waiting.lock().expect("as above").take().expect("it waits");
+    assert_eq!(second.await.expect("it runs"), 8);
+    assert_eq!(instance.turns().holding(), 0);
 }
