@@ -92,6 +92,30 @@ enum State<'c, T: Module, A, R, W: Crossing<R>, S: Start<'c, T, A, R>, Away> {
     Over,
 }
 
+// On their own, so that in a debug build their copies of a state do not stand on the stack of every call that is polled
+// inside of another.
+impl<'c, T: Module, A, R, W: Crossing<R>, S: Start<'c, T, A, R>, Away> State<'c, T, A, R, W, S, Away> {
+    /// Nothing is left of it.
+    ///
+    /// # Safety
+    /// As for [`ptr::write`]; what it was is not dropped.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    unsafe fn forget(this: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { ptr::write(this, State::Over) };
+    }
+
+    /// Drops what is left of it, in its place.
+    ///
+    /// # Safety
+    /// `this` is valid, and nobody else's.
+    #[cold]
+    unsafe fn give_up(this: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { *this = State::Over };
+    }
+}
+
 impl<'c, T: Module, A, O, R, W: Crossing<R>, S: Start<'c, T, A, R>, Leave, Away> Drop
     for CallFuture<'c, T, A, O, R, W, S, Leave, Away>
 {
@@ -160,7 +184,9 @@ where
     /// The first poll. Nothing of the call but its code is in `state` until it has to wait: in registers and on the
     /// stack it costs a third of what it would there. For the same reason nothing here is put into a struct to be taken
     /// out again: the processor waits when it reads two words at once that were just written one by one.
-    #[inline(always)]
+    // In a debug build, where nothing that is inlined shares its place on the stack, on its own: a method with ten calls
+    // would have ten of it.
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn begin(&mut self, cx: &mut Context<'_>) -> Poll<R> {
         let Callee { target, method, wire, .. } = self.callee;
         let State::New { inherited, arguments, .. } = &*self.state else { return self.go_on(cx) };
@@ -182,10 +208,8 @@ where
         let frame = unsafe { here::frame(core, &taken, method.index(), inherited) };
         self.start(&taken);
         let state = &raw mut *self.state;
-        let unwinding = Unwinding(state, |state| {
-            // SAFETY: it is pinned where it is, and nobody else looks at it while `begin` unwinds.
-            unsafe { *state = State::Over };
-        });
+        // SAFETY: it is pinned where it is, and nobody else looks at it while `begin` unwinds.
+        let unwinding = Unwinding(state, |state| unsafe { State::give_up(state) });
         // SAFETY: the state is this call's, which has it for itself.
         let State::Here { running, timed } = (unsafe { &mut *state }) else { unreachable!("it has started") };
         // SAFETY: the call is pinned, and so is what is in its state.
@@ -196,7 +220,7 @@ where
             Ok(Poll::Ready(result)) => {
                 code.ended();
                 // SAFETY: code that has ended holds nothing, and there is no rest yet: nothing is left to drop.
-                unsafe { ptr::write(state, State::Over) };
+                unsafe { State::forget(state) };
                 if frame.is_plain() {
                     mem::forget(frame);
                 } else {
@@ -210,8 +234,8 @@ where
             }
             Err(stopped) => {
                 code.ended();
-                // SAFETY: as above, but for what the code may hold still: it is dropped in its place.
-                unsafe { *state = State::Over };
+                // SAFETY: the state is this call's, which has it for itself.
+                unsafe { State::give_up(state) };
                 drop((frame, taken, name));
                 Poll::Ready(finish(method, wire, edge, began, Err(stopped)))
             }
@@ -326,7 +350,7 @@ where
 {
     type Output = R;
 
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         // SAFETY: nothing is moved out of it that has been pinned: arguments and `start` before the first poll ends,
         // `start` as an `Option` of which nobody has a pinned reference.
