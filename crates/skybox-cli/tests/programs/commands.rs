@@ -127,6 +127,16 @@ fn a_single_process_is_shown_and_called() {
 }
 
 #[test]
+fn a_call_does_not_wait_for_itself_to_wake_a_key() {
+    let stage = Stage::new();
+    // What waits for a start here waits for longer than this test.
+    stage.config("[listeners.http]\naddress = \"127.0.0.1:0\"\n[modules.cart]\nstart-wait = \"1h\"\n");
+    let program = stage.alone(&[]);
+    program.ready(1);
+    assert_eq!(program.skybox(&["call", "cart.add", r#"["pear", 2]"#, "--key", "ann"]).ok(), "2\n");
+}
+
+#[test]
 fn an_interface_is_shown_with_what_implements_it() {
     for (chosen, path) in [("stripe", "payments_stripe"), ("on_account", "payments_shop::on_account")] {
         let stage = Stage::new();

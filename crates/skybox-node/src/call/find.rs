@@ -220,13 +220,16 @@ impl<T: Module> Target<T> {
         let inherited = Inherited::nothing();
         let mut tries = Tries::default();
         loop {
-            let outcome = match self.place(&inherited, &mut tries).await? {
-                Place::Far(Link::Peer(conn), _) => {
+            // The place in line is given up at once: the call, served here, would wait behind itself for it.
+            let peer = match self.place(&inherited, &mut tries).await? {
+                Place::Far(Link::Peer(conn), _) => Some(conn),
+                Place::Here(..) | Place::Far(Link::Strict, _) => None,
+            };
+            let outcome = match peer {
+                Some(conn) => {
                     far::relay(&self.host.core, &conn, method, self.key.as_ref(), &payload, outlets).await
                 }
-                Place::Here(..) | Place::Far(Link::Strict, _) => {
-                    far::relay_here(&self.host, method, self.key.clone(), payload.clone(), outlets).await
-                }
+                None => far::relay_here(&self.host, method, self.key.clone(), payload.clone(), outlets).await,
             };
             let given = outlets.iter().any(|outlet| outlet.has_given());
             match outcome {
