@@ -1,6 +1,7 @@
 //! `skybox ps`: the nodes of a program, its modules, and what runs where.
 
 mod knots;
+mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use skybox_cloud::running::{ALONE, Running, RunningError, Shown};
-use skybox_core::{Code, ModuleKind, ModulePlan, NodeName};
+use skybox_core::{ModuleKind, ModulePlan, NodeName};
 use skybox_node::{ImplementationStatus, ModuleStatus, NodeStatus};
 
 use crate::args::ReadArgs;
@@ -16,6 +17,7 @@ use crate::call::print_json;
 use crate::choose::{Purpose, choose};
 use crate::table::{self, Cell, Table, Tone, paint};
 use knots::{Wait, knots};
+use past::{Ended, Given, show_endings, show_failures};
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -77,8 +79,10 @@ struct Module {
     pinned: Vec<String>,
     /// Why it runs nowhere.
     failed: Option<String>,
+    /// Where it, or a key of it, is not started again.
+    given_up: Vec<Given>,
     instances: Vec<Instance>,
-    /// How earlier instances ended.
+    /// How earlier instances ended, the last one last.
     endings: Vec<Ended>,
 }
 
@@ -106,16 +110,6 @@ struct Instance {
     holding: Option<u64>,
     /// Calls that wait for their turn on it.
     waiting: Option<u64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Ended {
-    node: String,
-    instance: String,
-    what: String,
-    /// Where in the source, if it panicked.
-    place: String,
-    lived_ms: u64,
 }
 
 type Statuses = BTreeMap<NodeName, Result<NodeStatus, RunningError>>;
@@ -178,7 +172,6 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
     let methods = status.methods.iter();
     module.methods =
         methods.map(|(method, names)| Method { method: method.clone(), parameters: names.clone() }).collect();
-    module.failed = module.failed.take().or_else(|| status.failed.clone());
     module.instances.extend(status.instances.iter().map(|instance| Instance {
         instance: instance.instance.clone(),
         node: node.to_string(),
@@ -187,13 +180,7 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
         holding: instance.holding,
         waiting: instance.waiting,
     }));
-    module.endings.extend(status.endings.iter().map(|ending| Ended {
-        node: node.to_string(),
-        instance: ending.instance.clone(),
-        what: ending.what.clone(),
-        place: ending.place.clone(),
-        lived_ms: ending.lived_ms,
-    }));
+    module.remember(node.as_str(), &status.endings, &status.given_up);
 }
 
 /// What the plan says of it.
@@ -289,21 +276,8 @@ fn show(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Resu
     nodes_table(program).write(out, colours)?;
     writeln!(out)?;
     modules_table(program).write(out, colours)?;
-    for module in &program.modules {
-        if let Some(cause) = &module.failed {
-            let (code, cause) = match cause.strip_prefix("unplaced: ") {
-                Some(why) => (Code::UNPLACED, why),
-                None => (Code::NOT_STARTED, cause.as_str()),
-            };
-            let text = format!("\n{} does not run ({code}): {cause}", module.module);
-            writeln!(out, "{}", paint(&text, Tone::Bad, colours))?;
-        }
-        if let Some(last) = module.endings.last() {
-            let place = if last.place.is_empty() { String::new() } else { format!(" at {}", last.place) };
-            let times = module.endings.len();
-            writeln!(out, "\n{} ended {times}×, last on {}: {}{place}", module.module, last.node, last.what)?;
-        }
-    }
+    show_failures(&program.modules, out, colours)?;
+    show_endings(&program.modules, out, colours)?;
     if !program.knots.is_empty() {
         let text =
             "\nCalls wait for each other. Those with a deadline end by it; `skybox kill` ends the others:";

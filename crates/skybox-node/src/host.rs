@@ -1,5 +1,6 @@
 //! A module in one node: its instances, where else it is, and who waits for it.
 
+mod history;
 mod hold;
 mod instance;
 mod keyed;
@@ -34,6 +35,8 @@ use skybox_core::{
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
+pub use history::{Ending, GivenUp};
+pub(crate) use history::{Endings, Failure};
 pub use hold::{Exclusive, Shared};
 pub(crate) use hold::{Hold, Taken};
 pub(crate) use instance::{Instance, InstanceCore, Useful};
@@ -101,9 +104,9 @@ pub(crate) struct HostCore {
     /// Calls that wait because nothing is live.
     waiting: AtomicUsize,
     /// Why it was given up here.
-    pub(crate) failed: Mutex<Option<String>>,
-    /// How its instances ended, newest last.
-    pub(crate) endings: Mutex<Vec<Ending>>,
+    pub(crate) failed: Mutex<Option<Failure>>,
+    /// How its instances ended.
+    pub(crate) endings: Endings,
     /// The count of the replicated instance that is live here; zero for none.
     live: AtomicU64,
     /// The last crash of a live replicated instance, for the task that starts the next.
@@ -116,22 +119,6 @@ pub(crate) struct HostCore {
     born: Instant,
     /// A call of a replicated module has ended well here.
     pub(crate) useful: Useful,
-}
-
-/// Endings kept of each module for `skybox ps`.
-const ENDINGS_MAX: usize = 16;
-
-/// How an instance ended, or failed to start.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Ending {
-    /// Which one.
-    pub instance: String,
-    /// What happened.
-    pub what: String,
-    /// Where in the source, if it panicked.
-    pub place: String,
-    /// Milliseconds it had lived.
-    pub lived_ms: u64,
 }
 
 /// Where the plan has a module, seen from one node.
@@ -175,6 +162,8 @@ pub(crate) trait AnyHost: Send + Sync {
     fn key(&self, text: &str) -> Result<Bytes, String>;
     /// What lives here.
     fn status(&self) -> Vec<InstanceStatus>;
+    /// What is not started again here.
+    fn given_up(&self) -> Vec<GivenUp>;
     /// New calls no longer find this replicated instance.
     fn unroute(&self, instance: InstanceId);
 }
@@ -206,7 +195,8 @@ impl<T: Module> Host<T> {
             runtime: Runtime::current(),
         });
         let core = Arc::new(core);
-        let instance = Instance::new(value, core.next_instance_id(), core.turn(), &Arc::downgrade(&core));
+        let id = core.next_instance_id();
+        let instance = Instance::new(value, id, core.turn(), &Arc::downgrade(&core), None);
         let local = Route::new(Some(instance));
         Arc::new(Host { core, local, line: Line::default(), keyed: Default::default() })
     }
@@ -301,6 +291,13 @@ impl<T: Module> AnyHost for Host<T> {
         status
     }
 
+    fn given_up(&self) -> Vec<GivenUp> {
+        match lock(&self.core.failed).as_ref() {
+            Some(failure) => vec![failure.status(None)],
+            None => keyed::given_up(self),
+        }
+    }
+
     fn unroute(&self, instance: InstanceId) {
         // Only if it is still there: a successor may have been published in the meantime.
         if self.local.clear_if(|local| local.id == instance) {
@@ -349,7 +346,7 @@ impl HostCore {
             changed: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
             failed: Mutex::default(),
-            endings: Mutex::default(),
+            endings: Endings::default(),
             live: AtomicU64::new(0),
             crashed: watch::Sender::new(None),
             wanted: watch::Sender::new(false),
@@ -415,7 +412,7 @@ impl HostCore {
 
     /// A call's code panicked: the instance is replaced.
     #[cold]
-    pub(crate) fn crash(&self, instance: InstanceId, message: &str, place: &str) {
+    fn crash(&self, instance: InstanceId, message: &str, place: &str) {
         let (module, code) = (self.descriptor.name, Code::CRASHED);
         tracing::error!(module, %instance, place, %code, "crashed: {message}");
         self.unroute(instance);
@@ -423,12 +420,6 @@ impl HostCore {
         if self.live.load(Ordering::Acquire) == instance.count {
             self.crashed.send_replace(Some(instance));
         }
-        self.note_ending(Ending {
-            instance: instance.to_string(),
-            what: format!("crashed: {message}"),
-            place: place.to_owned(),
-            lived_ms: 0,
-        });
     }
 
     /// New calls no longer find a replicated instance, from this moment on.
@@ -436,14 +427,6 @@ impl HostCore {
         if let Some(app) = self.app.upgrade() {
             app.hosts[usize::from(self.index)].unroute(instance);
         }
-    }
-
-    fn note_ending(&self, ending: Ending) {
-        let mut endings = lock(&self.endings);
-        if endings.len() == ENDINGS_MAX {
-            endings.remove(0);
-        }
-        endings.push(ending);
     }
 
     /// The threads on which a method's code runs, if it is not the caller's.
@@ -576,7 +559,7 @@ pub(crate) fn route_here<T: Module>(host: &Host<T>, key: Option<&Bytes>) -> Opti
 
 /// Why the module was given up on this node.
 pub(crate) fn failed_here(core: &HostCore) -> Option<String> {
-    lock(&core.failed).clone()
+    lock(&core.failed).as_ref().map(|failure| failure.cause.clone())
 }
 
 pub(crate) fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {

@@ -144,9 +144,9 @@ fn module_status(app: &AppInner, host: &dyn crate::host::AnyHost) -> ModuleStatu
                 (method.name.to_owned(), method.parameters.iter().map(|&name| name.to_owned()).collect())
             })
             .collect(),
-        failed: crate::host::failed_here(core),
+        given_up: host.given_up(),
         instances: host.status(),
-        endings: crate::host::lock(&core.endings).clone(),
+        endings: core.endings.list(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use skybox_core::{Mode, ModuleKind, NodeName};
 
-use crate::host::Ending;
+use crate::host::{Ending, GivenUp};
 use crate::metrics::EdgeCounts;
 
 /// One live instance.
@@ -36,6 +36,9 @@ pub struct InstanceStatus {
 
 /// Waiting calls of an instance that its status tells of. Two that wait for each other are the first of their queues.
 pub(crate) const WAITS_MAX: usize = 16;
+
+/// Keys that were given up of which a status tells: the first ones show why.
+pub(crate) const GIVEN_UP_MAX: usize = 16;
 
 /// A call that waits for its turn, and keeps those above it waiting.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,11 +83,11 @@ pub struct ModuleStatus {
     pub implementation: Option<ImplementationStatus>,
     /// Its methods with their parameters.
     pub methods: Vec<(String, Vec<String>)>,
-    /// Why it was given up here.
-    pub failed: Option<String>,
+    /// Why it was given up here; of a keyed module, the keys that were, at most 16 of them.
+    pub given_up: Vec<GivenUp>,
     /// Its instances here.
     pub instances: Vec<InstanceStatus>,
-    /// How earlier ones ended, newest last.
+    /// How earlier ones ended, newest last; at most 16.
     pub endings: Vec<Ending>,
 }
 

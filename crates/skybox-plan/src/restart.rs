@@ -75,6 +75,11 @@ impl History {
         Decision::After(self.crashes.len().checked_sub(4).map_or(Duration::ZERO, backoff))
     }
 
+    /// The failed starts that counted at the last decision.
+    pub fn failed_starts(&self) -> u32 {
+        u32::try_from(self.failures.len()).unwrap_or(u32::MAX)
+    }
+
     /// Forgets everything: an operator said "try again".
     pub fn clear(&mut self) {
         *self = History::default();

@@ -14,6 +14,7 @@ mod frames;
 mod garbage;
 mod items;
 mod mistakes;
+mod restarts;
 mod starts;
 mod survives;
 mod waits;

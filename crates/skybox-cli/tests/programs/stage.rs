@@ -49,6 +49,12 @@ pub(crate) fn fountain() -> &'static Path {
     FOUNTAIN.get_or_init(|| built(&["--package", "skybox-cli", "--example", "fountain"], "examples/fountain"))
 }
 
+/// A program whose modules fail on demand.
+pub(crate) fn press() -> &'static Path {
+    static PRESS: OnceLock<PathBuf> = OnceLock::new();
+    PRESS.get_or_init(|| built(&["--package", "skybox-cli", "--example", "press"], "examples/press"))
+}
+
 /// A program with an interface, and two implementations of it.
 pub(crate) fn payments_shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();
@@ -302,6 +308,13 @@ impl<'s> Program<'s> {
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let text = self.skybox(&[arguments, &["--json"]].concat()).ok();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// What a command about it that fails prints as JSON.
+    pub(crate) fn json_of_failed(&self, arguments: &[&str]) -> Value {
+        let ended = self.skybox(&[arguments, &["--json"]].concat());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
     }
 
     /// Waits until so many nodes are ready and every module serves where it should; the result of `ps --json`.

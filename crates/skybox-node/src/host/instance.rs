@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-use skybox_core::{CallId, InstanceId, Link, Mode, ModuleKind};
+use skybox_core::{CallId, Exit, InstanceId, Link, Mode, ModuleKind};
 use tokio::sync::watch;
 
 use super::HostCore;
@@ -39,9 +39,11 @@ impl<T> Instance<T> {
         id: InstanceId,
         turn: Option<Turn>,
         host: &Weak<HostCore>,
+        key: Option<&[u8]>,
     ) -> Arc<Instance<T>> {
         let core = InstanceCore {
             id,
+            key: key.map(Box::from),
             turn,
             traced: host.upgrade().is_some_and(|host| host.traced),
             host: host.clone(),
@@ -100,6 +102,8 @@ impl Drop for EndedGuard {
 #[derive(Debug)]
 pub(crate) struct InstanceCore {
     pub(crate) id: InstanceId,
+    /// Its key's bytes, if it has one: a copy, since those of a call are part of a larger buffer.
+    key: Option<Box<[u8]>>,
     /// Absent for a module without `&mut self` methods and without `concurrency`: nobody ever waits there.
     pub(crate) turn: Option<Turn>,
     /// Calls of it are noted once they make calls, since one could come back and wait for itself.
@@ -161,7 +165,11 @@ impl InstanceCore {
             if self.useful() && host.descriptor.kind != ModuleKind::Keyed {
                 host.useful.note();
             }
-            self.crashed.store(true, Ordering::Release);
+            // It ends once, however many calls of it panic.
+            if !self.crashed.swap(true, Ordering::AcqRel) {
+                let exit = Exit::Crashed { message: message.to_owned(), place: place.to_owned() };
+                host.endings.ended(self.id, self.started.elapsed(), self.key.as_deref(), exit);
+            }
             host.unroute(self.id);
             if let Some(turn) = &self.turn {
                 turn.close();

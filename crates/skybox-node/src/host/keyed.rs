@@ -14,11 +14,11 @@ use skybox_plan::restart::{Decision, End, History};
 use tokio::sync::watch;
 
 use super::replicated::{policy, start};
-use super::{CLOSE_WAIT, Ending, Head, Hold, Host, HostCore, Instance, Line, lock};
+use super::{CLOSE_WAIT, Failure, GivenUp, Head, Hold, Host, HostCore, Instance, Line, lock};
 use crate::app::App;
 use crate::control::Report;
 use crate::module::Module;
-use crate::status::InstanceStatus;
+use crate::status::{GIVEN_UP_MAX, InstanceStatus};
 
 /// Independent locks over the keys.
 const STRIPES: usize = 64;
@@ -65,8 +65,10 @@ enum Now<T> {
     Live(Arc<Instance<T>>),
     /// Its start failed; it is not tried again before then.
     Failed {
-        cause: String,
+        failure: Failure,
         again: Instant,
+        /// Too often; a mere pause otherwise.
+        given_up: bool,
     },
 }
 
@@ -116,8 +118,8 @@ pub(super) async fn find<T: Module>(
                     state.last_call = Instant::now();
                     return Ok((Hold::counted(instance), head));
                 }
-                Now::Failed { cause, again } if Instant::now() < *again => {
-                    return Err(CallErrorKind::NotStarted { cause: cause.clone() });
+                Now::Failed { failure, again, .. } if Instant::now() < *again => {
+                    return Err(CallErrorKind::NotStarted { cause: failure.cause.clone() });
                 }
                 Now::Starting => {}
                 // Asked with the slot in the table: a plan that says so later finds it there.
@@ -131,8 +133,8 @@ pub(super) async fn find<T: Module>(
         if !HostCore::changed_before(&mut changes, until).await {
             return Err(waited_out());
         }
-        if let Now::Failed { cause, .. } = &lock(&slot.state).now {
-            return Err(CallErrorKind::NotStarted { cause: cause.clone() });
+        if let Now::Failed { failure, .. } = &lock(&slot.state).now {
+            return Err(CallErrorKind::NotStarted { cause: failure.cause.clone() });
         }
     }
 }
@@ -202,9 +204,12 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
             drop(crashed);
             ended.wait().await;
         }
-        let now = match try_start(&host, &key, &slot, end).await {
-            Ok(instance) => Now::Live(instance),
-            Err(cause) => failed(core, &slot, cause),
+        let now = match pace(core, &slot, end).await {
+            Err(given_up) => given_up,
+            Ok(()) => match try_start(&host, &key).await {
+                Ok(instance) => Now::Live(instance),
+                Err(cause) => failed(core, &key, &slot, cause),
+            },
         };
         let mut state = lock(&slot.state);
         let over = if state.gone {
@@ -224,44 +229,45 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
     });
 }
 
-async fn try_start<T: Module>(
-    host: &Arc<Host<T>>,
-    key: &Bytes,
-    slot: &Slot<T>,
-    end: Option<End>,
-) -> Result<Arc<Instance<T>>, String> {
-    let core = &host.core;
-    if let Some(end) = end {
-        let since_start = core.since_start();
-        let decision = lock(&slot.state).history.decide(&policy(core), end, since_start);
-        match decision {
-            Decision::After(pause) if pause.is_zero() => {}
-            // A keyed instance that crashed is started again by the next call, which waits the pause out.
-            Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
-            Decision::GiveUp => {
-                return Err(format!("it crashed too often within {:?}", core.settings.within));
-            }
+/// Waits as long as the end of its predecessor demands; an error says that there is to be no successor.
+async fn pace<T>(core: &HostCore, slot: &Slot<T>, end: Option<End>) -> Result<(), Now<T>> {
+    let Some(end) = end else { return Ok(()) };
+    let decision = lock(&slot.state).history.decide(&policy(core), end, core.since_start());
+    match decision {
+        Decision::After(pause) if pause.is_zero() => {}
+        // A keyed instance that crashed is started again by the next call, which waits the pause out.
+        Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
+        Decision::GiveUp => {
+            let cause = format!("it crashed too often within {:?}", core.settings.within);
+            tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "given up: {cause}");
+            return Err(stays_down(core, slot, cause, decision));
         }
     }
-    let app = core.app.upgrade().map(App::from_inner).ok_or("the App has ended")?;
-    let owned = crate::call::decode_key::<T::Key>(key).map_err(|error| error.to_string())?;
-    start::<T>(core, app, owned).await
+    Ok(())
 }
 
-fn failed<T>(core: &HostCore, slot: &Slot<T>, cause: String) -> Now<T> {
+async fn try_start<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Result<Arc<Instance<T>>, String> {
+    let core = &host.core;
+    let app = core.app.upgrade().map(App::from_inner).ok_or("the App has ended")?;
+    let owned = crate::call::decode_key::<T::Key>(key).map_err(|error| error.to_string())?;
+    start::<T>(core, app, owned, Some(key)).await
+}
+
+fn failed<T>(core: &HostCore, key: &Bytes, slot: &Slot<T>, cause: String) -> Now<T> {
     tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "a start failed: {cause}");
-    core.note_ending(Ending {
-        instance: String::new(),
-        what: format!("did not start: {cause}"),
-        place: String::new(),
-        lived_ms: 0,
-    });
+    core.endings.failed_start(Some(key), &cause);
     let decision = lock(&slot.state).history.decide(&policy(core), End::Failed, core.since_start());
-    let pause = match decision {
-        Decision::After(pause) => core.jittered(pause),
-        Decision::GiveUp => core.settings.within,
+    stays_down(core, slot, cause, decision)
+}
+
+/// A key that is not tried again for as long as it was decided.
+fn stays_down<T>(core: &HostCore, slot: &Slot<T>, cause: String, decision: Decision) -> Now<T> {
+    let (pause, given_up) = match decision {
+        Decision::After(pause) => (core.jittered(pause), false),
+        Decision::GiveUp => (core.settings.within, true),
     };
-    Now::Failed { cause, again: Instant::now() + pause }
+    let failure = Failure::new(cause, &lock(&slot.state).history, &policy(core));
+    Now::Failed { failure, again: Instant::now() + pause, given_up }
 }
 
 fn put_to_sleep<T: Module>(host: &Host<T>) {
@@ -369,6 +375,25 @@ async fn all_ended<T>(leaving: Vec<Leaving<T>>) {
     if tokio::time::timeout(CLOSE_WAIT, all).await.is_err() {
         tracing::warn!("a call goes on {CLOSE_WAIT:?} after its instance was handed over");
     }
+}
+
+/// The keys that are not started again for now.
+pub(super) fn given_up<T: Module>(host: &Host<T>) -> Vec<GivenUp> {
+    let mut all = Vec::new();
+    for stripe in &host.keyed.stripes {
+        for (key, slot) in &*lock(stripe) {
+            match &lock(&slot.state).now {
+                Now::Failed { failure, again, given_up: true } if Instant::now() < *again => {
+                    all.push(failure.status(Some(key)));
+                }
+                _ => {}
+            }
+            if all.len() == GIVEN_UP_MAX {
+                return all;
+            }
+        }
+    }
+    all
 }
 
 pub(super) fn status<T: Module>(host: &Host<T>) -> Vec<InstanceStatus> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use skybox_core::{CallErrorKind, Code};
 use skybox_plan::restart::{Decision, End, History, Policy};
 
-use super::{CLOSE_WAIT, Ending, Head, Hold, Host, HostCore, Instance, lock};
+use super::{CLOSE_WAIT, Failure, Head, Hold, Host, HostCore, Instance, failed_here, lock};
 use crate::app::App;
 use crate::call::{Panicked, catch};
 use crate::control::Report;
@@ -40,7 +40,7 @@ pub(super) async fn find<T: Module>(
         if !*host.core.wanted.borrow() {
             return Err(CallErrorKind::Moved);
         }
-        if let Some(cause) = lock(&host.core.failed).clone() {
+        if let Some(cause) = failed_here(&host.core) {
             return Err(CallErrorKind::NotStarted { cause });
         }
         if !HostCore::changed_before(&mut changes, until).await {
@@ -81,7 +81,7 @@ async fn keep<T: Module>(host: Arc<Host<T>>) {
         let outcome = tokio::select! {
             biased;
             () = until(&mut wanted, |wanted| !wanted) => continue,
-            outcome = start::<T>(&core, app, <T::Key as UnitKey>::owned()) => outcome,
+            outcome = start::<T>(&core, app, <T::Key as UnitKey>::owned(), None) => outcome,
         };
         let end = match outcome {
             Ok(instance) => {
@@ -110,7 +110,7 @@ async fn keep<T: Module>(host: Arc<Host<T>>) {
         match history.decide(&policy(&core), end, born.elapsed()) {
             Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
             Decision::GiveUp => {
-                give_up(&core);
+                give_up(&core, &history);
                 until(&mut wanted, |wanted| !wanted).await;
                 history.clear();
             }
@@ -146,19 +146,13 @@ fn publish<T: Module>(host: &Arc<Host<T>>, instance: Arc<Instance<T>>) {
 
 fn failed_start(core: &HostCore, cause: &str) {
     tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "its start failed: {cause}");
-    core.note_ending(Ending {
-        instance: String::new(),
-        what: format!("did not start: {cause}"),
-        place: String::new(),
-        lived_ms: 0,
-    });
+    core.endings.failed_start(None, cause);
 }
 
-fn give_up(core: &HostCore) {
-    let last = lock(&core.endings).last().map_or_else(String::new, |ending| ending.what.clone());
-    let cause = last.strip_prefix("did not start: ").unwrap_or(&last).to_owned();
+fn give_up(core: &HostCore, history: &History) {
+    let cause = core.endings.last_cause();
     tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "given up: {cause}");
-    *lock(&core.failed) = Some(cause.clone());
+    *lock(&core.failed) = Some(Failure::new(cause.clone(), history, &policy(core)));
     core.notify();
     core.report(Report::GaveUp { module: core.descriptor.name.into(), cause });
 }
@@ -168,11 +162,12 @@ pub(super) fn policy(core: &HostCore) -> Policy {
     Policy { restart: settings.restart, max_restarts: settings.max_restarts, within: settings.within }
 }
 
-/// Runs a module's `start` as code of that module; a panic is a failed start.
+/// Runs a module's `start` as code of that module; a panic is a failed start. `bytes` are those of a key.
 pub(super) async fn start<T: Module>(
     core: &Arc<HostCore>,
     app: App,
     key: <T::Key as ToOwned>::Owned,
+    bytes: Option<&[u8]>,
 ) -> Result<Arc<Instance<T>>, String> {
     let inherited = Inherited::nothing().within(core.app_id, core.as_caller());
     let frame = CallFrame::scope(inherited);
@@ -186,7 +181,9 @@ pub(super) async fn start<T: Module>(
         }
     })
     .await;
-    outcome.map(|value| Instance::new(value, core.next_instance_id(), core.turn(), &Arc::downgrade(core)))
+    let instance =
+        |value| Instance::new(value, core.next_instance_id(), core.turn(), &Arc::downgrade(core), bytes);
+    outcome.map(instance)
 }
 
 impl HostCore {

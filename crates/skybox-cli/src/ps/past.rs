@@ -1,0 +1,107 @@
+//! What has ended, and what is not started again, for people.
+
+use std::io::Write;
+
+use serde::Serialize;
+use skybox_core::Code;
+use skybox_node::{Ending, GivenUp};
+
+use super::Module;
+use crate::table::{self, Table, Tone, paint};
+
+/// Endings of each module that are shown; `--json` has all that its nodes remember.
+const SHOWN_MAX: usize = 3;
+
+/// How an instance ended, and where.
+#[derive(Debug, Serialize)]
+pub(super) struct Ended {
+    node: String,
+    #[serde(flatten)]
+    ending: Ending,
+}
+
+/// What was given up, and where.
+#[derive(Debug, Serialize)]
+pub(super) struct Given {
+    node: String,
+    #[serde(flatten)]
+    up: GivenUp,
+}
+
+impl Module {
+    /// What a node remembers.
+    pub(super) fn remember(&mut self, node: &str, endings: &[Ending], given_up: &[GivenUp]) {
+        let node = || node.to_owned();
+        self.endings.extend(endings.iter().map(|ending| Ended { node: node(), ending: ending.clone() }));
+        // The newest last, whichever node says it.
+        self.endings.sort_by_key(|ended| std::cmp::Reverse(ended.ending.ago_ms));
+        self.given_up.extend(given_up.iter().map(|up| Given { node: node(), up: up.clone() }));
+        // A key that does not start keeps no other from it.
+        if self.failed.is_none() {
+            self.failed = given_up.iter().find(|up| up.key.is_none()).map(|up| up.cause.clone());
+        }
+    }
+
+    /// Its name, with a key if there is one.
+    fn with_key(&self, key: Option<&str>) -> String {
+        key.map_or_else(|| self.module.clone(), |key| format!("{}[{key}]", self.module))
+    }
+}
+
+impl Given {
+    fn text(&self) -> String {
+        let since = format!("given up on {} {} ago", self.node, table::duration(self.up.ago_ms));
+        match self.up.failed_starts {
+            0 => format!("{since}: it is not to be started again (`restart`)"),
+            1 => format!("{since}: it failed once"),
+            times => {
+                format!("{since}: it failed {times} times within {}", table::duration(self.up.within_ms))
+            }
+        }
+    }
+}
+
+/// Writes what does not run, and why.
+pub(super) fn show_failures(modules: &[Module], out: &mut impl Write, colours: bool) -> std::io::Result<()> {
+    let mut bad = |text: &str| writeln!(out, "\n{}", paint(text, Tone::Bad, colours));
+    for module in modules {
+        if let Some(cause) = &module.failed {
+            let (code, cause) = match cause.strip_prefix("unplaced: ") {
+                Some(why) => (Code::UNPLACED, why),
+                None => (Code::NOT_STARTED, cause.as_str()),
+            };
+            bad(&format!("{} does not run ({code}): {cause}", module.module))?;
+        }
+        for given in &module.given_up {
+            let cause = match module.failed.as_ref() {
+                Some(cause) if *cause == given.up.cause => String::new(),
+                _ => format!(" ({}): {}", Code::NOT_STARTED, given.up.cause),
+            };
+            let name = module.with_key(given.up.key.as_deref());
+            bad(&format!("{name} was {}{cause}", given.text()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes how the last instances ended, if any did.
+pub(super) fn show_endings(modules: &[Module], out: &mut impl Write, colours: bool) -> std::io::Result<()> {
+    let mut table = Table::new(&["ENDED", "MODULE", "NODE", "LIVED", "WHY"]);
+    for module in modules {
+        let earlier = module.endings.len().saturating_sub(SHOWN_MAX);
+        for Ended { node, ending } in &module.endings[earlier..] {
+            table.row(vec![
+                format!("{} ago", table::duration(ending.ago_ms)).into(),
+                module.with_key(ending.key.as_deref()).into(),
+                node.as_str().into(),
+                ending.lived_ms.map_or("–".to_owned(), table::duration).into(),
+                format!("{} ({})", ending.exit, ending.exit.code()).into(),
+            ]);
+        }
+    }
+    if table.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    table.write(out, colours)
+}

@@ -1,0 +1,104 @@
+//! A program whose modules start only where a file says so, and end on demand, for the tests of what becomes of them.
+//!
+//! `printer` needs the file `paper` in the directory where the program runs, a `page` the one that is called as its
+//! key. Each attempt is a line of the file `starts`.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use skybox::{App, Error, Result};
+use tokio::sync::Semaphore;
+
+/// Notes an attempt, and fails without the file.
+fn need(file: &str) -> Result<()> {
+    let mut starts = OpenOptions::new().create(true).append(true).open("starts")?;
+    // One write: attempts of several nodes do not mix.
+    starts.write_all(format!("{file}\n").as_bytes())?;
+    if Path::new(file).exists() { Ok(()) } else { Err(Error::msg(format!("there is no {file}"))) }
+}
+
+/// Where calls wait until somebody lets one on.
+struct Gate(Semaphore);
+
+#[skybox::module]
+impl Gate {
+    fn start(_app: &App) -> Result<Self> {
+        Ok(Gate(Semaphore::new(0)))
+    }
+
+    pub(crate) async fn pass(&self) -> Result<()> {
+        self.0.acquire().await?.forget();
+        Ok(())
+    }
+
+    pub(crate) async fn open(&self) -> Result<()> {
+        self.0.add_permits(1);
+        Ok(())
+    }
+}
+
+struct Printer {
+    app: App,
+    printed: u32,
+}
+
+#[skybox::module(max_restarts = 2, within = "1h")]
+impl Printer {
+    fn start(app: &App) -> Result<Self> {
+        need("paper")?;
+        Ok(Printer { app: app.clone(), printed: 0 })
+    }
+
+    /// How many sheets this one has printed.
+    pub(crate) async fn print(&mut self) -> Result<u32> {
+        self.printed += 1;
+        Ok(self.printed)
+    }
+
+    /// Prints once the gate lets it.
+    pub(crate) async fn print_later(&mut self) -> Result<u32> {
+        self.app.get::<Gate>().pass().await?;
+        self.print().await
+    }
+
+    pub(crate) async fn jam(&self) -> Result<()> {
+        panic!("a paper jam")
+    }
+}
+
+struct Page {
+    app: App,
+    words: u32,
+}
+
+#[skybox::module(keyed, max_restarts = 1, within = "1h", idle = "1h")]
+impl Page {
+    fn start(app: &App, title: &str) -> Result<Self> {
+        need(title)?;
+        Ok(Page { app: app.clone(), words: 0 })
+    }
+
+    /// How many words it has.
+    pub(crate) async fn write(&mut self) -> Result<u32> {
+        self.words += 1;
+        Ok(self.words)
+    }
+
+    /// Writes once the gate lets it.
+    pub(crate) async fn write_later(&mut self) -> Result<u32> {
+        self.app.get::<Gate>().pass().await?;
+        self.write().await
+    }
+
+    pub(crate) async fn tear(&self) -> Result<()> {
+        panic!("torn")
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let app = App::builder().start().await?;
+    app.draining().await;
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Why an instance ended.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Code;
+
+/// Why an instance ended, or why there never was one.
+///
+/// It is for people and programs that watch: `skybox ps` shows it, and `--json` has it under `reason`, in
+/// kebab case. Reasons are added as the runtime learns to tell them apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Exit {
+    /// Code of one of its calls panicked.
+    Crashed {
+        /// What the panic said.
+        message: String,
+        /// Where in the source: `file:line:column`.
+        place: String,
+    },
+    /// Its `start` returned an error or panicked.
+    FailedStart {
+        /// The error's text, with its causes.
+        cause: String,
+    },
+}
+
+impl Exit {
+    /// The stable code under which callers have heard of it.
+    pub fn code(&self) -> Code {
+        match self {
+            Exit::Crashed { .. } => Code::CRASHED,
+            Exit::FailedStart { .. } => Code::NOT_STARTED,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Crashed { message, place } => write!(f, "crashed at {place}: {message}"),
+            Exit::FailedStart { cause } => write!(f, "did not start: {cause}"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What became of a module's earlier instances, for those who look.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use skybox_core::{Exit, InstanceId};
+use skybox_plan::restart::{History, Policy};
+
+use super::lock;
+use crate::call::key_text;
+
+/// Endings kept of each module: enough to see a pattern, and bounded however often it crashes.
+const ENDINGS_MAX: usize = 16;
+
+/// How an instance ended, or failed to start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ending {
+    /// Which one; `None` if its `start` failed.
+    pub instance: Option<String>,
+    /// Its key, if it had one, as text where that is possible.
+    pub key: Option<String>,
+    /// Why.
+    #[serde(flatten)]
+    pub exit: Exit,
+    /// Milliseconds from its `start` to its end; `None` if it did not start.
+    pub lived_ms: Option<u64>,
+    /// Milliseconds since then.
+    pub ago_ms: u64,
+}
+
+/// A module, or one key of it, that is not started again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Which key, of a keyed module, as text where that is possible.
+    pub key: Option<String>,
+    /// Why it ended the last time.
+    pub cause: String,
+    /// How often its `start` failed, or it crashed before its first call ended, within the window. None of it counts
+    /// where `restart` forbids a second start.
+    pub failed_starts: u32,
+    /// The window, in milliseconds.
+    pub within_ms: u64,
+    /// Milliseconds since it was given up.
+    pub ago_ms: u64,
+}
+
+/// An ending, as it is kept.
+#[derive(Debug)]
+struct Past {
+    lived: Option<(InstanceId, Duration)>,
+    key: Option<Box<[u8]>>,
+    exit: Exit,
+    at: Instant,
+}
+
+/// The last endings of one module, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Endings(Mutex<VecDeque<Past>>);
+
+impl Endings {
+    /// An instance has ended after this long.
+    pub(crate) fn ended(&self, instance: InstanceId, lived: Duration, key: Option<&[u8]>, exit: Exit) {
+        self.note(Some((instance, lived)), key, exit);
+    }
+
+    /// A start has failed.
+    pub(crate) fn failed_start(&self, key: Option<&[u8]>, cause: &str) {
+        self.note(None, key, Exit::FailedStart { cause: cause.to_owned() });
+    }
+
+    fn note(&self, lived: Option<(InstanceId, Duration)>, key: Option<&[u8]>, exit: Exit) {
+        let past = Past { lived, key: key.map(Box::from), exit, at: Instant::now() };
+        let mut kept = lock(&self.0);
+        if kept.len() == ENDINGS_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(past);
+    }
+
+    /// Why the last one ended, as the cause of what follows from it.
+    pub(crate) fn last_cause(&self) -> String {
+        match lock(&self.0).back().map(|past| &past.exit) {
+            Some(Exit::FailedStart { cause }) => cause.clone(),
+            Some(exit) => exit.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// For whoever asked, oldest first.
+    pub(crate) fn list(&self) -> Vec<Ending> {
+        let ending = |past: &Past| Ending {
+            instance: past.lived.map(|(id, _)| id.to_string()),
+            key: past.key.as_deref().map(key_text),
+            exit: past.exit.clone(),
+            lived_ms: past.lived.map(|(_, lived)| lived.as_millis() as u64),
+            ago_ms: past.at.elapsed().as_millis() as u64,
+        };
+        lock(&self.0).iter().map(ending).collect()
+    }
+}
+
+/// Why a module or key was given up, as it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) cause: String,
+    failed_starts: u32,
+    within: Duration,
+    at: Instant,
+}
+
+impl Failure {
+    pub(crate) fn new(cause: String, history: &History, policy: &Policy) -> Failure {
+        let failed_starts = history.failed_starts();
+        Failure { cause, failed_starts, within: policy.within, at: Instant::now() }
+    }
+
+    pub(crate) fn status(&self, key: Option<&[u8]>) -> GivenUp {
+        GivenUp {
+            key: key.map(key_text),
+            cause: self.cause.clone(),
+            failed_starts: self.failed_starts,
+            within_ms: self.within.as_millis() as u64,
+            ago_ms: self.at.elapsed().as_millis() as u64,
+        }
+    }
+}
