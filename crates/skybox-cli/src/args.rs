@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Call(CallArgs),
     /// Move a module to other nodes, while it is called
     Move(MoveArgs),
+    /// Start a module, or one key of it, anew: one that was given up, or one that runs, while it is called
+    Restart(RestartArgs),
     /// Kill a node's process, as a crash would; it is started again
     Kill(NodeArgs),
     /// Have a node hand everything over and end
@@ -150,6 +152,17 @@ pub(crate) struct MoveArgs {
     /// Take back what an earlier move said
     #[arg(long)]
     pub(crate) anywhere: bool,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestartArgs {
+    /// Which module or task
+    pub(crate) module: String,
+    /// Which instance of a keyed module: JSON, or a bare word
+    #[arg(long)]
+    pub(crate) key: Option<String>,
     #[command(flatten)]
     pub(crate) which: Which,
 }

@@ -10,6 +10,7 @@ mod choose;
 mod graph;
 mod orders;
 mod ps;
+mod restart;
 mod run;
 mod table;
 
@@ -52,6 +53,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
             Command::Graph(args) => graph::graph(&args).await,
             Command::Call(args) => call::call(&args).await,
             Command::Move(args) => orders::move_module(&args).await,
+            Command::Restart(args) => restart::restart(&args).await,
             Command::Kill(args) => orders::kill(&args).await,
             Command::Drain(args) => orders::drain(&args).await,
             Command::Stop(args) => orders::stop(&args).await,

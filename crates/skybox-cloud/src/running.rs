@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use skybox_core::{Code, NodeName, Plan};
-use skybox_node::{Address, AskError, NodeStatus, Operator};
+use skybox_core::{CallErrorKind, Code, NodeName, Plan};
+use skybox_node::{Address, AskError, NodeStatus, Operator, Restarted};
 
 use crate::client::{Client, ClientError};
 use crate::parent::{Done, Order};
@@ -296,6 +296,41 @@ impl Running {
         Ok(nodes)
     }
 
+    /// Has every node that runs a module start it anew, one node after the other, or the owner of a key that key; says
+    /// what became of it on each.
+    ///
+    /// # Errors
+    /// [`RunningError`]: `Refused` if there is no such module or key; what one node did not answer is beside its name.
+    pub async fn restart(
+        &self,
+        module: &str,
+        key: Option<&str>,
+    ) -> Result<BTreeMap<NodeName, Result<Restarted, RunningError>>, RunningError> {
+        let mut nodes = BTreeMap::new();
+        for node in self.names().await? {
+            let answer = match self.operator(Some(&node)).await {
+                Ok(operator) => {
+                    operator.restart(module, key).await.map_err(|error| told(node.clone(), error))
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(refused @ RunningError::Refused(_)) = answer {
+                return Err(refused);
+            }
+            nodes.insert(node, answer);
+        }
+        Ok(nodes)
+    }
+
+    /// The names of its living nodes.
+    async fn names(&self) -> Result<Vec<NodeName>, RunningError> {
+        #[cfg(feature = "tls")]
+        if let Place::Remote(at, _) = &self.place {
+            return Ok(vec![NodeName::new(at)]);
+        }
+        Ok(self.addresses(self.shown().await?.as_ref()).into_keys().collect())
+    }
+
     fn addresses(&self, shown: Option<&Shown>) -> BTreeMap<NodeName, Address> {
         match (&self.place, shown) {
             (Place::Process(address), _) => BTreeMap::from([(NodeName::new(ALONE), address.clone())]),
@@ -357,6 +392,17 @@ async fn remote(
 #[cfg(feature = "tls")]
 fn at_node(at: &str, source: AskError) -> RunningError {
     RunningError::Node { node: NodeName::new(at), source: Box::new(source) }
+}
+
+/// What a node has said to an order.
+fn told(node: NodeName, error: AskError) -> RunningError {
+    match &error {
+        AskError::Call(call) => match call.kind() {
+            CallErrorKind::Mismatch { why } => RunningError::Refused(why.clone()),
+            _ => RunningError::Node { node, source: Box::new(error) },
+        },
+        _ => RunningError::Node { node, source: Box::new(error) },
+    }
 }
 
 /// An order, as messages name it.

@@ -26,14 +26,17 @@ pub enum Exit {
         /// The error's text, with its causes.
         cause: String,
     },
+    /// It was to end, and its calls had come to their ends: another instance had taken over.
+    Stopped,
 }
 
 impl Exit {
-    /// The stable code under which callers have heard of it.
-    pub fn code(&self) -> Code {
+    /// The stable code under which callers hear of it, if they do.
+    pub fn code(&self) -> Option<Code> {
         match self {
-            Exit::Crashed { .. } => Code::CRASHED,
-            Exit::FailedStart { .. } => Code::NOT_STARTED,
+            Exit::Crashed { .. } => Some(Code::CRASHED),
+            Exit::FailedStart { .. } => Some(Code::NOT_STARTED),
+            Exit::Stopped => None,
         }
     }
 }
@@ -43,6 +46,7 @@ impl fmt::Display for Exit {
         match self {
             Exit::Crashed { message, place } => write!(f, "crashed at {place}: {message}"),
             Exit::FailedStart { cause } => write!(f, "did not start: {cause}"),
+            Exit::Stopped => f.write_str("stopped: another one took over"),
         }
     }
 }

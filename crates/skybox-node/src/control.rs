@@ -68,6 +68,11 @@ pub enum Report {
         /// The error of its `start`.
         cause: String,
     },
+    /// What was given up is tried again.
+    TriesAgain {
+        /// The module.
+        module: String,
+    },
     /// The shards that the plan of this version took away are free.
     Released {
         /// The module.

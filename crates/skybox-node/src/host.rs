@@ -7,6 +7,7 @@ mod keyed;
 mod line;
 mod pool;
 mod replicated;
+mod restart;
 mod slot;
 mod turn;
 // Not in `turn`: `tests/loom_turn.rs` compiles that file over other atomics.
@@ -42,6 +43,8 @@ pub(crate) use hold::{Hold, Taken};
 pub(crate) use instance::{Instance, InstanceCore, Useful};
 pub(crate) use line::{Head, Line};
 pub(crate) use pool::Pool;
+pub use restart::Restarted;
+use restart::{Ordered, Orders};
 pub(crate) use slot::Tenant;
 pub(crate) use turn::NoTurn;
 use turn::Turn;
@@ -113,6 +116,10 @@ pub(crate) struct HostCore {
     crashed: watch::Sender<Option<InstanceId>>,
     /// Whether the plan wants an instance here.
     wanted: watch::Sender<bool>,
+    /// Orders to start a replicated instance anew, for the task that keeps it.
+    orders: Orders,
+    /// The end of `orders` at which they arrive, until that task has it.
+    ordered: Mutex<Option<Ordered>>,
     /// The module's own threads, made when first needed.
     pool: OnceLock<Option<Pool>>,
     instances: AtomicU64,
@@ -158,6 +165,11 @@ pub(crate) trait AnyHost: Send + Sync {
         payload: Bytes,
         outlets: Outlets,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Relayed, Failed>> + Send>>;
+    /// Has the module, or one key of it, started anew.
+    fn restart(
+        self: Arc<Self>,
+        key: Option<Bytes>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Restarted, CallErrorKind>> + Send>>;
     /// A key of the module, from the command line.
     fn key(&self, text: &str) -> Result<Bytes, String>;
     /// What lives here.
@@ -279,6 +291,18 @@ impl<T: Module> AnyHost for Host<T> {
         Box::pin(async move { target.relay(method, payload, &outlets).await })
     }
 
+    fn restart(
+        self: Arc<Self>,
+        key: Option<Bytes>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Restarted, CallErrorKind>> + Send>> {
+        Box::pin(async move {
+            match key {
+                Some(key) => keyed::restart(&self, &key).await,
+                None => replicated::restart(&self).await,
+            }
+        })
+    }
+
     fn key(&self, text: &str) -> Result<Bytes, String> {
         crate::call::json_key::<T::Key>(text)
     }
@@ -327,6 +351,7 @@ impl<T: Module> Host<T> {
 impl HostCore {
     fn new(seed: HostSeed) -> HostCore {
         let HostSeed { app, app_id, node, index, modules, descriptor, settings, strict, runtime } = seed;
+        let (orders, ordered) = Orders::new();
         HostCore {
             edges: Edges::new(modules + 1, descriptor.methods.len()),
             app,
@@ -350,6 +375,8 @@ impl HostCore {
             live: AtomicU64::new(0),
             crashed: watch::Sender::new(None),
             wanted: watch::Sender::new(false),
+            orders,
+            ordered: Mutex::new(Some(ordered)),
             pool: OnceLock::new(),
             instances: AtomicU64::new(0),
             useful: Useful::default(),

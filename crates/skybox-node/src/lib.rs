@@ -35,7 +35,7 @@ pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, program_name, spaw
 pub use call::ItemError;
 pub use call::{CallOptions, Handle};
 pub use conn::{Address, DialError, Right};
-pub use host::{Ending, GivenUp};
+pub use host::{Ending, GivenUp, Restarted};
 pub use interface::Candidate;
 pub use listen::bind as bind_listener;
 pub use metrics::{EdgeCounts, LATENCY_BUCKETS};

@@ -15,6 +15,7 @@ use skybox_wire::handshake::{Hello, Role};
 use crate::app::{App, AppId, AppInner};
 use crate::call::{ItemError, Relayed, ReplyTo};
 use crate::conn::{Address, Conn, DialError, Right, dial_operator};
+use crate::host::{AnyHost, Restarted};
 use crate::metrics::EdgeCounts;
 use crate::status::{ImplementationStatus, ModuleStatus, NodeStatus};
 use crate::stream::{FROM_A_PERSON, Landing, Outlets, Passing, Stream, arriving, collecting};
@@ -48,6 +49,13 @@ pub(crate) enum Ask {
     },
     /// Hand over what it has, and end.
     Drain,
+    /// Start a module, or one key of it, anew.
+    Restart {
+        /// Module or task.
+        module: String,
+        /// The key of a keyed module: JSON, or a bare word.
+        key: Option<String>,
+    },
 }
 
 /// The argument that an operator sends item by item.
@@ -173,7 +181,7 @@ impl Ask {
         match self {
             Ask::Status => Right::Read,
             Ask::Call { .. } => Right::Call,
-            Ask::Drain => Right::Admin,
+            Ask::Drain | Ask::Restart { .. } => Right::Admin,
         }
     }
 }
@@ -198,6 +206,11 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
         Ok(Ask::Drain) => {
             tracing::info!(target: AUDIT, %operator, "drains this node");
             to_json(&())
+        }
+        Ok(Ask::Restart { module, key }) => {
+            let shown = key.as_ref().map(|key| format!("[{key}]")).unwrap_or_default();
+            tracing::info!(target: AUDIT, %operator, "restarts {module}{shown}");
+            restart(&app, &module, key.as_deref()).await.and_then(|restarted| to_json(&restarted))
         }
     };
     match answered {
@@ -284,26 +297,43 @@ async fn call(app: &Arc<AppInner>, asked: Asked, stdin: Option<ItemsIn>) -> Told
     }
 }
 
+/// The module that an operator names.
+fn host_of<'a>(app: &'a AppInner, module: &str) -> Result<&'a Arc<dyn AnyHost>, CallErrorKind> {
+    app.hosts.iter().find(|host| host.core().descriptor.name == module).ok_or_else(|| {
+        let names: Vec<_> = app.hosts.iter().map(|host| host.core().descriptor.name).collect();
+        let why = format!("there is no module `{module}`; there are {}", names.join(", "));
+        CallErrorKind::Mismatch { why }
+    })
+}
+
+/// The key that an operator names, where there are keys.
+fn key_of(host: &dyn AnyHost, key: Option<&str>) -> Result<Option<Bytes>, CallErrorKind> {
+    let module = host.core().descriptor.name;
+    let key = match (host.core().descriptor.kind, key) {
+        (skybox_core::ModuleKind::Keyed, None) => Err(format!("`{module}` is keyed: say which with --key")),
+        (skybox_core::ModuleKind::Keyed, Some(key)) => host.key(key).map(Some),
+        (_, Some(_)) => Err(format!("`{module}` has no keys")),
+        (_, None) => Ok(None),
+    };
+    key.map_err(|why| CallErrorKind::Mismatch { why })
+}
+
+async fn restart(app: &AppInner, module: &str, key: Option<&str>) -> Result<Restarted, CallErrorKind> {
+    let host = host_of(app, module)?;
+    let key = key_of(&**host, key)?;
+    host.clone().restart(key).await
+}
+
 async fn relay(app: &Arc<AppInner>, asked: Asked, stdin: Option<ItemsIn>) -> Result<Relayed, CallErrorKind> {
     let mismatch = |why: String| CallErrorKind::Mismatch { why };
     let Asked { module, method, key, mut arguments } = asked;
-    let Some(host) = app.hosts.iter().find(|host| host.core().descriptor.name == module) else {
-        let names: Vec<_> = app.hosts.iter().map(|host| host.core().descriptor.name).collect();
-        return Err(mismatch(format!("there is no module `{module}`; there are {}", names.join(", "))));
-    };
+    let host = host_of(app, &module)?;
     let descriptor = host.core().descriptor;
     let Some(index) = descriptor.methods.iter().position(|known| known.name == method) else {
         let names: Vec<_> = descriptor.methods.iter().map(|method| method.name).collect();
         return Err(mismatch(format!("`{module}` has no method `{method}`; it has {}", names.join(", "))));
     };
-    let key = match (descriptor.kind, key) {
-        (skybox_core::ModuleKind::Keyed, None) => {
-            return Err(mismatch(format!("`{module}` is keyed: say which with --key")));
-        }
-        (skybox_core::ModuleKind::Keyed, Some(key)) => Some(host.key(&key).map_err(mismatch)?),
-        (_, Some(_)) => return Err(mismatch(format!("`{module}` has no keys"))),
-        (_, None) => None,
-    };
+    let key = key_of(&**host, key.as_deref())?;
     let mut outlets = Outlets::new();
     if let Some((stdin, items)) = stdin {
         let items = items.map_err(mismatch)?;
@@ -432,6 +462,15 @@ impl Operator {
     /// [`AskError`]; `Denied` without the right of an admin.
     pub async fn drain(&self) -> Result<(), AskError> {
         self.ask(&Ask::Drain).await
+    }
+
+    /// Has the node start a module, or one key of a keyed one, anew, as if it had never failed. One that runs is
+    /// replaced: no call fails. Resolves when that is done, after at most the time that calls wait for a start.
+    ///
+    /// # Errors
+    /// [`AskError`]; `Denied` without the right of an admin, `Mismatch` if there is no such module or key.
+    pub async fn restart(&self, module: &str, key: Option<&str>) -> Result<Restarted, AskError> {
+        self.ask(&Ask::Restart { module: module.to_owned(), key: key.map(str::to_owned) }).await
     }
 
     async fn ask<A: serde::de::DeserializeOwned>(&self, ask: &Ask) -> Result<A, AskError> {

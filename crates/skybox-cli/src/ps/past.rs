@@ -95,7 +95,11 @@ pub(super) fn show_endings(modules: &[Module], out: &mut impl Write, colours: bo
                 module.with_key(ending.key.as_deref()).into(),
                 node.as_str().into(),
                 ending.lived_ms.map_or("–".to_owned(), table::duration).into(),
-                format!("{} ({})", ending.exit, ending.exit.code()).into(),
+                match ending.exit.code() {
+                    Some(code) => format!("{} ({code})", ending.exit),
+                    None => ending.exit.to_string(),
+                }
+                .into(),
             ]);
         }
     }

@@ -21,8 +21,11 @@ fn split(stage: &Stage) -> Program<'_> {
     command.args(["run", "--nodes", "2"]).args(places).arg("--program").arg(press());
     let program = Program::start(stage, &mut command);
     wait_for("a gate that serves", || {
-        let ended = program.skybox(&["call", "gate.open"]);
-        if ended.code == Some(0) { Ok(()) } else { Err((ended, program.err())) }
+        let ended = program.skybox(&["ps", "--json"]);
+        let ps = serde_json::from_str::<Value>(&ended.out).unwrap_or_default();
+        let modules = ps["modules"].as_array().into_iter().flatten();
+        let serves = |module: &Value| module["module"] == "gate" && module["serving"] == json!(["node-1"]);
+        if modules.into_iter().any(serves) { Ok(()) } else { Err((ended, program.err())) }
     });
     program
 }
@@ -137,4 +140,168 @@ fn a_key_that_does_not_start_is_given_up_alone() {
     let text = program.skybox(&["ps"]).ok();
     assert!(text.contains("\npage[other] was given up on alone "), "{text}");
     assert!(text.contains("it failed 2 times within 1 h 0 min (SKY-102): there is no other\n"), "{text}");
+}
+
+fn brought_back(stage: &Stage, program: &Program<'_>, node: &str) {
+    given_up(program);
+    // The cause is still there: the operator hears of it, and it is tried as often as anew.
+    let error = program.skybox(&["restart", "printer"]).failed();
+    assert_eq!(error, format!("error: printer on {node} does not start (SKY-102): there is no paper\n"));
+    let printer = given_up(program);
+    assert_eq!(attempts(stage, "paper"), 6, "with a clean history: `max_restarts` anew");
+    assert_eq!(
+        (&printer["given_up"][0]["failed_starts"], list(&printer["endings"]).len()),
+        (&json!(3), 6),
+        "{printer}"
+    );
+    // It is gone, but nobody looks of himself.
+    stage.write("paper", "");
+    assert_eq!(program.json_of_failed(&["call", "printer.print"])["code"], "SKY-102");
+    assert_eq!(attempts(stage, "paper"), 6);
+    let text = program.skybox(&["restart", "printer"]).ok();
+    assert_eq!(attempts(stage, "paper"), 7);
+    assert_eq!(program.skybox(&["call", "printer.print"]).ok(), "1\n");
+    let printer = wait_for("a printer that serves", || {
+        let printer = module(program, "printer");
+        if printer["serving"] == json!([node]) && printer["failed"].is_null() {
+            Ok(printer)
+        } else {
+            Err(printer)
+        }
+    });
+    assert_eq!(printer["given_up"], json!([]));
+    let instance = printer["instances"][0]["instance"].as_str().unwrap_or_default();
+    assert_eq!(text, format!("printer on {node}: {instance} has started\n"));
+}
+
+#[test]
+fn a_module_that_was_given_up_is_brought_back() {
+    let stage = Stage::new();
+    brought_back(&stage, &alone(&stage), "alone");
+    let stage = Stage::new();
+    brought_back(&stage, &split(&stage), "node-2");
+}
+
+/// A call that goes on while others are made.
+fn calling<'s>(stage: &'s Stage, program: &Program<'s>, arguments: &[&str]) -> Program<'s> {
+    let pid = program.pid().to_string();
+    let mut command = stage.command(skybox());
+    Program::start(stage, command.arg("call").args(arguments).args(["--program", &pid]))
+}
+
+/// What a call has printed in the end.
+fn outcome(call: &Program<'_>) -> String {
+    assert!(call.end().success(), "{}", call.err());
+    call.out()
+}
+
+/// Waits until so many calls hold the first instance of a module, and so many wait for it.
+fn busy(program: &Program<'_>, name: &str, holding: u64, waiting: u64) -> Value {
+    wait_for(&format!("{holding} calls on {name} and {waiting} that wait"), || {
+        let instance = module(program, name)["instances"][0].clone();
+        let is = (instance["holding"].as_u64(), instance["waiting"].as_u64());
+        if is == (Some(holding), Some(waiting)) { Ok(instance) } else { Err(instance) }
+    })
+}
+
+#[test]
+fn a_running_module_is_replaced_and_no_call_fails() {
+    for split_up in [false, true] {
+        let stage = Stage::new();
+        stage.write("paper", "");
+        let program = if split_up { split(&stage) } else { alone(&stage) };
+        assert_eq!(program.skybox(&["call", "printer.print"]).ok(), "1\n");
+        let held = calling(&stage, &program, &["printer.print_later"]);
+        busy(&program, "printer", 1, 0);
+        let queued = calling(&stage, &program, &["printer.print"]);
+        let old = busy(&program, "printer", 1, 1)["instance"].clone();
+        let text = program.skybox(&["restart", "printer"]).ok();
+        let printer = module(&program, "printer");
+        let new = &printer["instances"][0]["instance"];
+        assert!(text.contains(&format!(": {} has taken over from {}\n", word(new), word(&old))), "{text}");
+        // The new one prints its first sheet while the old one is still held.
+        assert_eq!(program.skybox(&["call", "printer.print"]).ok(), "1\n");
+        assert_eq!(program.skybox(&["call", "gate.open"]).code, Some(0));
+        assert_eq!((outcome(&held), outcome(&queued)), ("2\n".to_owned(), "3\n".to_owned()));
+        let ending = &printer["endings"][0];
+        assert_eq!((&ending["reason"], &ending["instance"]), (&json!("stopped"), &old), "{printer}");
+        // Without paper the one that runs goes on.
+        std::fs::remove_file(stage.directory().join("paper")).expect("the test has made it");
+        let error = program.skybox(&["restart", "printer"]).failed();
+        assert!(error.contains(&format!("and {} goes on: there is no paper\n", word(new))), "{error}");
+        assert_eq!(program.skybox(&["call", "printer.print"]).ok(), "2\n");
+        assert_eq!(attempts(&stage, "paper"), 3, "one for each instance, and one that failed");
+    }
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+#[test]
+fn one_key_is_replaced_and_no_call_fails() {
+    let stage = Stage::new();
+    ["first", "other"].iter().for_each(|title| stage.write(title, ""));
+    let program = alone(&stage);
+    let write = |title: &str| program.skybox(&["call", "page.write", "--key", title]).ok();
+    assert_eq!((write("other"), write("other")), ("1\n".to_owned(), "2\n".to_owned()));
+    assert_eq!(
+        program.skybox(&["restart", "page", "--key", "first"]).ok(),
+        "page[first] on alone sleeps: its next call starts it\n"
+    );
+    assert_eq!(write("first"), "1\n");
+    let held = calling(&stage, &program, &["page.write_later", "--key", "first"]);
+    wait_for("a held page", || {
+        let page = module(&program, "page");
+        if list(&page["instances"]).iter().any(|one| one["holding"] == 1) { Ok(()) } else { Err(page) }
+    });
+    let pid = program.pid().to_string();
+    let mut command = stage.command(skybox());
+    let restart =
+        Program::start(&stage, command.args(["restart", "page", "--key", "first", "--program", &pid]));
+    wait_for("an old page that takes no calls", || {
+        let page = module(&program, "page");
+        if page["endings"][0]["reason"] == "stopped" { Ok(()) } else { Err(page) }
+    });
+    // It waits for the new one, and that for the end of the old one.
+    let early = calling(&stage, &program, &["page.write", "--key", "first"]);
+    assert_eq!(program.skybox(&["call", "gate.open"]).code, Some(0));
+    assert_eq!((outcome(&held), outcome(&early)), ("2\n".to_owned(), "1\n".to_owned()));
+    assert!(outcome(&restart).contains("page[first] on alone: "), "{}", restart.out());
+    assert!(restart.out().contains(" has taken over from "), "{}", restart.out());
+    assert_eq!(write("other"), "3\n", "only that key was replaced");
+    assert_eq!((attempts(&stage, "first"), attempts(&stage, "other")), (2, 1));
+}
+
+#[test]
+fn a_key_that_was_given_up_is_brought_back() {
+    let stage = Stage::new();
+    let program = alone(&stage);
+    let refused = || program.json_of_failed(&["call", "page.write", "--key", "first"]);
+    wait_for("a page that is given up", || {
+        let refused = refused();
+        let page = module(&program, "page");
+        if list(&page["given_up"]).is_empty() { Err((page, refused)) } else { Ok(()) }
+    });
+    stage.write("first", "");
+    assert_eq!(refused()["code"], "SKY-102", "for the rest of the window");
+    assert_eq!(attempts(&stage, "first"), 2);
+    let text = program.skybox(&["restart", "page", "--key", "first"]).ok();
+    assert!(text.starts_with("page[first] on alone: ") && text.ends_with(" has started\n"), "{text}");
+    assert_eq!(program.skybox(&["call", "page.write", "--key", "first"]).ok(), "1\n");
+    assert_eq!(attempts(&stage, "first"), 3);
+}
+
+#[test]
+fn what_cannot_be_restarted_is_said() {
+    let stage = Stage::new();
+    let program = alone(&stage);
+    let cases: [(&[&str], &str); 3] = [
+        (&["restart", "nobody"], "there is no module `nobody`; there are gate, page, printer"),
+        (&["restart", "page"], "`page` is keyed: say which with --key"),
+        (&["restart", "printer", "--key", "x"], "`printer` has no keys"),
+    ];
+    for (arguments, why) in cases {
+        assert_eq!(program.skybox(arguments).failed(), format!("error: {why} (SKY-401)\n"));
+    }
 }

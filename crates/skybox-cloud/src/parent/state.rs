@@ -386,6 +386,7 @@ impl State {
                 life.started.remove(&module);
                 life.failed.insert(module, cause);
             }
+            Report::TriesAgain { module } => drop(life.failed.remove(&module)),
             Report::Released { module, version } => {
                 let before = life.released.entry(module).or_default();
                 *before = version.max(*before);

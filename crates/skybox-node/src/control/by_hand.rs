@@ -84,12 +84,22 @@ impl Control for ByHand {
 
     /// A module that does not start here is not called here any more; the others do not hear of it.
     fn report(&self, report: Report) {
-        let Report::GaveUp { module, cause } = report else { return };
+        let (module, gave_up) = match report {
+            Report::GaveUp { module, cause } => (module, Some(cause)),
+            Report::TriesAgain { module } => (module, None),
+            _ => return,
+        };
         self.plan.send_modify(|plan| {
             let plan = Arc::make_mut(plan);
             if let Some(ModulePlan::Replicated { serving, failed, .. }) = plan.modules.get_mut(&module) {
                 serving.retain(|node| *node != self.me);
-                *failed = serving.is_empty().then_some(cause);
+                match gave_up {
+                    Some(cause) => *failed = serving.is_empty().then_some(cause),
+                    None => {
+                        serving.push(self.me.clone());
+                        *failed = None;
+                    }
+                }
                 plan.version += 1;
             }
         });
@@ -160,7 +170,14 @@ mod tests {
         let ModulePlan::Replicated { serving, failed, .. } = &plan.modules["catalog"] else {
             panic!("it is replicated")
         };
-        assert_eq!((serving.as_slice(), failed), (&[peer][..], &None));
-        assert_eq!(plan.version, 2);
+        assert_eq!((serving.as_slice(), failed), (&[peer.clone()][..], &None));
+        // An operator has it tried again.
+        control.report(Report::TriesAgain { module: "catalog".to_owned() });
+        let plan = control.plan.borrow();
+        let ModulePlan::Replicated { serving, .. } = &plan.modules["catalog"] else {
+            panic!("it is replicated");
+        };
+        assert_eq!((serving.len(), serving.contains(&peer)), (2, true), "{serving:?}");
+        assert_eq!(plan.version, 3);
     }
 }

@@ -167,8 +167,7 @@ impl InstanceCore {
             }
             // It ends once, however many calls of it panic.
             if !self.crashed.swap(true, Ordering::AcqRel) {
-                let exit = Exit::Crashed { message: message.to_owned(), place: place.to_owned() };
-                host.endings.ended(self.id, self.started.elapsed(), self.key.as_deref(), exit);
+                self.ended_by(Exit::Crashed { message: message.to_owned(), place: place.to_owned() });
             }
             host.unroute(self.id);
             if let Some(turn) = &self.turn {
@@ -176,6 +175,13 @@ impl InstanceCore {
             }
         }
         host.crash(self.id, message, place);
+    }
+
+    /// It takes no more calls: its module remembers why.
+    pub(crate) fn ended_by(&self, exit: Exit) {
+        if let Some(host) = self.host.upgrade() {
+            host.endings.ended(self.id, self.started.elapsed(), self.key.as_deref(), exit);
+        }
     }
 
     pub(crate) fn crashed(&self) -> bool {

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use skybox_core::{CallErrorKind, Code, KeyHash, Shards};
+use skybox_core::{CallErrorKind, Code, Exit, KeyHash, Shards};
 use skybox_plan::restart::{Decision, End, History};
 use tokio::sync::watch;
 
 use super::replicated::{policy, start};
+use super::restart::{Restarted, answer_of};
 use super::{CLOSE_WAIT, Failure, GivenUp, Head, Hold, Host, HostCore, Instance, Line, lock};
 use crate::app::App;
 use crate::control::Report;
@@ -72,6 +73,15 @@ enum Now<T> {
     },
 }
 
+impl<T> State<T> {
+    /// How the end of an instance that has crashed counts for its successor.
+    fn counts_as(&mut self, before: &Now<T>) -> Option<End> {
+        let Now::Live(crashed) = before else { return None };
+        self.useful |= crashed.useful();
+        Some(if self.useful { End::Crashed } else { End::Failed })
+    }
+}
+
 impl<T> fmt::Debug for Slot<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Slot")
@@ -126,7 +136,8 @@ pub(super) async fn find<T: Module>(
                 _ if !owned_here(host, key) => return Err(CallErrorKind::Moved),
                 _ => {
                     let before = std::mem::replace(&mut state.now, Now::Starting);
-                    begin(host, key, &slot, before);
+                    let end = state.counts_as(&before);
+                    begin(host, key, &slot, before, end);
                 }
             }
         }
@@ -188,20 +199,15 @@ fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
 }
 
 /// Starts a key's instance on a task of its own, so that a caller who gives up does not end it.
-fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, before: Now<T>) {
+///
+/// What was before has ended first, and counts as `end`.
+fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, before: Now<T>, end: Option<End>) {
     let (host, key, slot) = (host.clone(), key.clone(), slot.clone());
     host.core.runtime.clone().spawn(async move {
         let core = &host.core;
-        let mut end = None;
-        if let Now::Live(crashed) = before {
-            let useful = {
-                let mut state = lock(&slot.state);
-                state.useful |= crashed.useful();
-                state.useful
-            };
-            end = Some(if useful { End::Crashed } else { End::Failed });
-            let ended = crashed.ended();
-            drop(crashed);
+        if let Now::Live(before) = before {
+            let ended = before.ended();
+            drop(before);
             ended.wait().await;
         }
         let now = match pace(core, &slot, end).await {
@@ -227,6 +233,50 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
         }
         slot.changed.send_modify(|count| *count += 1);
     });
+}
+
+/// Has a key's instance started anew, if it has one or was given up. Resolves when it is, or with what keeps it from it.
+///
+/// The old one ends first: there are never two. Calls that come meanwhile wait for the new one.
+pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Result<Restarted, CallErrorKind> {
+    if !owned_here(host, key) {
+        return Ok(Restarted::Elsewhere);
+    }
+    let Some(slot) = lock(host.keyed.stripe(key)).get(key).cloned() else { return Ok(Restarted::Asleep) };
+    let mut changes = slot.changed.subscribe();
+    let mut old = None;
+    {
+        let mut state = lock(&slot.state);
+        state.history.clear();
+        match &state.now {
+            _ if state.gone => return Ok(Restarted::Elsewhere),
+            Now::Starting => {}
+            Now::Asleep => return Ok(Restarted::Asleep),
+            Now::Live(_) | Now::Failed { .. } => {
+                let before = std::mem::replace(&mut state.now, Now::Starting);
+                if let Now::Live(live) = &before
+                    && !live.crashed()
+                {
+                    old = Some(live.id);
+                    live.ended_by(Exit::Stopped);
+                }
+                begin(host, key, &slot, before, None);
+            }
+        }
+    }
+    let until = host.core.wait_end(None);
+    while HostCore::changed_before(&mut changes, until).await {
+        let state = lock(&slot.state);
+        match &state.now {
+            _ if state.gone => return Ok(Restarted::Elsewhere),
+            Now::Starting => {}
+            Now::Asleep => return Ok(Restarted::Asleep),
+            Now::Live(instance) => return Ok(answer_of(old, Ok(instance.id))),
+            // The old one has ended already.
+            Now::Failed { failure, .. } => return Ok(answer_of(None, Err(failure.cause.clone()))),
+        }
+    }
+    Ok(Restarted::Waiting)
 }
 
 /// Waits as long as the end of its predecessor demands; an error says that there is to be no successor.

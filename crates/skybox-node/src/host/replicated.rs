@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use skybox_core::{CallErrorKind, Code};
+use skybox_core::{CallErrorKind, Code, Exit, InstanceId};
 use skybox_plan::restart::{Decision, End, History, Policy};
+use tokio::sync::watch;
 
+use super::restart::{Order, Ordered, Restarted, answer_of};
 use super::{CLOSE_WAIT, Failure, Head, Hold, Host, HostCore, Instance, failed_here, lock};
 use crate::app::App;
 use crate::call::{Panicked, catch};
@@ -18,8 +20,8 @@ use crate::thread::{self, CallFrame, Inherited};
 
 /// Starts the task that keeps the local instance as the plan wants it.
 pub(super) fn open<T: Module>(host: &Arc<Host<T>>) {
-    let host = host.clone();
-    host.core.runtime.clone().spawn(keep(host));
+    let Some(ordered) = lock(&host.core.ordered).take() else { return };
+    host.core.runtime.clone().spawn(keep(host.clone(), ordered));
 }
 
 /// The local instance, waiting for it while it starts.
@@ -68,33 +70,43 @@ async fn retire<T: Module>(host: &Arc<Host<T>>) {
     }
 }
 
-/// Keeps an instance here as long as the plan wants one: starts it, and starts it again when it crashed.
-async fn keep<T: Module>(host: Arc<Host<T>>) {
+/// Keeps an instance here as long as the plan wants one: starts it, starts it again when it crashed, and replaces it
+/// when somebody orders that.
+async fn keep<T: Module>(host: Arc<Host<T>>, mut ordered: Ordered) {
     let core = host.core.clone();
     let mut wanted = core.wanted.subscribe();
     let mut crashed = core.crashed.subscribe();
     let mut history = History::default();
     let born = Instant::now();
+    // Given while nothing ran: the next start is the answer.
+    let mut order: Option<Order> = None;
     loop {
-        until(&mut wanted, |wanted| *wanted).await;
+        if !*wanted.borrow() {
+            order.take().into_iter().for_each(|order| order.answer(Restarted::Elsewhere));
+        }
+        tokio::select! {
+            biased;
+            () = until(&mut wanted, |wanted| *wanted) => {}
+            Some(order) = ordered.recv() => {
+                order.answer(Restarted::Elsewhere);
+                continue;
+            }
+        }
         let Some(app) = core.app.upgrade().map(App::from_inner) else { return };
         let outcome = tokio::select! {
             biased;
             () = until(&mut wanted, |wanted| !wanted) => continue,
             outcome = start::<T>(&core, app, <T::Key as UnitKey>::owned(), None) => outcome,
         };
+        let started = outcome.as_ref().map(|instance| instance.id).map_err(String::clone);
         let end = match outcome {
             Ok(instance) => {
-                let id = instance.id;
                 publish(&host, instance);
-                tokio::select! {
-                    biased;
-                    () = until(&mut wanted, |wanted| !wanted) => {
-                        retire(&host).await;
-                        core.report(Report::Stopped { module: core.descriptor.name.into() });
-                        continue;
-                    }
-                    () = until(&mut crashed, |crashed| *crashed == Some(id)) => {}
+                order.take().into_iter().for_each(|order| order.answer(answer_of(None, started.clone())));
+                if !watch_over(&host, &mut wanted, &mut crashed, &mut ordered).await {
+                    retire(&host).await;
+                    core.report(Report::Stopped { module: core.descriptor.name.into() });
+                    continue;
                 }
                 // New calls wait for the next one; those in progress keep the old one until they end.
                 host.local.store(None);
@@ -104,22 +116,90 @@ async fn keep<T: Module>(host: Arc<Host<T>>) {
             }
             Err(cause) => {
                 failed_start(&core, &cause);
+                order.take().into_iter().for_each(|order| order.answer(answer_of(None, started.clone())));
                 End::Failed
             }
         };
-        match history.decide(&policy(&core), end, born.elapsed()) {
-            Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
-            Decision::GiveUp => {
-                give_up(&core, &history);
-                until(&mut wanted, |wanted| !wanted).await;
-                history.clear();
-            }
+        let decision = history.decide(&policy(&core), end, born.elapsed());
+        if decision == Decision::GiveUp {
+            give_up(&core, &history);
+        }
+        order = tokio::select! {
+            biased;
+            Some(order) = ordered.recv() => Some(order),
+            () = pause(&core, decision, &mut wanted) => None,
+        };
+        if order.is_some() || decision == Decision::GiveUp {
+            // What comes now is a beginning.
+            history.clear();
+            try_again(&core);
         }
     }
 }
 
+/// Waits as long as it was decided: for a while, or until the plan takes what was given up elsewhere.
+async fn pause(core: &HostCore, decision: Decision, wanted: &mut watch::Receiver<bool>) {
+    match decision {
+        Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
+        Decision::GiveUp => until(wanted, |wanted| !wanted).await,
+    }
+}
+
+/// Waits for the end of the live instance, and replaces it whenever that is ordered. True: it has crashed; false: the
+/// plan does not want it here any more.
+async fn watch_over<T: Module>(
+    host: &Arc<Host<T>>,
+    wanted: &mut watch::Receiver<bool>,
+    crashed: &mut watch::Receiver<Option<InstanceId>>,
+    ordered: &mut Ordered,
+) -> bool {
+    let core = &host.core;
+    loop {
+        let live = core.live.load(Ordering::Acquire);
+        let order = tokio::select! {
+            biased;
+            () = until(wanted, |wanted| !wanted) => return false,
+            () = until(crashed, |crashed| crashed.is_some_and(|crashed| crashed.count == live)) => return true,
+            Some(order) = ordered.recv() => order,
+        };
+        let Some(app) = core.app.upgrade().map(App::from_inner) else { return false };
+        // The old one takes the calls meanwhile.
+        let outcome = tokio::select! {
+            biased;
+            () = until(wanted, |wanted| !wanted) => {
+                order.answer(Restarted::Elsewhere);
+                return false;
+            }
+            outcome = start::<T>(core, app, <T::Key as UnitKey>::owned(), None) => outcome,
+        };
+        let old = host.local.load();
+        let started = outcome.as_ref().map(|instance| instance.id).map_err(String::clone);
+        let answer = answer_of(old.as_ref().map(|old| old.id), started);
+        match outcome {
+            Ok(instance) => {
+                publish(host, instance);
+                if let Some(old) = old {
+                    old.ended_by(Exit::Stopped);
+                }
+            }
+            Err(cause) => failed_start(core, &cause),
+        }
+        order.answer(answer);
+    }
+}
+
+/// Has the module started anew. Resolves when it is, or with what keeps it from it.
+pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>) -> Result<Restarted, CallErrorKind> {
+    let answered = host.core.orders.give()?;
+    match tokio::time::timeout(host.core.settings.start_wait, answered).await {
+        Ok(Ok(restarted)) => Ok(restarted),
+        Ok(Err(_)) => Err(CallErrorKind::Gone),
+        Err(_) => Ok(Restarted::Waiting),
+    }
+}
+
 /// Waits for a value of a watch whose sender the waiting task's own host holds.
-async fn until<V>(watch: &mut tokio::sync::watch::Receiver<V>, which: impl FnMut(&V) -> bool) {
+async fn until<V>(watch: &mut watch::Receiver<V>, which: impl FnMut(&V) -> bool) {
     drop(watch.wait_for(which).await);
 }
 
@@ -155,6 +235,14 @@ fn give_up(core: &HostCore, history: &History) {
     *lock(&core.failed) = Some(Failure::new(cause.clone(), history, &policy(core)));
     core.notify();
     core.report(Report::GaveUp { module: core.descriptor.name.into(), cause });
+}
+
+/// Forgets that it was given up: calls wait for it again.
+fn try_again(core: &HostCore) {
+    if lock(&core.failed).take().is_some() {
+        core.report(Report::TriesAgain { module: core.descriptor.name.into() });
+        core.notify();
+    }
 }
 
 pub(super) fn policy(core: &HostCore) -> Policy {

@@ -1,7 +1,7 @@
 //! People at a command line, by the role in their certificate.
 
 use serde_json::json;
-use skybox_node::{Answer, AskError, Operator, Outcome, Right};
+use skybox_node::{Answer, AskError, Operator, Outcome, Restarted, Right};
 
 use crate::certs::{Certs, settings};
 use crate::node::{Node, PROGRAM, play};
@@ -26,6 +26,13 @@ fn a_role_is_as_much_as_it_says_and_the_log_says_what_was_done() {
                     Right::Read => assert!(denied(called)),
                     _ => assert!(matches!(called, Ok(Answer::Once(Outcome::Returned(n))) if n == 7)),
                 }
+                let restarted = operator.restart("echo", None).await;
+                match right {
+                    Right::Admin => {
+                        assert!(matches!(&restarted, Ok(Restarted::Replaced { .. })), "{restarted:?}");
+                    }
+                    _ => assert!(denied(restarted)),
+                }
                 let drained = operator.drain().await;
                 match right {
                     Right::Admin => drained.expect("an admin may"),
@@ -34,6 +41,7 @@ fn a_role_is_as_much_as_it_says_and_the_log_says_what_was_done() {
             }
         });
         a.logs(&["skybox::audit", "calls echo.echo", "operator=call"]);
+        a.logs(&["skybox::audit", "restarts echo", "operator=admin"]);
         a.logs(&["skybox::audit", "drains this node", "operator=admin"]);
         assert!(a.end().success());
     });
