@@ -33,11 +33,22 @@ fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a text".to_owned());
     let place = PLACE.take();
-    // What was thrown is a user's value, and dropping it their code. What that throws in turn is let be.
-    if let Err(next) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        mem::forget(next);
-    }
+    drop_guarded(payload);
     Panicked { message, place }
+}
+
+/// What is thrown is a user's value, and dropping it their code, which may throw in turn.
+fn drop_guarded(mut thrown: Box<dyn Any + Send>) {
+    /// Each further one is a panic in the `Drop` of what a panic in a `Drop` has thrown.
+    const DROPS_MAX: usize = 8;
+
+    for _ in 0..DROPS_MAX {
+        match panic::catch_unwind(AssertUnwindSafe(|| drop(thrown))) {
+            Ok(()) => return,
+            Err(next) => thrown = next,
+        }
+    }
+    mem::forget(thrown);
 }
 
 /// Remembers where panics of calls happen. What was installed before still gets them.
