@@ -427,7 +427,7 @@ async fn all_ended<T>(leaving: Vec<Leaving<T>>) {
     }
 }
 
-/// The keys that are not started again for now.
+/// The keys that were given up, until the time at which they may be tried again.
 pub(super) fn given_up<T: Module>(host: &Host<T>) -> Vec<GivenUp> {
     let mut all = Vec::new();
     for stripe in &host.keyed.stripes {
