@@ -26,6 +26,11 @@ pub enum Exit {
         /// The error's text, with its causes.
         cause: String,
     },
+    /// Its `stop` returned an error, panicked or was cut off: what it was to keep may be lost.
+    FailedStop {
+        /// The error's text with its causes, or what else became of it.
+        cause: String,
+    },
     /// It was to end, and its calls had come to their ends: another instance had taken over.
     Stopped,
 }
@@ -36,7 +41,7 @@ impl Exit {
         match self {
             Exit::Crashed { .. } => Some(Code::CRASHED),
             Exit::FailedStart { .. } => Some(Code::NOT_STARTED),
-            Exit::Stopped => None,
+            Exit::FailedStop { .. } | Exit::Stopped => None,
         }
     }
 }
@@ -46,6 +51,7 @@ impl fmt::Display for Exit {
         match self {
             Exit::Crashed { message, place } => write!(f, "crashed at {place}: {message}"),
             Exit::FailedStart { cause } => write!(f, "did not start: {cause}"),
+            Exit::FailedStop { cause } => write!(f, "its `stop` failed: {cause}"),
             Exit::Stopped => f.write_str("stopped: another one took over"),
         }
     }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub overrun: Duration,
     /// How long a keyed instance without calls stays awake; default 5 min.
     pub idle: Duration,
+    /// How long the `stop` of an instance may take before it is cut off; default 10 s.
+    pub stop_wait: Duration,
     /// What a keyed module does when its node cannot reach the store; default stop.
     pub on_store_loss: OnStoreLoss,
     /// How long calls wait while nothing is live; default 10 s.
@@ -71,7 +73,7 @@ pub enum SettingError {
     },
 }
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "cpu",
     "memory",
     "gpu",
@@ -89,6 +91,7 @@ const KEYS: [&str; 20] = [
     "deadline",
     "overrun",
     "idle",
+    "stop-wait",
     "on-store-loss",
     "start-wait",
     "queue",
@@ -129,6 +132,7 @@ impl Settings {
             deadline: needs.deadline_ms.map(ms),
             overrun: needs.overrun_ms.map_or(Duration::from_secs(5), ms),
             idle: needs.idle_ms.map_or(Duration::from_secs(300), ms),
+            stop_wait: needs.stop_wait_ms.map_or(Duration::from_secs(10), ms),
             on_store_loss: needs.on_store_loss.unwrap_or(OnStoreLoss::Stop),
             start_wait: Duration::from_secs(10),
             queue: 1024,
@@ -198,6 +202,7 @@ impl Settings {
             "deadline" => self.deadline = Some(duration("deadline")?),
             "overrun" => self.overrun = duration("overrun")?,
             "idle" => self.idle = duration("idle")?,
+            "stop-wait" => self.stop_wait = duration("stop-wait")?,
             "on-store-loss" => {
                 self.on_store_loss = match value {
                     "stop" => OnStoreLoss::Stop,
@@ -309,6 +314,7 @@ mod tests {
             ("deadline", "250ms"),
             ("overrun", "1s"),
             ("idle", "2m"),
+            ("stop_wait", "30s"),
             ("on-store-loss", "continue"),
             ("start-wait", "1s"),
             ("queue", "16"),
@@ -318,6 +324,7 @@ mod tests {
         }
         assert_eq!((settings.cpu_milli, settings.memory_bytes), (Some(500), Some(512 << 20)));
         assert_eq!(settings.replicas, Replicas::Range { min: 1, max: 8 });
+        assert_eq!(settings.stop_wait, Duration::from_secs(30));
         for (key, value) in [
             ("cpu", "-1"),
             ("memory", "lots"),

@@ -44,6 +44,11 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// `start(app: &App)`, or `start(app: &App, key: &Key)` when keyed, makes an instance: `async` or not, returning
 /// a `Result<Self>` or `Self`. A module that is not keyed and implements `Default` needs none.
 ///
+/// `stop(self, app: &App)`, or `stop(self)`, is the last word of an instance that is retired: `async` or not, not
+/// `pub`, returning nothing or a `Result<()>` whose error is logged. It runs once, after the last call, and never for an
+/// instance that has crashed. A function of that name that is something else is marked `#[local]`, or does not take
+/// `self` by value.
+///
 /// # Keys
 /// | key | meaning |
 /// |---|---|
@@ -58,6 +63,7 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// | `restart = "always"`, `"on-crash"`, `"never"` | when an ended instance is started again |
 /// | `max_restarts = 5`, `within = "30s"` | failed starts after which it is given up |
 /// | `deadline = "2s"`, `overrun = "5s"` | the longest a call may take, and a `&mut self` call past that |
+/// | `stop_wait = "10s"` | how long `stop` may take before it is cut off |
 /// | `idle = "2m"` | keyed: how long an instance without calls stays awake |
 /// | `on_store_loss = "stop"`, `"continue"` | keyed: what to do when the store cannot be reached |
 /// | `crate = "path"` | where `skybox` is found, if it has another name |

@@ -63,6 +63,7 @@ pub(crate) struct Module {
     pub(crate) name: String,
     pub(crate) form: Form,
     pub(crate) start: Start,
+    pub(crate) stop: Option<Stop>,
     pub(crate) needs: Needs,
     /// The interface; a method's place here is its number on the wire.
     pub(crate) methods: Vec<Method>,
@@ -87,6 +88,20 @@ pub(crate) enum Start {
         /// It returns the instance itself, not a `Result`.
         infallible: bool,
     },
+}
+
+/// The last word of an instance.
+pub(crate) struct Stop {
+    pub(crate) span: Span,
+    pub(crate) is_async: bool,
+    pub(crate) app: Option<TakesApp>,
+}
+
+/// How `stop` takes its App.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TakesApp {
+    Value,
+    Reference,
 }
 
 /// One method of the interface, or the function of a task.
@@ -157,6 +172,7 @@ pub(crate) struct Needs {
     pub(crate) deadline_ms: Option<u64>,
     pub(crate) overrun_ms: Option<u64>,
     pub(crate) idle_ms: Option<u64>,
+    pub(crate) stop_wait_ms: Option<u64>,
     pub(crate) on_store_loss: Option<&'static str>,
 }
 

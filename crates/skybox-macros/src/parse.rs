@@ -6,6 +6,7 @@ mod interface;
 mod marks;
 mod method;
 mod module;
+mod stop;
 mod task;
 mod test;
 mod types;

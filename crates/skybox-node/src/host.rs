@@ -9,6 +9,7 @@ mod pool;
 mod replicated;
 mod restart;
 mod slot;
+mod stop;
 mod turn;
 // Not in `turn`: `tests/loom_turn.rs` compiles that file over other atomics.
 #[cfg(test)]
@@ -123,6 +124,8 @@ pub(crate) struct HostCore {
     /// The module's own threads, made when first needed.
     pool: OnceLock<Option<Pool>>,
     instances: AtomicU64,
+    /// How many instances have their last word still to say, of a module with `stop`.
+    lives: watch::Sender<usize>,
     born: Instant,
     /// A call of a replicated module has ended well here.
     pub(crate) useful: Useful,
@@ -153,7 +156,7 @@ pub(crate) trait AnyHost: Send + Sync {
     fn serve(self: Arc<Self>, call: Arriving) -> Serving;
     /// Takes over what the plan says.
     fn follow(self: Arc<Self>, plan: &ModulePlan, version: u64);
-    /// Stops what is here, once the calls in progress have ended; the future resolves when it is gone.
+    /// Retires what is here, once the calls in progress have ended; the future resolves when it is gone.
     fn close(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
     /// Resolves when what the plan wants here is ready, or given up.
     fn settled(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -208,7 +211,8 @@ impl<T: Module> Host<T> {
         });
         let core = Arc::new(core);
         let id = core.next_instance_id();
-        let instance = Instance::new(value, id, core.turn(), &Arc::downgrade(&core), None);
+        // Without an App there is nobody who would retire it: it is dropped as any value is.
+        let instance = Instance::new(value, id, core.turn(), &Arc::downgrade(&core), None, None);
         let local = Route::new(Some(instance));
         Arc::new(Host { core, local, line: Line::default(), keyed: Default::default() })
     }
@@ -263,10 +267,13 @@ impl<T: Module> AnyHost for Host<T> {
 
     fn close(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            match self.core.descriptor.kind {
-                ModuleKind::Keyed => keyed::close(&self).await,
-                _ => replicated::close(&self).await,
-            }
+            let closed = async {
+                match self.core.descriptor.kind {
+                    ModuleKind::Keyed => keyed::close(&self).await,
+                    _ => replicated::close(&self).await,
+                }
+            };
+            tokio::join!(closed, stop::all_ended::<T>(&self.core));
         })
     }
 
@@ -379,6 +386,7 @@ impl HostCore {
             ordered: Mutex::new(Some(ordered)),
             pool: OnceLock::new(),
             instances: AtomicU64::new(0),
+            lives: watch::Sender::new(0),
             useful: Useful::default(),
             born: Instant::now(),
         }
@@ -543,7 +551,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// How long it may take to say that nothing lives here any more, when a call never ends.
+/// How long it may take to say that nothing lives here any more, when a call never ends; beside what a `stop` takes.
 pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(30);
 
 /// An instance here, and the name that keeps it alive until the call's poll returns, if it is not counted. They are

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skybox_core::{MethodDescriptor, ModuleDescriptor};
+use skybox_core::{MethodDescriptor, ModuleDescriptor, TextChain};
 use skybox_wire::codec::Proof;
 
 use crate::app::App;
@@ -57,6 +57,13 @@ pub trait Module: Sized + Send + 'static {
         app: App,
         key: <Self::Key as ToOwned>::Owned,
     ) -> impl Future<Output = Result<Self, StartError>> + Send;
+    /// Whether its instances have a last word: `stop`.
+    const STOPS: bool = false;
+    /// The last word of an instance, if `STOPS`: the text of its error if it fails.
+    fn stop(self, app: App) -> impl Future<Output = Result<(), TextChain>> + Send {
+        drop((self, app));
+        std::future::ready(Ok(()))
+    }
     /// Runs a call that came from elsewhere.
     fn serve(call: Incoming<Self>) -> Serving;
 }

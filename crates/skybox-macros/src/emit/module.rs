@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 
 use super::annotations;
 use super::method::{self, Callable, Owner, seen_at};
-use crate::model::{Form, Module, Start};
+use crate::model::{Form, Module, Start, Stop, TakesApp};
 
 /// Writes everything that the attribute stands for.
 pub(crate) fn module(module: &Module) -> TokenStream {
@@ -29,7 +29,7 @@ pub(crate) fn module(module: &Module) -> TokenStream {
     let statics = callables.iter().map(Callable::statics);
     let proxied = callables.iter().map(Callable::proxied);
     let (indices, served) = (callables.iter().map(Callable::index), callables.iter().map(Callable::serve));
-    let (key, start) = (key(&module.form), start(module));
+    let (key, start, stop) = (key(&module.form), start(module), stop(module));
     let checks = method::checks(&callables);
     let neighbours = annotations::neighbours(&module.needs);
     let doc = format!("The methods of `{bare}`, as a handle calls them.");
@@ -64,6 +64,7 @@ pub(crate) fn module(module: &Module) -> TokenStream {
                     &proxy.0
                 }
                 #start
+                #stop
                 fn serve(call: skybox_rt::Incoming<Self>) -> skybox_rt::Serving {
                     match call.method() {
                         #(#indices => #served,)*
@@ -134,6 +135,25 @@ fn start(module: &Module) -> TokenStream {
             #key: <Self::Key as ::std::borrow::ToOwned>::Owned,
         ) -> ::core::result::Result<Self, skybox_rt::StartError> {
             #begun
+        }
+    }
+}
+
+fn stop(module: &Module) -> TokenStream {
+    let this = &*module.item.self_ty;
+    let Some(Stop { span, is_async, app }) = &module.stop else { return TokenStream::new() };
+    let argument = app.map(|takes| match takes {
+        TakesApp::Value => quote!(app),
+        TakesApp::Reference => quote!(&app),
+    });
+    let wait = is_async.then(|| quote_spanned!(*span=> .await));
+    let call = quote_spanned!(*span=> <#this>::stop(self, #argument) #wait);
+    let stopped = quote_spanned!(*span=> skybox_rt::stopped(#call));
+    let app = if app.is_some() { quote!(app) } else { quote!(_app) };
+    quote! {
+        const STOPS: bool = true;
+        async fn stop(self, #app: skybox_rt::App) -> ::core::result::Result<(), skybox_rt::TextChain> {
+            #stopped
         }
     }
 }

@@ -23,10 +23,12 @@ pub(super) struct Annotations {
     pub(super) needs: Needs,
     /// Where `keyed` stands.
     pub(super) keyed: Option<Span>,
+    /// Where `stop_wait` stands.
+    pub(super) stop_wait: Option<Span>,
 }
 
 /// Keys of modules, the ones of tasks first.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "cpu",
     "memory",
     "gpu",
@@ -46,6 +48,7 @@ const KEYS: [&str; 21] = [
     "keyed",
     "spawned",
     "overrun",
+    "stop_wait",
     "idle",
     "on_store_loss",
 ];
@@ -137,7 +140,12 @@ pub(super) fn of_module(attribute: TokenStream) -> syn::Result<Annotations> {
             mark if TASK_MARKS.contains(&mark) || mark == "cancel_on_drop" || mark == "local" => {
                 Err(entry.refuse(format!("`#[{mark}]` stands on one method: write it there")))
             }
-            _ => annotations.set(entry, &KEYS),
+            key => {
+                if key == "stop_wait" {
+                    annotations.stop_wait = Some(entry.span);
+                }
+                annotations.set(entry, &KEYS)
+            }
         };
         refusals.take(result);
     }
@@ -155,7 +163,7 @@ pub(super) fn of_task(attribute: TokenStream, marks: &mut Marks) -> syn::Result<
         let result =
             match key {
                 mark if TASK_MARKS.contains(&mark) => entry.flag().and_then(|span| marks.set(mark, span)),
-                "keyed" | "spawned" | "overrun" | "idle" | "on_store_loss" => Err(entry
+                "keyed" | "spawned" | "overrun" | "stop_wait" | "idle" | "on_store_loss" => Err(entry
                     .refuse(format!("a task has no state, so `{key}` means nothing to it: a module has"))),
                 _ => annotations.set(entry, &KEYS[..TASK_KEY_COUNT]),
             };
@@ -238,7 +246,12 @@ const COUNT_ABOVE_ZERO: &str = "a whole number above zero";
 
 impl Annotations {
     fn none() -> Annotations {
-        Annotations { root: syn::parse_quote!(::skybox), needs: Needs::default(), keyed: None }
+        Annotations {
+            root: syn::parse_quote!(::skybox),
+            needs: Needs::default(),
+            keyed: None,
+            stop_wait: None,
+        }
     }
 
     /// Reads one key with a value.
@@ -284,6 +297,7 @@ impl Annotations {
             "within" => needs.within_ms = Some(entry.read(DURATION, Value::ms)?),
             "deadline" => needs.deadline_ms = Some(entry.read(DURATION, Value::ms)?),
             "overrun" => needs.overrun_ms = Some(entry.read(DURATION, Value::ms)?),
+            "stop_wait" => needs.stop_wait_ms = Some(entry.read(DURATION, Value::ms)?),
             "idle" => needs.idle_ms = Some(entry.read(DURATION, Value::ms)?),
             "on_store_loss" => {
                 let variants = [("stop", "Stop"), ("continue", "Continue")];

@@ -35,6 +35,9 @@ pub(super) fn candidate(attribute: TokenStream, mut item: ItemImpl) -> syn::Resu
             "an interface is not generic: `#[skybox::module]` stands on implementations of one",
         );
     }
+    if let Some(span) = annotations.as_ref().and_then(|annotations| annotations.stop_wait) {
+        refusals.at_span(span, "an implementation of an interface has no `stop`: leave `stop_wait` out");
+    }
     refusals.finish()?;
     let Some(annotations) = annotations else { unreachable!("what is missing was refused above") };
     Ok(Candidate {

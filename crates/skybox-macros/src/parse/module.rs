@@ -7,7 +7,7 @@ use syn::{FnArg, ImplItem, ImplItemFn, Item, ItemImpl, PatType, ReturnType, Sign
 use super::annotations;
 use super::marks::Marks;
 use super::method::{self, Receiver};
-use super::{Refusals, candidate, interface, snake_case, types};
+use super::{Refusals, candidate, interface, snake_case, stop, types};
 use crate::model::{Annotated, ArgumentForm, Form, Method, Module, Start};
 
 /// Methods that every handle has, by itself or by a trait of the prelude: they would be called instead.
@@ -41,7 +41,7 @@ fn block(attribute: TokenStream, mut item: ItemImpl) -> syn::Result<Module> {
     let ident = type_name(&item.self_ty)?;
     check_block(&item, &mut refusals);
     let mut methods = Vec::new();
-    let mut start = None;
+    let (mut start, mut stop) = (None, None);
     for function in item.items.iter_mut().filter_map(as_function) {
         let marks = Marks::take(&mut function.attrs, &mut refusals);
         let mut named = function.clone();
@@ -49,7 +49,10 @@ fn block(attribute: TokenStream, mut item: ItemImpl) -> syn::Result<Module> {
         if function.sig.receiver().is_none() && function.sig.ident == "start" {
             start = Some(named.clone());
         }
-        if is_interface(function, &marks) {
+        if stop::is_stop(function, &marks) {
+            check_outside(function, &marks, &mut refusals);
+            stop = Some(stop::stop(function, &mut refusals));
+        } else if is_interface(function, &marks) {
             methods.push(method_of(&named, &marks, &mut refusals));
         } else {
             check_outside(function, &marks, &mut refusals);
@@ -58,6 +61,9 @@ fn block(attribute: TokenStream, mut item: ItemImpl) -> syn::Result<Module> {
     if methods.is_empty() {
         let words = "this module has no method to call: make one `pub`, with `&self` or `&mut self`";
         refusals.at(&item.self_ty, words);
+    }
+    if let (None, Some(Some(span))) = (&stop, annotations.as_ref().map(|annotations| annotations.stop_wait)) {
+        refusals.at_span(span, stop::NO_STOP);
     }
     let keyed = annotations.as_ref().map(|annotations| annotations.keyed);
     let start = match (keyed, &start) {
@@ -82,6 +88,7 @@ fn block(attribute: TokenStream, mut item: ItemImpl) -> syn::Result<Module> {
         ident,
         form,
         start,
+        stop: stop.flatten(),
         needs: annotations.needs,
         methods,
         item,
@@ -120,14 +127,18 @@ fn as_function(item: &mut ImplItem) -> Option<&mut ImplItemFn> {
 }
 
 fn is_interface(function: &ImplItemFn, marks: &Marks) -> bool {
-    let visible = match &function.vis {
+    is_visible(function) && marks.local.is_none() && function.sig.receiver().is_some()
+}
+
+/// Whether it would be part of the interface, by its visibility.
+pub(super) fn is_visible(function: &ImplItemFn) -> bool {
+    match &function.vis {
         Visibility::Public(_) => true,
         Visibility::Restricted(restricted) => {
             restricted.in_token.is_none() && restricted.path.is_ident("crate")
         }
         Visibility::Inherited => false,
-    };
-    visible && marks.local.is_none() && function.sig.receiver().is_some()
+    }
 }
 
 /// A function that is not called through handles has no use for marks that say how calls run.

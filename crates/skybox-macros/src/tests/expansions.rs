@@ -166,6 +166,21 @@ fn a_keyed_module() {
 }
 
 #[test]
+fn a_module_with_a_last_word() {
+    check(
+        "module_with_stop",
+        module(
+            "stop_wait = \"30s\"",
+            "impl Journal {
+            async fn start(app: &App) -> Result<Self> { Ok(Self { lines: Vec::new() }) }
+            pub async fn write(&mut self, line: String) -> Result<()> { Ok(self.lines.push(line)) }
+            async fn stop(self, app: &App) -> Result<()> { save(app, self.lines).await }
+        }",
+        ),
+    );
+}
+
+#[test]
 fn an_interface() {
     check(
         "interface",

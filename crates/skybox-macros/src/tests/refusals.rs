@@ -62,13 +62,19 @@ fn keys_and_their_values() {
     keys("keyed", "`keyed` stands here twice");
     keys("replica = 2", "there is no key `replica`; did you mean `replicas`?");
     keys("cpus = 2", "there is no key `cpus`; did you mean `cpu`?");
+    keys("stop_wait = 2", "`stop_wait` takes a duration such as \"250ms\", \"2m\" or \"1h\", not `2`");
+    keys(
+        "stop_wait = \"2s\"",
+        "`stop_wait` bounds `stop`, and this module has none: write `async fn stop(self, app: &App)`, or leave it out",
+    );
     keys("start-wait = \"1s\"", "`start-wait` is set in skybox.toml alone");
     keys("idempotent", "`#[idempotent]` stands on one method: write it there");
     keys("replicas = 2", "a keyed module has exactly one instance for each key: leave `replicas` out");
     keys(
         "colour = 1",
         "there is no key `colour`; the keys are cpu, memory, gpu, near, with, apart, spread, on, replicas, isolate, \
-         concurrency, restart, max_restarts, within, deadline, crate, keyed, spawned, overrun, idle, on_store_loss",
+         concurrency, restart, max_restarts, within, deadline, crate, keyed, spawned, overrun, stop_wait, idle, \
+         on_store_loss",
     );
 }
 
@@ -289,6 +295,52 @@ fn starts() {
         "fn start(app: &App, user: UserId) -> Self { Cart }",
         "`start` borrows its key, which stays with the instance's name: take it as `&…`",
     );
+}
+
+#[test]
+fn stops() {
+    let visible =
+        "the runtime calls `stop`, when an instance is retired: leave `pub` out; or mark your own `#[local]`";
+    method("pub async fn stop(self) {}", visible);
+    method("pub(crate) async fn stop(mut self, app: &App) {}", visible);
+    method("async fn stop(self: Box<Self>) {}", "`stop` takes the instance itself: write `self`");
+    method("async fn stop<T>(self) {}", "the runtime calls `stop`: it cannot be generic");
+    method("async unsafe fn stop(self) {}", "the runtime calls `stop`: it cannot be `unsafe`");
+    method(
+        "async fn stop(self, app: &App, why: Why) {}",
+        "`stop` takes `self`, and `app: &App` if it needs it",
+    );
+    method(
+        "#[idempotent] async fn stop(self) {}",
+        "`#[idempotent]` says how calls run, but `stop` is neither `pub` nor `pub(crate)`: it is not called through \
+         handles",
+    );
+    module(
+        "stop_wait = \"2s\"",
+        "impl Payments for Stripe { async fn pay(&self) -> Result<u32> { Ok(0) } }",
+        "an implementation of an interface has no `stop`: leave `stop_wait` out",
+    );
+}
+
+/// What is merely called `stop` is what it was.
+#[test]
+fn other_functions_of_that_name() {
+    for written in [
+        "pub async fn stop(&self) -> Result<u32> { Ok(0) }",
+        "pub async fn stop(&mut self) -> Result<u32> { Ok(0) }",
+        "fn stop(&mut self) {}",
+        "#[local] pub fn stop(self) {}",
+        "pub fn stop(app: &App) {}",
+    ] {
+        let item = format!("impl Cart {{ pub fn len(&self) -> Result<u32> {{ Ok(0) }} {written} }}");
+        let Ok(crate::model::Annotated::Module(cart)) = crate::parse::module(tokens(""), tokens(&item))
+        else {
+            panic!("this is taken as a module: {item}");
+        };
+        assert!(cart.stop.is_none(), "{written}");
+        let is_method = written.starts_with("pub async");
+        assert_eq!(cart.methods.iter().any(|method| method.ident == "stop"), is_method, "{written}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Leaving, in order:
 //! 1. The node is not ready any more.
 //! 2. If others go on: its peers are told which of their calls were the last it took; its instances are handed
-//!    over, and their calls end; those that do not are stopped.
+//!    over, their calls end, and each has its `stop`; calls that do not end are stopped.
 //! 3. Spans that have been gathered are sent, where somebody exports them. `draining()` resolves, and a `listen` that
 //!    was waiting returns a listener nobody knows, so that `main` comes to its end.
 //! 4. If a parent started the process, and its `main` does not wait for `draining()`, it gets the SIGTERM that any
@@ -105,11 +105,7 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
         for conn in app.links.open() {
             conn.drain();
         }
-        let closing: Vec<_> = app.hosts.iter().map(|host| app.runtime.spawn(host.clone().close())).collect();
-        for host in closing {
-            // A host that panics while it closes is gone as well.
-            drop(host.await);
-        }
+        close(app).await;
         if !answered(app, ANSWERED_WAIT).await {
             log(|| {
                 tracing::warn!("a call goes on {ANSWERED_WAIT:?} after its instance was handed over; stopped")
@@ -121,6 +117,15 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
     }
     crate::spans::flush().await;
     app.drained.send_replace(true);
+}
+
+/// Retires everything here, one module beside the other; resolves when the last calls and each `stop` have ended.
+async fn close(app: &AppInner) {
+    let closing: Vec<_> = app.hosts.iter().map(|host| app.runtime.spawn(host.clone().close())).collect();
+    for host in closing {
+        // A host that panics while it closes is gone as well.
+        drop(host.await);
+    }
 }
 
 /// Waits until every call that was taken is answered; says whether that was so in time.
@@ -260,16 +265,18 @@ impl App {
         }
     }
 
-    /// Stops everything here: instances end when their calls have. For tests; a program simply ends.
+    /// Stops everything here: instances end when their calls have, and say their last word (`stop`). For tests, and for
+    /// the end of a `main` whose modules have a `stop`; other programs simply end.
+    ///
+    /// Takes at most 30 s for calls that do not end, and a module's `stop_wait` (10 s) for its `stop`. Calls that
+    /// come later fail.
     pub async fn shutdown(&self) {
         let inner = self.inner();
         inner.ready.store(false, Ordering::Release);
         for conn in inner.links.open() {
             conn.close("the node has shut down");
         }
-        for host in &inner.hosts {
-            host.clone().close().await;
-        }
+        close(inner).await;
         inner.drained.send_replace(true);
     }
 }

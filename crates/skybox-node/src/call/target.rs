@@ -21,7 +21,7 @@ pub struct Handle<T: Callable + ?Sized> {
 }
 
 impl<T: Module> Handle<T> {
-    /// Wraps a plain value, for unit tests of code that takes handles: no App, no supervision; a call that
+    /// Wraps a plain value, for unit tests of code that takes handles: no App, no supervision, no `stop`; a call that
     /// panics leaves the value as it is.
     ///
     /// # Panics

@@ -81,7 +81,9 @@ impl Endings {
 
     /// Why the last one ended, as the cause of what follows from it.
     pub(crate) fn last_cause(&self) -> String {
-        match lock(&self.0).back().map(|past| &past.exit) {
+        // An instance whose last word failed had come to its end before.
+        let counts = |exit: &&Exit| !matches!(exit, Exit::FailedStop { .. });
+        match lock(&self.0).iter().rev().map(|past| &past.exit).find(counts) {
             Some(Exit::FailedStart { cause }) => cause.clone(),
             Some(exit) => exit.to_string(),
             None => String::new(),

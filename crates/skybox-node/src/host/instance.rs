@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -17,17 +18,24 @@ use super::turn::Turn;
 /// One live value of a module.
 ///
 /// Whoever counts it as `Arc`, or names it (see [`route`](crate::route)), keeps it alive: an instance that is
-/// replaced lives until its last call has ended.
+/// replaced lives until its last call has ended. Then its value is dropped, or says its last word first ([`stop`]).
+///
+/// [`stop`]: super::stop
 pub(crate) struct Instance<T> {
     /// Reached as `&T` and `&mut T` by the calls that hold the instance, which [`Turn`] keeps apart; see
-    /// [`hold`](super::hold).
-    pub(super) value: UnsafeCell<T>,
+    /// [`hold`](super::hold). Taken out when the instance is dropped.
+    pub(super) value: ManuallyDrop<UnsafeCell<T>>,
     /// Where the code of the one `&mut self` call lives.
     pub(super) slot: Slot,
     core: InstanceCore,
-    /// Last, so that it tells only after `value` is gone.
-    ended: EndedGuard,
+    last_word: Option<LastWord<T>>,
+    /// Goes where the value goes, and tells only after that is gone.
+    ended: ManuallyDrop<EndedGuard>,
 }
+
+/// What becomes of the value of an instance that has ended in order: it is given its `stop`, and keeps the guard until
+/// that has ended.
+pub(crate) type LastWord<T> = fn(T, EndedGuard, &InstanceCore);
 
 // SAFETY: `&Instance<T>` gives `&T` only where `T: Sync` (`Shared`'s `Deref`), and `&mut T` and the slot only to the
 // one holder of the exclusive turn, which is sending a `T` from thread to thread: `T: Send`.
@@ -40,6 +48,7 @@ impl<T> Instance<T> {
         turn: Option<Turn>,
         host: &Weak<HostCore>,
         key: Option<&[u8]>,
+        last_word: Option<LastWord<T>>,
     ) -> Arc<Instance<T>> {
         let core = InstanceCore {
             id,
@@ -52,13 +61,38 @@ impl<T> Instance<T> {
             useful: Useful::default(),
             started: Instant::now(),
         };
-        let ended = EndedGuard(watch::Sender::new(false));
-        Arc::new(Instance { value: UnsafeCell::new(value), slot: Slot::default(), core, ended })
+        let ended = EndedGuard {
+            told: watch::Sender::new(false),
+            lives: host.upgrade().filter(|_| last_word.is_some()).map(|host| host.lives.clone()),
+        };
+        if let Some(lives) = &ended.lives {
+            lives.send_modify(|count| *count += 1);
+        }
+        let (value, ended) = (ManuallyDrop::new(UnsafeCell::new(value)), ManuallyDrop::new(ended));
+        Arc::new(Instance { value, slot: Slot::default(), core, last_word, ended })
     }
 
-    /// Resolves when the value has been dropped.
+    /// Resolves when the value is gone, its `stop` included.
     pub(crate) fn ended(&self) -> Ended {
-        Ended(self.ended.0.subscribe())
+        Ended(self.ended.told.subscribe())
+    }
+}
+
+impl<T> Drop for Instance<T> {
+    fn drop(&mut self) {
+        // SAFETY: each is taken here and nowhere else, and this runs once: nothing reaches the fields after it.
+        let (value, ended) = unsafe {
+            (ManuallyDrop::take(&mut self.value).into_inner(), ManuallyDrop::take(&mut self.ended))
+        };
+        match self.last_word {
+            // What a panic has left behind is not to be trusted with a last word.
+            Some(last_word) if !self.core.crashed() => last_word(value, ended, &self.core),
+            _ => {
+                // In this order also if the value's `Drop` panics: locals go in the order opposite to theirs.
+                let _ended = ended;
+                drop(value);
+            }
+        }
     }
 }
 
@@ -77,7 +111,7 @@ impl<T> fmt::Debug for Instance<T> {
     }
 }
 
-/// Tells when an instance is gone.
+/// Tells when the value of an instance is gone.
 #[derive(Debug)]
 pub(crate) struct Ended(watch::Receiver<bool>);
 
@@ -88,12 +122,20 @@ impl Ended {
     }
 }
 
+/// Kept as long as there is something left of an instance.
 #[derive(Debug)]
-struct EndedGuard(watch::Sender<bool>);
+pub(crate) struct EndedGuard {
+    told: watch::Sender<bool>,
+    /// The instances of the host that have a last word to say, this one among them.
+    lives: Option<watch::Sender<usize>>,
+}
 
 impl Drop for EndedGuard {
     fn drop(&mut self) {
-        self.0.send_replace(true);
+        self.told.send_replace(true);
+        if let Some(lives) = &self.lives {
+            lives.send_modify(|count| *count -= 1);
+        }
     }
 }
 
@@ -103,12 +145,12 @@ impl Drop for EndedGuard {
 pub(crate) struct InstanceCore {
     pub(crate) id: InstanceId,
     /// Its key's bytes, if it has one: a copy, since those of a call are part of a larger buffer.
-    key: Option<Box<[u8]>>,
+    pub(super) key: Option<Box<[u8]>>,
     /// Absent for a module without `&mut self` methods and without `concurrency`: nobody ever waits there.
     pub(crate) turn: Option<Turn>,
     /// Calls of it are noted once they make calls, since one could come back and wait for itself.
     traced: bool,
-    host: Weak<HostCore>,
+    pub(super) host: Weak<HostCore>,
     calls: Mutex<Vec<CallId>>,
     /// A call's code panicked.
     crashed: AtomicBool,

@@ -1,6 +1,7 @@
 //! Keyed modules: one instance for each key, started by its first call, asleep again when idle.
 //!
-//! A key never has two instances in a node: a replacement starts only when the old one's last call has ended.
+//! A key never has two instances in a node: a replacement starts only when the old one's last call has ended, and its
+//! `stop`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 
 use super::replicated::{policy, start};
 use super::restart::{Restarted, answer_of};
+use super::stop;
 use super::{CLOSE_WAIT, Failure, GivenUp, Head, Hold, Host, HostCore, Instance, Line, lock};
 use crate::app::App;
 use crate::control::Report;
@@ -63,6 +65,8 @@ enum Now<T> {
     Asleep,
     /// It is being started, or its crashed predecessor's last call is awaited.
     Starting,
+    /// It falls asleep: its `stop` is awaited.
+    Stopping,
     Live(Arc<Instance<T>>),
     /// Its start failed; it is not tried again before then.
     Failed {
@@ -79,6 +83,19 @@ impl<T> State<T> {
         let Now::Live(crashed) = before else { return None };
         self.useful |= crashed.useful();
         Some(if self.useful { End::Crashed } else { End::Failed })
+    }
+}
+
+impl<T> Slot<T> {
+    /// Takes over how a start has ended; gives it back if the key has been handed over.
+    fn settle(&self, now: Now<T>) -> Option<Now<T>> {
+        let mut state = lock(&self.state);
+        if state.gone {
+            return Some(now);
+        }
+        state.now = now;
+        state.last_call = Instant::now();
+        None
     }
 }
 
@@ -131,7 +148,7 @@ pub(super) async fn find<T: Module>(
                 Now::Failed { failure, again, .. } if Instant::now() < *again => {
                     return Err(CallErrorKind::NotStarted { cause: failure.cause.clone() });
                 }
-                Now::Starting => {}
+                Now::Starting | Now::Stopping => {}
                 // Asked with the slot in the table: a plan that says so later finds it there.
                 _ if !owned_here(host, key) => return Err(CallErrorKind::Moved),
                 _ => {
@@ -206,9 +223,7 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
     host.core.runtime.clone().spawn(async move {
         let core = &host.core;
         if let Now::Live(before) = before {
-            let ended = before.ended();
-            drop(before);
-            ended.wait().await;
+            gone(before).await;
         }
         let now = match pace(core, &slot, end).await {
             Err(given_up) => given_up,
@@ -217,22 +232,22 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
                 Err(cause) => failed(core, &key, &slot, cause),
             },
         };
-        let mut state = lock(&slot.state);
-        let over = if state.gone {
+        if let Some(over) = slot.settle(now) {
             // Handed over in the meantime: what has started ends before anybody hears of it.
-            Some(now)
-        } else {
-            state.now = now;
-            state.last_call = Instant::now();
-            None
-        };
-        drop(state);
-        if over.is_some() {
-            drop(over);
+            if let Now::Live(instance) = over {
+                gone(instance).await;
+            }
             lock(&slot.state).now = Now::Asleep;
         }
         slot.changed.send_modify(|count| *count += 1);
     });
+}
+
+/// Lets go of an instance; resolves when nothing of it is left.
+fn gone<T>(instance: Arc<Instance<T>>) -> impl Future<Output = ()> {
+    let ended = instance.ended();
+    drop(instance);
+    ended.wait()
 }
 
 /// Has a key's instance started anew, if it has one or was given up. Resolves when it is, or with what keeps it from it.
@@ -251,7 +266,7 @@ pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Resu
         match &state.now {
             _ if state.gone => return Ok(Restarted::Elsewhere),
             Now::Starting => {}
-            Now::Asleep => return Ok(Restarted::Asleep),
+            Now::Asleep | Now::Stopping => return Ok(Restarted::Asleep),
             Now::Live(_) | Now::Failed { .. } => {
                 let before = std::mem::replace(&mut state.now, Now::Starting);
                 if let Now::Live(live) = &before
@@ -270,7 +285,7 @@ pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Resu
         match &state.now {
             _ if state.gone => return Ok(Restarted::Elsewhere),
             Now::Starting => {}
-            Now::Asleep => return Ok(Restarted::Asleep),
+            Now::Asleep | Now::Stopping => return Ok(Restarted::Asleep),
             Now::Live(instance) => return Ok(answer_of(old, Ok(instance.id))),
             // The old one has ended already.
             Now::Failed { failure, .. } => return Ok(answer_of(None, Err(failure.cause.clone()))),
@@ -324,21 +339,38 @@ fn put_to_sleep<T: Module>(host: &Host<T>) {
     let idle = host.core.settings.idle;
     for stripe in &host.keyed.stripes {
         // The values are dropped outside the lock: a `Drop` may take its time.
-        let mut asleep = Vec::new();
+        let (mut asleep, mut stopping) = (Vec::new(), Vec::new());
         lock(stripe).retain(|_, slot| {
             let mut state = lock(&slot.state);
             let done = match &state.now {
                 Now::Live(instance) => state.last_call.elapsed() >= idle && Arc::strong_count(instance) == 1,
                 Now::Asleep => true,
                 Now::Failed { again, .. } => *again <= Instant::now() && state.last_call.elapsed() >= idle,
-                Now::Starting => false,
+                Now::Starting | Now::Stopping => false,
             };
-            if done {
-                asleep.push(std::mem::replace(&mut state.now, Now::Asleep));
+            if !done {
+                return true;
+            }
+            match std::mem::replace(&mut state.now, Now::Asleep) {
+                Now::Live(instance) if T::STOPS => {
+                    // The slot stays, so that the key's next call waits for this `stop`.
+                    state.now = Now::Stopping;
+                    stopping.push((slot.clone(), instance));
+                    return true;
+                }
+                was => asleep.push(was),
             }
             // A slot that somebody has just looked up stays: two slots would be two instances.
-            !done || Arc::strong_count(slot) > 1
+            Arc::strong_count(slot) > 1
         });
+        for (slot, instance) in stopping {
+            let gone = gone(instance);
+            host.core.runtime.spawn(async move {
+                gone.await;
+                lock(&slot.state).now = Now::Asleep;
+                slot.changed.send_modify(|count| *count += 1);
+            });
+        }
     }
 }
 
@@ -349,39 +381,39 @@ pub(super) fn follow<T: Module>(host: &Arc<Host<T>>, shards: &Shards) {
     let leaving = take_out(host, |key| !here(key));
     let (host, version) = (host.clone(), host.core.placement.load().version);
     host.core.runtime.clone().spawn(async move {
-        all_ended(leaving).await;
+        all_ended(&host, leaving).await;
         host.core.report(Report::Released { module: host.core.descriptor.name.into(), version });
     });
 }
 
-/// Puts every instance to sleep, once its calls have ended.
+/// Puts every instance to sleep, once its calls have ended and its `stop`.
 pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
     host.keyed.closed.store(true, Ordering::Release);
-    all_ended(take_out(host, |_| true)).await;
+    all_ended(host, take_out(host, |_| true)).await;
 }
 
 /// What a key that is handed over leaves behind.
 enum Leaving<T> {
     /// An instance whose calls have to end.
     Live(Arc<Instance<T>>),
-    /// A start that is under way, or waits for the end of a crashed instance.
-    Starting(Arc<Slot<T>>),
+    /// A start that is under way, or waits for the end of a crashed instance; or a `stop`.
+    Busy(Arc<Slot<T>>),
 }
 
 impl<T> Leaving<T> {
     /// Lets go of it at once; resolves when nothing of it is left.
     fn ended(self) -> impl Future<Output = ()> {
-        let (ended, starting) = match self {
-            Leaving::Live(instance) => (Some(instance.ended()), None),
-            Leaving::Starting(slot) => (None, Some(slot)),
+        let (gone, busy) = match self {
+            Leaving::Live(instance) => (Some(gone(instance)), None),
+            Leaving::Busy(slot) => (None, Some(slot)),
         };
         async move {
-            if let Some(ended) = ended {
-                ended.wait().await;
+            if let Some(gone) = gone {
+                gone.await;
             }
-            let Some(slot) = starting else { return };
+            let Some(slot) = busy else { return };
             let mut changes = slot.changed.subscribe();
-            while matches!(lock(&slot.state).now, Now::Starting) {
+            while matches!(lock(&slot.state).now, Now::Starting | Now::Stopping) {
                 // The sender lives in the slot.
                 drop(changes.changed().await);
             }
@@ -400,9 +432,9 @@ fn take_out<T: Module>(host: &Host<T>, which: impl Fn(&Bytes) -> bool) -> Vec<Le
             state.gone = true;
             match std::mem::replace(&mut state.now, Now::Asleep) {
                 Now::Live(instance) => leaving.push(Leaving::Live(instance)),
-                Now::Starting => {
-                    state.now = Now::Starting;
-                    leaving.push(Leaving::Starting(slot.clone()));
+                busy @ (Now::Starting | Now::Stopping) => {
+                    state.now = busy;
+                    leaving.push(Leaving::Busy(slot.clone()));
                 }
                 Now::Asleep | Now::Failed { .. } => {}
             }
@@ -414,7 +446,7 @@ fn take_out<T: Module>(host: &Host<T>, which: impl Fn(&Bytes) -> bool) -> Vec<Le
     leaving
 }
 
-async fn all_ended<T>(leaving: Vec<Leaving<T>>) {
+async fn all_ended<T: Module>(host: &Host<T>, leaving: Vec<Leaving<T>>) {
     // Outside the locks: a `Drop` may take its time.
     let leaving: Vec<_> = leaving.into_iter().map(Leaving::ended).collect();
     let all = async {
@@ -422,8 +454,12 @@ async fn all_ended<T>(leaving: Vec<Leaving<T>>) {
             one.await;
         }
     };
-    if tokio::time::timeout(CLOSE_WAIT, all).await.is_err() {
-        tracing::warn!("a call goes on {CLOSE_WAIT:?} after its instance was handed over");
+    let wait = CLOSE_WAIT + stop::wait::<T>(&host.core);
+    if tokio::time::timeout(wait, all).await.is_err() {
+        tracing::warn!(
+            module = host.core.descriptor.name,
+            "a last call has not ended {wait:?} after its instance was handed over"
+        );
     }
 }
 

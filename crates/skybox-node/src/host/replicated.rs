@@ -1,7 +1,5 @@
 //! Tasks and replicated modules: one instance in each node the plan names, kept alive.
 
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,12 +9,12 @@ use skybox_plan::restart::{Decision, End, History, Policy};
 use tokio::sync::watch;
 
 use super::restart::{Order, Ordered, Restarted, answer_of};
+use super::stop::{self, OwnCode};
 use super::{CLOSE_WAIT, Failure, Head, Hold, Host, HostCore, Instance, failed_here, lock};
 use crate::app::App;
-use crate::call::{Panicked, catch};
+use crate::call::Panicked;
 use crate::control::Report;
 use crate::module::Module;
-use crate::thread::{self, CallFrame, Inherited};
 
 /// Starts the task that keeps the local instance as the plan wants it.
 pub(super) fn open<T: Module>(host: &Arc<Host<T>>) {
@@ -51,7 +49,7 @@ pub(super) async fn find<T: Module>(
     }
 }
 
-/// Takes the local instance out of the route and waits until its last call has ended.
+/// Takes the local instance out of the route and waits until its last call and its `stop` have ended.
 pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
     host.core.want(false);
     retire(host).await;
@@ -62,10 +60,11 @@ async fn retire<T: Module>(host: &Arc<Host<T>>) {
     host.core.notify();
     let ended = instance.ended();
     drop(instance);
-    if tokio::time::timeout(CLOSE_WAIT, ended.wait()).await.is_err() {
+    let wait = CLOSE_WAIT + stop::wait::<T>(&host.core);
+    if tokio::time::timeout(wait, ended.wait()).await.is_err() {
         tracing::warn!(
             module = host.core.descriptor.name,
-            "a call goes on {CLOSE_WAIT:?} after its instance was retired"
+            "its last call has not ended {wait:?} after its instance was retired"
         );
     }
 }
@@ -257,21 +256,14 @@ pub(super) async fn start<T: Module>(
     key: <T::Key as ToOwned>::Owned,
     bytes: Option<&[u8]>,
 ) -> Result<Arc<Instance<T>>, String> {
-    let inherited = Inherited::nothing().within(core.app_id, core.as_caller());
-    let frame = CallFrame::scope(inherited);
-    let mut starting = std::pin::pin!(T::start(app, key));
-    let outcome = std::future::poll_fn(move |cx| {
-        match catch(AssertUnwindSafe(|| thread::enter(&frame, || starting.as_mut().poll(cx)))) {
-            Ok(poll) => poll.map(|outcome| outcome.map_err(|error| error.to_string())),
-            Err(Panicked { message, place }) => {
-                std::task::Poll::Ready(Err(format!("it panicked at {place}: {message}")))
-            }
+    match OwnCode::new(core, T::start(app, key)).await {
+        Ok(Ok(value)) => {
+            let (id, turn, host) = (core.next_instance_id(), core.turn(), Arc::downgrade(core));
+            Ok(Instance::new(value, id, turn, &host, bytes, stop::last_word::<T>()))
         }
-    })
-    .await;
-    let instance =
-        |value| Instance::new(value, core.next_instance_id(), core.turn(), &Arc::downgrade(core), bytes);
-    outcome.map(instance)
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(Panicked { message, place }) => Err(format!("it panicked at {place}: {message}")),
+    }
 }
 
 impl HostCore {

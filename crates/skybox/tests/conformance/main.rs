@@ -133,6 +133,13 @@ macro_rules! in_every_mode {
                 panics_of_sync_methods_and_own_threads_do_not_pass_either
                 a_task_is_not_given_up_for_bad_work
                 a_key_is_not_given_up_for_bad_calls;
+            stops:
+                an_instance_that_falls_asleep_stops_once
+                a_key_starts_again_only_when_its_stop_has_ended
+                a_crashed_instance_does_not_stop
+                a_stop_that_takes_too_long_is_cut_off
+                a_panic_in_stop_takes_nothing_down
+                an_error_of_stop_is_kept;
             delivery:
                 a_call_runs_once
                 an_idempotent_call_may_run_again
@@ -191,6 +198,7 @@ macro_rules! in_one_process {
     ($mode:ident) => {
         tests! { $mode by run:
             failures: an_instance_of_an_app_that_ended_is_gone;
+            stops: an_app_that_shuts_down_waits_for_each_stop;
         }
         tests! { $mode by run_paused:
             failures: a_call_that_waited_long_enough_is_unreachable;
@@ -229,6 +237,10 @@ macro_rules! in_several_processes {
                 calls_in_progress_over_a_connection_are_bounded;
             failures:
                 a_call_that_waited_long_enough_is_unreachable;
+            stops:
+                a_module_that_moves_stops_where_it_was
+                a_key_that_moves_starts_only_when_its_stop_has_ended
+                a_node_that_leaves_waits_for_each_stop;
             cancellation:
                 the_death_of_its_caller_stops_a_shared_method
                 the_death_of_its_caller_lets_a_started_exclusive_method_end;

@@ -6,6 +6,7 @@ mod pipes;
 mod relay;
 mod rows;
 mod starts;
+mod stops;
 mod tellers;
 mod versions;
 
@@ -21,6 +22,7 @@ pub use pipes::{Brook, Conduit, Pipes, Source, louder};
 pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
 pub use starts::{Latecomer, Sleeper, Stillborn, StillbornKey, Unsteady, book, lookup};
+pub use stops::{Diary, Guest, Lingerer};
 pub use tellers::{Drawer, Teller};
 pub use versions::{Edition, Ours, Theirs};
 
@@ -34,9 +36,12 @@ pub const CALLEES: &[&str] = &[
     "come_back",
     "cramped",
     "desk",
+    "diary",
     "drawer",
     "edition",
+    "guest",
     "latecomer",
+    "lingerer",
     "lookup",
     "louder",
     "narrow",
@@ -79,6 +84,19 @@ impl Probe {
 
     pub async fn all(&self) -> Result<BTreeMap<String, u64>> {
         Ok(self.ledger.all())
+    }
+
+    /// Waits at a gate.
+    pub async fn pass(&self, gate: &str) -> Result<()> {
+        self.ledger.pass(gate).await;
+        Ok(())
+    }
+
+    /// How a module's instances have ended, the first one first.
+    pub async fn endings(&self, module: &str) -> Result<Vec<String>> {
+        let modules = App::current()?.status().modules.into_iter();
+        let endings = modules.filter(|status| status.module == module).flat_map(|status| status.endings);
+        Ok(endings.map(|ending| ending.exit.to_string()).collect())
     }
 
     /// Calls that wait for their turn on a module's instances.
