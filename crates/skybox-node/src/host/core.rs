@@ -1,0 +1,299 @@
+//! The part of a host that does not know its module's type.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use skybox_core::{
+    CallErrorKind, Chain, Code, InstanceId, Link, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind,
+    NodeName, Settings, Shards,
+};
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::watch;
+
+use super::restart::{Ordered, Orders};
+use super::{Endings, Failure, Instance, Pool, Turn, Useful, lock};
+use crate::app::{AppId, AppInner};
+use crate::links::Peer;
+use crate::metrics::Edges;
+use crate::status::{HeldStatus, InstanceStatus, WAITS_MAX, WaitStatus};
+use crate::thread::CallerIndex;
+
+/// What a host is made from.
+pub(crate) struct HostSeed {
+    pub(crate) app: Weak<AppInner>,
+    pub(crate) app_id: AppId,
+    pub(crate) node: NodeName,
+    pub(crate) index: u16,
+    pub(crate) modules: usize,
+    pub(crate) descriptor: &'static ModuleDescriptor,
+    pub(crate) settings: Settings,
+    pub(crate) strict: bool,
+    pub(crate) runtime: Runtime,
+}
+
+/// The part of a host that does not know the module's type.
+pub(crate) struct HostCore {
+    pub(crate) app: Weak<AppInner>,
+    pub(crate) app_id: AppId,
+    pub(crate) node: NodeName,
+    pub(crate) index: u16,
+    pub(crate) descriptor: &'static ModuleDescriptor,
+    pub(crate) settings: Settings,
+    /// Calls wait for one another here, so that a call could wait for itself.
+    pub(crate) traced: bool,
+    /// Every call goes the long way: encoded, run on another task, decoded.
+    pub(crate) strict: bool,
+    /// Neither strict nor with a deadline of its own: a call may take the fast way.
+    pub(crate) plain: bool,
+    /// Held in strict mode by the call that is on its way.
+    pub(crate) strict_way: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) runtime: Runtime,
+    pub(crate) edges: Edges,
+    /// Where the plan has it.
+    pub(crate) placement: ArcSwap<Placement>,
+    /// Counts changes of the placement and of the local instance; those who wait watch it.
+    changed: watch::Sender<u64>,
+    /// Calls that wait because nothing is live.
+    waiting: AtomicUsize,
+    /// Why it was given up here.
+    pub(crate) failed: Mutex<Option<Failure>>,
+    /// How its instances ended.
+    pub(crate) endings: Endings,
+    /// The count of the replicated instance that is live here; zero for none.
+    pub(super) live: AtomicU64,
+    /// The last crash of a live replicated instance, for the task that starts the next.
+    pub(super) crashed: watch::Sender<Option<InstanceId>>,
+    /// Whether the plan wants an instance here.
+    pub(super) wanted: watch::Sender<bool>,
+    /// Orders to start a replicated instance anew, for the task that keeps it.
+    pub(super) orders: Orders,
+    /// The end of `orders` at which they arrive, until that task has it.
+    pub(super) ordered: Mutex<Option<Ordered>>,
+    /// The module's own threads, made when first needed.
+    pool: OnceLock<Option<Pool>>,
+    instances: AtomicU64,
+    /// How many instances have their last word still to say, of a module with `stop`.
+    pub(super) lives: watch::Sender<usize>,
+    born: Instant,
+    /// A call of a replicated module has ended well here.
+    pub(crate) useful: Useful,
+}
+
+/// Where the plan has a module, seen from one node.
+#[derive(Debug, Default)]
+pub(crate) struct Placement {
+    /// The version of the plan that said so.
+    pub(crate) version: u64,
+    /// The other nodes whose instance is ready.
+    pub(crate) elsewhere: Vec<Arc<Peer>>,
+    /// The owners of a keyed module's shards; absent where all of them are here.
+    pub(crate) shards: Option<Shards>,
+    /// The peers behind `shards.nodes`, in their order; `None` for this node.
+    pub(crate) owners: Vec<Option<Arc<Peer>>>,
+    /// Why it is nowhere.
+    pub(crate) failed: Option<String>,
+}
+
+impl HostCore {
+    pub(super) fn new(seed: HostSeed) -> HostCore {
+        let HostSeed { app, app_id, node, index, modules, descriptor, settings, strict, runtime } = seed;
+        let (orders, ordered) = Orders::new();
+        HostCore {
+            edges: Edges::new(modules + 1, descriptor.methods.len()),
+            app,
+            app_id,
+            node,
+            index,
+            descriptor,
+            traced: descriptor.kind == ModuleKind::Keyed
+                || settings.concurrency.is_some()
+                || descriptor.methods.iter().any(|method| method.mode == Mode::Exclusive),
+            plain: !strict && settings.deadline.is_none(),
+            settings,
+            strict,
+            strict_way: Arc::default(),
+            runtime,
+            placement: ArcSwap::default(),
+            changed: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
+            failed: Mutex::default(),
+            endings: Endings::default(),
+            live: AtomicU64::new(0),
+            crashed: watch::Sender::new(None),
+            wanted: watch::Sender::new(false),
+            orders,
+            ordered: Mutex::new(Some(ordered)),
+            pool: OnceLock::new(),
+            instances: AtomicU64::new(0),
+            lives: watch::Sender::new(0),
+            useful: Useful::default(),
+            born: Instant::now(),
+        }
+    }
+
+    /// Another node; `None` for this one.
+    pub(super) fn peer(&self, node: &NodeName) -> Option<Arc<Peer>> {
+        if *node == self.node {
+            return None;
+        }
+        self.app.upgrade().map(|app| app.links.peer(node))
+    }
+
+    /// This module as the caller of others.
+    pub(crate) fn as_caller(&self) -> CallerIndex {
+        CallerIndex(self.index + 1)
+    }
+
+    pub(crate) fn next_instance_id(&self) -> InstanceId {
+        match self.app.upgrade() {
+            Some(app) => app.next_instance_id(),
+            None => InstanceId {
+                node: skybox_core::Incarnation(0),
+                count: 1 + self.instances.fetch_add(1, Ordering::Relaxed),
+            },
+        }
+    }
+
+    /// A turn for a new instance, if its calls ever have to wait for one another.
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        let exclusive = self.descriptor.methods.iter().any(|method| method.mode == Mode::Exclusive);
+        (exclusive || self.settings.concurrency.is_some())
+            .then(|| Turn::new(self.settings.concurrency, self.settings.queue as usize))
+    }
+
+    /// Tells those who wait that something changed.
+    pub(crate) fn notify(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(super) fn want(&self, wanted: bool) {
+        self.wanted.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+    }
+
+    /// Enters the bounded queue of those who wait for an instance.
+    pub(crate) fn queue_up(&self) -> Result<Waiting<'_>, CallErrorKind> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.settings.queue as usize {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            let what = format!("{} calls wait for it to start already (`queue`)", self.settings.queue);
+            return Err(CallErrorKind::Overloaded { what });
+        }
+        Ok(Waiting(self))
+    }
+
+    /// A call's code panicked: the instance is replaced.
+    #[cold]
+    pub(super) fn crash(&self, instance: InstanceId, message: &str, place: &str) {
+        let (module, code) = (self.descriptor.name, Code::CRASHED);
+        tracing::error!(module, %instance, place, %code, "crashed: {message}");
+        self.unroute(instance);
+        // A call that an already replaced instance still runs must not take its successor down.
+        if self.live.load(Ordering::Acquire) == instance.count {
+            self.crashed.send_replace(Some(instance));
+        }
+    }
+
+    /// New calls no longer find a replicated instance, from this moment on.
+    pub(crate) fn unroute(&self, instance: InstanceId) {
+        if let Some(app) = self.app.upgrade() {
+            app.hosts[usize::from(self.index)].unroute(instance);
+        }
+    }
+
+    /// The threads on which a method's code runs, if it is not the caller's.
+    #[inline(always)]
+    pub(crate) fn pool_for(&self, method: &MethodDescriptor) -> Option<&Pool> {
+        if method.compute { self.pool() } else { None }
+    }
+
+    /// The module's own threads, if it has any.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.pool
+            .get_or_init(|| {
+                let threads = self.settings.cpu_milli?.div_ceil(1000) as usize;
+                Some(Pool::start(
+                    self.descriptor.name,
+                    threads,
+                    self.settings.queue as usize,
+                    self.runtime.clone(),
+                ))
+            })
+            .as_ref()
+    }
+
+    pub(crate) fn instance_status<T>(&self, instance: &Instance<T>, key: Option<&[u8]>) -> InstanceStatus {
+        let waiting = instance.turn.as_ref().map(|turn| turn.waiting() as u64);
+        let waits = instance.turn.iter().flat_map(|turn| turn.chains(WAITS_MAX));
+        InstanceStatus {
+            module: self.descriptor.name.to_owned(),
+            kind: self.descriptor.kind,
+            node: self.node.clone(),
+            instance: instance.id.to_string(),
+            key: key.map(crate::call::key_text),
+            up_ms: instance.started.elapsed().as_millis() as u64,
+            holding: instance.turn.as_ref().map(Turn::holding),
+            waiting,
+            waits: waits.map(|(mode, chain)| wait_status(mode, &chain)).collect(),
+            holders: if waiting > Some(0) { instance.calls() } else { Vec::new() },
+        }
+    }
+
+    /// Waits for the next change, at most until `until`.
+    pub(crate) async fn changed_before(changes: &mut watch::Receiver<u64>, until: Instant) -> bool {
+        tokio::time::timeout_at(until.into(), changes.changed()).await.is_ok()
+    }
+
+    /// Time since this host was made, for histories of restarts.
+    pub(crate) fn since_start(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// The end of a wait that begins now: the bound of the module, or the call's deadline before that.
+    pub(crate) fn wait_end(&self, deadline: Option<Instant>) -> Instant {
+        let end = tokio::time::Instant::now().into_std() + self.settings.start_wait;
+        deadline.map_or(end, |deadline| deadline.min(end))
+    }
+
+    /// Why a wait that ended did so.
+    pub(crate) fn waited_out(&self, deadline: Option<Instant>, why: &str) -> CallErrorKind {
+        if deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now().into_std()) {
+            return CallErrorKind::Deadline { phase: skybox_core::Phase::Unsent };
+        }
+        CallErrorKind::Unreachable { why: format!("{why} after {:?}", self.settings.start_wait) }
+    }
+}
+
+fn wait_status(mode: Mode, chain: &Chain) -> WaitStatus {
+    let held =
+        |link: Link| HeldStatus { instance: link.instance.to_string(), call: link.call.0, mode: link.mode };
+    WaitStatus { mode, above: chain.links().map(held).collect() }
+}
+
+impl fmt::Debug for HostCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Host({})", self.descriptor.name)
+    }
+}
+
+/// A place among those who wait for an instance.
+#[derive(Debug)]
+pub(crate) struct Waiting<'h>(&'h HostCore);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why the module was given up on this node.
+pub(crate) fn failed_here(core: &HostCore) -> Option<String> {
+    lock(&core.failed).as_ref().map(|failure| failure.cause.clone())
+}
