@@ -33,6 +33,42 @@ pub enum Exit {
     },
     /// It was to end, and its calls had come to their ends: another instance had taken over.
     Stopped,
+    /// It lived in a cell, and its process called `abort`, as Rust does after a second panic.
+    Aborted {
+        /// What the process had written to its standard error last.
+        last_words: String,
+    },
+    /// It lived in a cell, and a thread of it had used up its stack.
+    StackOverflow {
+        /// What the process had written to its standard error last.
+        last_words: String,
+    },
+    /// It lived in a cell, and wanted more memory than there was for it.
+    OutOfMemory {
+        /// What it might have had, in bytes, if its `memory` is what was exceeded.
+        limit_bytes: Option<u64>,
+        /// What the process had written to its standard error last.
+        last_words: String,
+    },
+    /// It lived in a cell, and a signal ended the process: a null dereference is `SIGSEGV`.
+    Signalled {
+        /// The signal's name, as `SIGKILL`.
+        signal: String,
+        /// What the process had written to its standard error last.
+        last_words: String,
+    },
+    /// It lived in a cell, and its process ended itself. Zero too: a cell has no business ending.
+    Exited {
+        /// The exit code.
+        code: i32,
+        /// What the process had written to its standard error last.
+        last_words: String,
+    },
+    /// It lived in a cell, and a call went on beyond its deadline and `overrun`: the cell was killed.
+    Overran {
+        /// How long beyond the deadline, in milliseconds.
+        past_ms: u64,
+    },
 }
 
 impl Exit {
@@ -42,6 +78,12 @@ impl Exit {
             Exit::Crashed { .. } => Some(Code::CRASHED),
             Exit::FailedStart { .. } => Some(Code::NOT_STARTED),
             Exit::FailedStop { .. } | Exit::Stopped => None,
+            Exit::Aborted { .. }
+            | Exit::StackOverflow { .. }
+            | Exit::OutOfMemory { .. }
+            | Exit::Signalled { .. }
+            | Exit::Exited { .. }
+            | Exit::Overran { .. } => Some(Code::LOST),
         }
     }
 }
@@ -53,6 +95,37 @@ impl fmt::Display for Exit {
             Exit::FailedStart { cause } => write!(f, "did not start: {cause}"),
             Exit::FailedStop { cause } => write!(f, "its `stop` failed: {cause}"),
             Exit::Stopped => f.write_str("stopped: another one took over"),
+            Exit::Aborted { last_words } => write!(f, "its cell called abort{}", Last(last_words)),
+            Exit::StackOverflow { last_words } => {
+                write!(f, "a thread of its cell overflowed its stack{}", Last(last_words))
+            }
+            Exit::OutOfMemory { limit_bytes: Some(bytes), last_words } => {
+                write!(f, "its cell wanted more memory than {} MiB{}", bytes >> 20, Last(last_words))
+            }
+            Exit::OutOfMemory { limit_bytes: None, last_words } => {
+                write!(f, "its cell got no more memory{}", Last(last_words))
+            }
+            Exit::Signalled { signal, last_words } => {
+                write!(f, "its cell was ended by {signal}{}", Last(last_words))
+            }
+            Exit::Exited { code, last_words } => {
+                write!(f, "its cell ended itself with exit code {code}{}", Last(last_words))
+            }
+            Exit::Overran { past_ms } => {
+                write!(f, "its cell was killed: a call went on {past_ms} ms past its deadline")
+            }
+        }
+    }
+}
+
+/// The last line of what a process has said, where one line is all there is room for.
+struct Last<'w>(&'w str);
+
+impl fmt::Display for Last<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.trim_end().lines().next_back() {
+            Some(line) => write!(f, "; it said last: {line}"),
+            None => Ok(()),
         }
     }
 }

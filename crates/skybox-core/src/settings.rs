@@ -220,14 +220,13 @@ impl Settings {
     /// The keys that are set but act only in a later version of Skybox, so that `start` can say so.
     pub fn inactive(&self) -> Vec<&'static str> {
         [
-            ("memory", self.memory_bytes.is_some()),
+            ("memory", self.memory_bytes.is_some() && self.isolate.is_none()),
             ("gpu", self.gpu.is_some()),
             ("near", self.near.is_some()),
             ("with", self.with.is_some()),
             ("apart", self.apart.is_some()),
             ("spread", self.spread.is_some()),
             ("on", self.on.is_some()),
-            ("isolate", self.isolate.is_some()),
         ]
         .into_iter()
         .filter_map(|(key, set)| set.then_some(key))

@@ -32,6 +32,7 @@ pub use missing::Missing;
 pub use scope::{Scoped, spawn};
 
 use crate::call::{CallOptions, Handle, Target};
+use crate::cell::Family;
 use crate::clock;
 use crate::config::Config;
 use crate::control::{Control, Leave};
@@ -78,6 +79,8 @@ pub(crate) struct AppInner {
     listeners: HashMap<String, String>,
     /// Listeners that were given out here, and where they are bound.
     pub(crate) bound: Mutex<BTreeMap<String, SocketAddr>>,
+    /// The cells of this node; dropped with the App, they end.
+    pub(crate) family: Family,
     /// What TCP connections are made with.
     #[cfg(feature = "tls")]
     pub(crate) tls: sockets::Security,

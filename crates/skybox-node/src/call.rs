@@ -17,6 +17,7 @@ mod key;
 mod local;
 mod options;
 mod own;
+pub(crate) mod pass_on;
 mod relayed;
 mod target;
 mod task;

@@ -7,6 +7,7 @@ mod accept;
 mod batch;
 mod beat;
 mod dial;
+mod kin;
 mod large;
 mod offset;
 mod open;
@@ -43,6 +44,7 @@ pub(crate) use accept::{Listener, accept_loop};
 pub(crate) use dial::dial_operator_tls;
 pub use dial::{Address, DialError};
 pub(crate) use dial::{dial, dial_operator};
+pub(crate) use kin::{Kin, shake_link};
 use large::Withdrawn;
 use offset::ClockOffset;
 use out::Out;
@@ -117,6 +119,8 @@ impl PeerInfo {
 pub(crate) struct Conn {
     peer: PeerInfo,
     app: Weak<AppInner>,
+    /// Whether a cell is at one of its ends.
+    kin: Kin,
     /// Both ends read the same clock: deadlines cross as they are.
     same_host: bool,
     socket: WriteHalf,
@@ -154,7 +158,7 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    fn new(app: Weak<AppInner>, agreed: Agreed, right: Right, socket: WriteHalf) -> Conn {
+    fn new(app: Weak<AppInner>, kin: Kin, agreed: Agreed, right: Right, socket: WriteHalf) -> Conn {
         let same_host = socket.is_local();
         let hello = &agreed.peer;
         let clock_offset = ClockOffset::new(hello.clock_us, clock::monotonic_us());
@@ -168,6 +172,7 @@ impl Conn {
         Conn {
             peer,
             app,
+            kin,
             same_host,
             socket,
             out: Mutex::default(),
@@ -220,6 +225,10 @@ impl Conn {
     }
 
     fn is_silent(&self) -> bool {
+        if !matches!(self.kin, Kin::Peer) {
+            // It is merely busy: the kernel tells when it has ended.
+            return false;
+        }
         // `heard_ms` is refreshed by each beat's pong, so a coarse look is enough, and it is cheap.
         clock::process_ms_coarse().saturating_sub(self.heard_ms.load(Ordering::Relaxed))
             > SILENT_AFTER.as_millis() as u64

@@ -1,5 +1,6 @@
 //! A module in one node: its instances, where else it is, and who waits for it.
 
+pub(crate) mod cells;
 mod core;
 mod history;
 mod hold;
@@ -69,6 +70,8 @@ pub(crate) trait AnyHost: Send + Sync {
     fn open(self: Arc<Self>);
     /// Runs a call that came from elsewhere.
     fn serve(self: Arc<Self>, call: Arriving) -> Serving;
+    /// Runs a call that a cell of this node makes, or passes it on.
+    fn pass_on(self: Arc<Self>, call: Arriving) -> Serving;
     /// Takes over what the plan says.
     fn follow(self: Arc<Self>, plan: &ModulePlan, version: u64);
     /// Retires what is here, once the calls in progress have ended; the future resolves when it is gone.
@@ -121,6 +124,7 @@ impl<T: Module> Host<T> {
             descriptor,
             settings: Settings::of(&descriptor.needs),
             strict: false,
+            may_have_cells: false,
             // Handles are made from values in tests and examples: inside a runtime, as every call is.
             runtime: Runtime::current(),
         });
@@ -143,6 +147,9 @@ impl<T: Module> AnyHost for Host<T> {
     }
 
     fn open(self: Arc<Self>) {
+        if let Some(cells) = &self.core.cells {
+            return cells.open(&self.core);
+        }
         match self.core.descriptor.kind {
             ModuleKind::Keyed => keyed::open(&self),
             _ => replicated::open(&self),
@@ -150,7 +157,14 @@ impl<T: Module> AnyHost for Host<T> {
     }
 
     fn serve(self: Arc<Self>, call: Arriving) -> Serving {
+        if self.core.cells.is_some() {
+            return crate::call::pass_on::to_cell(self.core.clone(), call);
+        }
         T::serve(crate::call::Incoming::new(self, call))
+    }
+
+    fn pass_on(self: Arc<Self>, call: Arriving) -> Serving {
+        crate::call::pass_on::from_cell(self, call)
     }
 
     fn follow(self: Arc<Self>, plan: &ModulePlan, version: u64) {
@@ -174,14 +188,23 @@ impl<T: Module> AnyHost for Host<T> {
                 let placement =
                     Placement { version, shards: Some(shards.clone()), owners, ..Placement::default() };
                 self.core.placement.store(Arc::new(placement));
-                keyed::follow(&self, shards);
+                match &self.core.cells {
+                    None => keyed::follow(&self, shards),
+                    Some(cells) => cells.follow(&self.core, version),
+                }
             }
+        }
+        if let Some(cells) = &self.core.cells {
+            cells.changed();
         }
         self.core.notify();
     }
 
     fn close(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
+            if let Some(cells) = &self.core.cells {
+                return cells.close(&self.core).await;
+            }
             let closed = async {
                 match self.core.descriptor.kind {
                     ModuleKind::Keyed => keyed::close(&self).await,
@@ -195,7 +218,13 @@ impl<T: Module> AnyHost for Host<T> {
     fn settled(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let mut changes = self.core.changes();
-            while *self.core.wanted.borrow() && self.local.is_empty() && failed_here(&self.core).is_none() {
+            let is_settled = || match &self.core.cells {
+                Some(cells) => cells.is_settled(&self.core),
+                None => {
+                    !*self.core.wanted.borrow() || !self.local.is_empty() || failed_here(&self.core).is_some()
+                }
+            };
+            while !is_settled() {
                 // The sender lives in this very host.
                 drop(changes.changed().await);
             }
@@ -218,6 +247,9 @@ impl<T: Module> AnyHost for Host<T> {
         key: Option<Bytes>,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Restarted, CallErrorKind>> + Send>> {
         Box::pin(async move {
+            if let Some(cells) = &self.core.cells {
+                return cells.restart(&self.core, key.as_ref()).await;
+            }
             match key {
                 Some(key) => keyed::restart(&self, &key).await,
                 None => replicated::restart(&self).await,
@@ -230,6 +262,9 @@ impl<T: Module> AnyHost for Host<T> {
     }
 
     fn status(&self) -> Vec<InstanceStatus> {
+        if let Some(cells) = &self.core.cells {
+            return cells.status(&self.core);
+        }
         let mut status = keyed::status(self);
         if let Some(instance) = self.local.load() {
             status.push(self.core.instance_status(&instance, None));
@@ -240,7 +275,10 @@ impl<T: Module> AnyHost for Host<T> {
     fn given_up(&self) -> Vec<GivenUp> {
         match lock(&self.core.failed).as_ref() {
             Some(failure) => vec![failure.status(None)],
-            None => keyed::given_up(self),
+            None => match &self.core.cells {
+                Some(cells) => cells.given_up(),
+                None => keyed::given_up(self),
+            },
         }
     }
 
@@ -253,6 +291,14 @@ impl<T: Module> AnyHost for Host<T> {
 }
 
 impl<T: Module> Host<T> {
+    /// Whether the plan has the module, or the key, on this node.
+    pub(crate) fn is_wanted(&self, key: Option<&Bytes>) -> bool {
+        match key {
+            Some(key) => keyed::owned_here(self, key),
+            None => *self.core.wanted.borrow(),
+        }
+    }
+
     /// The live instance here that a call is for, starting it if it is a keyed one that sleeps; with the call's place
     /// before those who came later, to be kept until it has its turn.
     ///

@@ -1,13 +1,15 @@
 //! The runtime of Skybox: what runs in every node.
 //!
 //! Users meet it through the crate `skybox`, generated code through [`rt`]. It runs calls here or sends them
-//! elsewhere, keeps instances alive, and does what the plan says; it makes no plan itself and starts no process.
+//! elsewhere, keeps instances alive, and does what the plan says; it makes no plan itself, and starts no process but
+//! cells.
 //!
 //! Start reading at [`App`], then at `call.rs` for the way of one call.
 
 mod admin;
 mod app;
 mod call;
+mod cell;
 mod clock;
 pub mod config;
 mod conn;
@@ -21,6 +23,7 @@ mod log_limit;
 mod metrics;
 mod module;
 mod operate;
+pub mod output;
 pub mod parenthood;
 mod random;
 mod route;
@@ -42,7 +45,9 @@ pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
 pub use module::{Callable, Key, KeyOf, Module};
 pub use operate::{Answer, AskError, Items, Operator, Outcome};
 pub use spans::{SpanContexts, follow_spans};
-pub use status::{HeldStatus, ImplementationStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus};
+pub use status::{
+    CellStatus, HeldStatus, ImplementationStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus,
+};
 pub use stream::{Closed, Stream, StreamSender};
 
 /// What certificates say, and why some are refused.

@@ -90,6 +90,27 @@ pub struct EdgeCounts {
     pub latency_us_sum: u64,
 }
 
+impl EdgeCounts {
+    /// Adds what another process of this node has counted on the same edge.
+    pub(crate) fn add(&mut self, other: &EdgeCounts) {
+        self.local += other.local;
+        self.remote += other.remote;
+        self.own_errors += other.own_errors;
+        self.bytes_out += other.bytes_out;
+        self.bytes_in += other.bytes_in;
+        self.latency_us_sum += other.latency_us_sum;
+        for (kind, count) in &other.call_errors {
+            match self.call_errors.iter_mut().find(|(known, _)| known == kind) {
+                Some((_, sum)) => *sum += count,
+                None => self.call_errors.push((kind.clone(), *count)),
+            }
+        }
+        for (sum, count) in self.latency.iter_mut().zip(&other.latency) {
+            *sum += count;
+        }
+    }
+}
+
 impl Edges {
     pub(crate) fn new(callers: usize, methods: usize) -> Edges {
         Edges { methods, edges: (0..callers * methods).map(|_| OnceLock::new()).collect() }

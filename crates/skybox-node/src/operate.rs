@@ -196,7 +196,7 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
     let reply = ReplyTo::Conn(conn.clone(), id);
     let answered = match allowed {
         Err(kind) => Err(kind),
-        Ok(Ask::Status) => to_json(&status(&App::from_inner(app.clone()))),
+        Ok(Ask::Status) => to_json(&crate::cell::status_with_cells(&app).await),
         Ok(Ask::Call { module, method, key, arguments, stdin }) => {
             tracing::info!(target: AUDIT, %operator, "calls {module}.{method}");
             let asked = Asked { module, method, key, arguments };

@@ -32,6 +32,16 @@ pub struct InstanceStatus {
     pub waits: Vec<WaitStatus>,
     /// Calls that hold it and have made calls themselves, while others wait for it.
     pub holders: Vec<u64>,
+    /// Its process, if it lives in a cell; absent from a node of a version without.
+    #[serde(default)]
+    pub cell: Option<CellStatus>,
+}
+
+/// The process of a cell.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CellStatus {
+    /// Its number.
+    pub pid: u32,
 }
 
 /// Waiting calls of an instance that its status tells of. Two that wait for each other are the first of their queues.

@@ -1,12 +1,13 @@
 //! A node's process: started, heard, and waited for.
 
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use skybox_core::NodeName;
 use skybox_node::control::{NODE_ENV, PARENT_ENV};
+use skybox_node::output::pass_on;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,8 +39,6 @@ impl Output {
 
 /// How long what a node has written last may take to be shown after its end.
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
-/// Longer lines are cut in pieces.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Colours of the prefixes, in the order of the nodes: readable on light and dark.
 const COLOURS: [u8; 6] = [36, 33, 35, 32, 34, 31];
 
@@ -77,10 +76,15 @@ pub(super) fn start(
     let prefix = if config.output == Output::Prefixed { prefix(node, number) } else { String::new() };
     let mut shown = Vec::new();
     if let Some(out) = child.stdout.take() {
-        shown.push(show(std::fs::File::from(out.into_owned_fd()?), prefix.clone(), std::io::stdout()));
+        shown.push(pass_on(
+            std::fs::File::from(out.into_owned_fd()?),
+            prefix.clone(),
+            std::io::stdout(),
+            None,
+        ));
     }
     if let Some(err) = child.stderr.take() {
-        shown.push(show(std::fs::File::from(err.into_owned_fd()?), prefix, std::io::stderr()));
+        shown.push(pass_on(std::fs::File::from(err.into_owned_fd()?), prefix, std::io::stderr(), None));
     }
     tokio::spawn(wait(child, shown, node.clone(), pid, events.clone()));
     Ok(pid)
@@ -111,34 +115,4 @@ async fn wait(
     drop(tokio::time::timeout(LAST_WORDS_WAIT, last_words).await);
     // The parent is gone when nobody listens.
     drop(events.send(Event::Exited { node, pid, status }).await);
-}
-
-/// Passes lines on, on a thread of its own: a reader that stops must not hold up the parent. What is returned
-/// resolves at the end.
-fn show(
-    from: impl Read + Send + 'static,
-    prefix: String,
-    mut to: impl Write + Send + 'static,
-) -> oneshot::Receiver<()> {
-    let (ended, end) = oneshot::channel();
-    let pass_on = move || {
-        let mut from = BufReader::new(from);
-        let mut line = prefix.clone().into_bytes();
-        // Once nobody reads, the pipe is still emptied: the node goes on.
-        let mut broken = false;
-        while matches!((&mut from).take(LINE_BYTES_MAX).read_until(b'\n', &mut line), Ok(1..)) {
-            if !line.ends_with(b"\n") {
-                line.push(b'\n');
-            }
-            // One write for each line, so that lines of several nodes never mix.
-            broken = broken || to.write_all(&line).and_then(|()| to.flush()).is_err();
-            line.truncate(prefix.len());
-        }
-        // Nobody waits when the parent has ended.
-        let _ = ended.send(());
-    };
-    if let Err(error) = std::thread::Builder::new().name("skybox-output".to_owned()).spawn(pass_on) {
-        tracing::warn!("a node's output is not shown: {error}");
-    }
-    end
 }

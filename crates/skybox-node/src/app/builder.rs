@@ -20,6 +20,7 @@ use super::linked::{self, Linked};
 use super::sockets::{Asked, Sockets};
 use super::{App, AppId, AppInner, current, lifecycle};
 use crate::call::install_panic_hook;
+use crate::cell::{Birth, Family, Inside};
 use crate::config::{Config, ConfigError, TlsFiles};
 use crate::control::{Alone, ByHand, Control, ControlError, ModuleDecl, OnceTurn, ParentLink};
 use crate::host::{AnyHost, HostSeed};
@@ -300,6 +301,9 @@ impl Builder {
     /// Starts: reads the configuration, joins the program, does what is to be done once, starts the instances
     /// that belong here.
     ///
+    /// In a cell, a process that a node has started for instances of a module with `isolate`, it does not return: it
+    /// serves them, and skips what is to be done once.
+    ///
     /// It does not wait for them: calls do. With `SKYBOX_NODES=3` (and the feature `cloud`) this process becomes
     /// the parent of three nodes, and `start` does not return.
     ///
@@ -312,17 +316,23 @@ impl Builder {
         let runtime = Runtime::try_current().map_err(|_| AppError::NoRuntime)?;
         install_panic_hook();
         let config = Config::load()?;
-        if self.main && self.joined.is_none() {
+        let born = if self.main && self.joined.is_none() { Birth::take() } else { None };
+        if self.main && self.joined.is_none() && born.is_none() {
             crate::parenthood::become_parent_if_asked(&config, &self.listeners).await?;
         }
         let linked = linked::modules(&config, &self.candidates)?;
         let declared = declare(&linked);
         let Linked { registrations, settings, chosen, .. } = linked;
-        let mut identity = Identity::of_this_process(self.main, self.joined.clone());
+        let mut identity = match &born {
+            Some((birth, _)) => Identity::of_cell(birth),
+            None => Identity::of_this_process(self.main, self.joined.clone()),
+        };
         let strict = self.strict.unwrap_or_else(|| std::env::var(STRICT_ENV).is_ok_and(|value| value == "1"));
         let Builder { values, once, listeners, asked, .. } = self;
         let sockets = Sockets::open(&mut identity, &config, asked).await?;
+        let inside = born.as_ref().map(|(birth, _)| Arc::new(Inside::new(birth, &declared)));
         let control: Arc<dyn Control> = match (&identity.parent, &sockets.by_hand) {
+            _ if inside.is_some() => inside.clone().expect("asked just now"),
             (None, None) => Arc::new(Alone::new(&identity.node, &declared)),
             (None, Some(peers)) => Arc::new(ByHand::new(&identity.node, peers, &declared)),
             (Some(path), _) => {
@@ -360,6 +370,7 @@ impl Builder {
                 started: Instant::now(),
                 listeners,
                 bound: std::sync::Mutex::default(),
+                family: Family::default(),
                 #[cfg(feature = "tls")]
                 tls: sockets.tls.clone(),
             }
@@ -367,6 +378,12 @@ impl Builder {
         inner.links.attach(Arc::downgrade(&inner));
         current::enrol(&inner);
         let app = App::from_inner(inner);
+        if let (Some(inside), Some((_, link))) = (inside, born) {
+            for host in &app.inner().hosts {
+                host.core().endings.tell(inside.clone());
+            }
+            return inside.serve(app, link).await;
+        }
         for (name, run) in once {
             run_once(&app, name, run).await?;
         }
@@ -407,6 +424,7 @@ impl Plant<'_> {
                 descriptor: (module.descriptor)(),
                 settings,
                 strict: self.strict,
+                may_have_cells: self.identity.may_have_cells,
                 runtime: self.runtime.clone(),
             };
             (module.host)(seed)

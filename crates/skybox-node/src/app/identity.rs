@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use skybox_core::{Incarnation, NodeName};
 
+use crate::cell::{self, Birth};
 use crate::conn::Address;
 use crate::control::{Hello, ModuleDecl, NODE_ENV, PARENT_ENV};
 
@@ -18,10 +19,14 @@ pub(super) struct Identity {
     pub(super) parent: Option<PathBuf>,
     /// Whether this is the process's main App.
     pub(super) main: bool,
+    /// Whether instances may live in cells. Those of an App that is one of several may not: a cell runs `main`, and
+    /// what that starts is the main App.
+    pub(super) may_have_cells: bool,
 }
 
 impl Identity {
     pub(super) fn of_this_process(main: bool, joined: Option<(PathBuf, NodeName)>) -> Identity {
+        let may_have_cells = main && joined.is_none() && !cell::is_cell();
         let (joined, name) = joined.unzip();
         let parent = joined.or_else(|| std::env::var_os(PARENT_ENV).map(PathBuf::from).filter(|_| main));
         let given = || std::env::var(NODE_ENV).ok().filter(|_| parent.is_some());
@@ -33,6 +38,18 @@ impl Identity {
             incarnation: new_incarnation(),
             parent,
             main,
+            may_have_cells,
+        }
+    }
+
+    /// A cell's.
+    pub(super) fn of_cell(birth: &Birth) -> Identity {
+        Identity {
+            program: birth.program.clone(),
+            node: birth.name.clone(),
+            parent: None,
+            may_have_cells: false,
+            ..Identity::of_this_process(false, None)
         }
     }
 

@@ -44,22 +44,7 @@ const ADDRESS_DEFAULT: &str = "127.0.0.1:8080";
 /// Opens the hosts, takes over the first plan and follows the later ones.
 pub(super) async fn begin(app: &App) -> Result<(), AppError> {
     let inner = app.inner();
-    let mut plans = inner.control.plans();
-    for host in &inner.hosts {
-        host.clone().open();
-    }
-    let first = plans.borrow_and_update().clone();
-    follow(inner, &first);
-    inner.ready.store(true, Ordering::Release);
-    inner.control.report(Report::Ready);
-    let weak = Arc::downgrade(inner);
-    inner.runtime.spawn(async move {
-        while plans.changed().await.is_ok() {
-            let plan = plans.borrow_and_update().clone();
-            let Some(app) = weak.upgrade() else { return };
-            follow(&app, &plan);
-        }
-    });
+    open(inner);
     let weak = Arc::downgrade(inner);
     let mut leaving = inner.control.leaving();
     let mut own = inner.leave.subscribe();
@@ -83,6 +68,25 @@ pub(super) async fn begin(app: &App) -> Result<(), AppError> {
         }
     });
     crate::admin::serve(app).await
+}
+
+fn open(inner: &Arc<AppInner>) {
+    let mut plans = inner.control.plans();
+    for host in &inner.hosts {
+        host.clone().open();
+    }
+    let first = plans.borrow_and_update().clone();
+    follow(inner, &first);
+    inner.ready.store(true, Ordering::Release);
+    inner.control.report(Report::Ready);
+    let weak = Arc::downgrade(inner);
+    inner.runtime.spawn(async move {
+        while plans.changed().await.is_ok() {
+            let plan = plans.borrow_and_update().clone();
+            let Some(app) = weak.upgrade() else { return };
+            follow(&app, &plan);
+        }
+    });
 }
 
 fn follow(app: &AppInner, plan: &Plan) {
@@ -255,6 +259,11 @@ impl App {
         let io = |source| AppError::Listen { address: address.clone(), source };
         listener.set_nonblocking(true).map_err(io)?;
         tokio::net::TcpListener::from_std(listener).map_err(io)
+    }
+
+    /// Begins to serve, in a cell: its node says when it ends.
+    pub(crate) fn begin_in_cell(&self) {
+        open(self.inner());
     }
 
     /// Resolves when every module that belongs here is ready for calls, or given up. For tests and for programs

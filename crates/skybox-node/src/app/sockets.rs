@@ -37,6 +37,17 @@ pub(super) struct Asked {
 }
 
 impl Sockets {
+    /// Of an App that nobody connects to.
+    pub(super) fn none(identity: &Identity) -> Sockets {
+        Sockets {
+            listeners: Vec::new(),
+            address: identity.address(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            by_hand: None,
+        }
+    }
+
     /// Binds them. The node's name, where nothing else says it, is the one in its certificate.
     ///
     /// # Errors
@@ -48,14 +59,7 @@ impl Sockets {
     ) -> Result<Sockets, AppError> {
         let alone = identity.parent.is_none();
         if alone && !identity.main {
-            let address = identity.address();
-            return Ok(Sockets {
-                listeners: Vec::new(),
-                address,
-                #[cfg(feature = "tls")]
-                tls: None,
-                by_hand: None,
-            });
+            return Ok(Sockets::none(identity));
         }
         let hand = config.node();
         // Under a parent, `[node]` is for the machines where this program runs without one.

@@ -21,7 +21,7 @@ use crate::stream::Outlets;
 use crate::thread::Inherited;
 
 /// Where a call goes.
-enum Place<T> {
+pub(super) enum Place<T> {
     Here(Hold<T>, Option<Head>),
     Far(Link, Option<Head>),
 }
@@ -242,7 +242,11 @@ impl<T: Module> Target<T> {
     }
 
     /// Where the call goes, waiting within bounds while it can go nowhere.
-    async fn place(&self, inherited: &Inherited, tries: &mut Tries) -> Result<Place<T>, CallErrorKind> {
+    pub(super) async fn place(
+        &self,
+        inherited: &Inherited,
+        tries: &mut Tries,
+    ) -> Result<Place<T>, CallErrorKind> {
         let core = &self.host.core;
         let deadline = inherited.deadline();
         let mut changes = core.changes();
@@ -267,6 +271,12 @@ impl<T: Module> Target<T> {
             }
             let why = match look {
                 Look::Here(hold) => return Ok(Place::Here(hold, head)),
+                Look::Wake if core.cells.is_some() => match self.find_cell(deadline).await {
+                    Err(CallErrorKind::Moved) => {
+                        format!("{} had handed its key over and nobody had taken it", core.node)
+                    }
+                    found => return found.map(|(link, head)| Place::Far(Link::Peer(link), Some(head))),
+                },
                 Look::Wake => match self.host.find_here(self.key.as_ref(), deadline).await {
                     // Between the look and here.
                     Err(CallErrorKind::Moved) => {
@@ -301,6 +311,12 @@ impl<T: Module> Target<T> {
         }
     }
 
+    /// The link to the cell that the call belongs in, once that is awake.
+    async fn find_cell(&self, deadline: Option<Instant>) -> Result<(Arc<Conn>, Head), CallErrorKind> {
+        let Some(cells) = &self.host.core.cells else { return Err(CallErrorKind::Moved) };
+        cells.find(&self.host.core, self.key.as_ref(), deadline).await
+    }
+
     /// Looks once.
     fn look(&self, tries: &Tries) -> Look<T> {
         if let Some(hold) = self.route() {
@@ -309,6 +325,9 @@ impl<T: Module> Target<T> {
         let core = &self.host.core;
         if core.app.strong_count() == 0 {
             return Look::Never(CallErrorKind::Gone);
+        }
+        if let Some(link) = core.cells.as_ref().and_then(|cells| cells.ready(self.key.as_ref())) {
+            return Look::Conn(link);
         }
         let placement = core.placement.load();
         if let Some(key) = &self.key {
@@ -367,6 +386,11 @@ impl Tries {
         let idempotent = method.descriptor().idempotent;
         let (resends, over) = (self.resends, |kind: &CallErrorKind| !far::may_resend(kind, idempotent));
         self.last.take_if(|kind| resends > RESENDS_MAX || over(kind))
+    }
+
+    /// Whether there is another try.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.resends < RESENDS_MAX
     }
 
     fn refused_by(&self, peer: &Peer, version: u64) -> bool {

@@ -83,7 +83,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    fn new(future: impl Future<Output = ()> + Send + 'static) -> Serving {
+    pub(super) fn new(future: impl Future<Output = ()> + Send + 'static) -> Serving {
         Serving { future: Box::pin(future) }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use skybox_wire::frame::{Beat, encode_ping};
 
-use super::{Conn, DEAD_AFTER};
+use super::{Conn, DEAD_AFTER, Kin};
 use crate::clock;
 use crate::host::lock;
 
@@ -19,7 +19,7 @@ pub(super) async fn beat(conn: Weak<Conn>) {
         {
             let Some(conn) = conn.upgrade().filter(|conn| !conn.is_closed()) else { return };
             let silent = clock::process_ms().saturating_sub(conn.heard_ms.load(Ordering::Relaxed));
-            if silent > DEAD_AFTER.as_millis() as u64 {
+            if silent > DEAD_AFTER.as_millis() as u64 && matches!(conn.kin, Kin::Peer) {
                 conn.close(&format!("{} said nothing for {DEAD_AFTER:?}", conn.peer.node));
                 return;
             }

@@ -8,10 +8,10 @@ use skybox_core::{Incarnation, NodeName};
 use skybox_wire::handshake::{HandshakeError, Hello, Role};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Conn;
 use super::open::{HANDSHAKE_WAIT, Opening, in_time};
 use super::proof::Proof;
 use super::socket::WriteHalf;
+use super::{Conn, Kin};
 use crate::app::AppInner;
 
 /// Where a node listens.
@@ -134,7 +134,8 @@ pub(crate) async fn dial(
 pub(crate) async fn dial_operator(address: &Address, hello: Hello) -> Result<Arc<Conn>, DialError> {
     debug_assert_eq!(hello.role, Role::Operator);
     let runtime = tokio::runtime::Handle::current();
-    dial_unix(address, Opening { runtime, app: Weak::new(), ours: hello, expected: None }).await
+    dial_unix(address, Opening { runtime, app: Weak::new(), ours: hello, expected: None, kin: Kin::Peer })
+        .await
 }
 
 /// The same over TLS, from any machine.
@@ -145,7 +146,7 @@ pub(crate) async fn dial_operator_tls(
     hello: Hello,
 ) -> Result<Arc<Conn>, DialError> {
     let runtime = tokio::runtime::Handle::current();
-    let opening = Opening { runtime, app: Weak::new(), ours: hello, expected: None };
+    let opening = Opening { runtime, app: Weak::new(), ours: hello, expected: None, kin: Kin::Peer };
     let dialling = async {
         let known = tls.connect(connect_tcp(address).await?).await?;
         opening.shake_known(known).await

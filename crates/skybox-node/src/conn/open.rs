@@ -8,10 +8,10 @@ use skybox_core::{Incarnation, NodeName};
 use skybox_wire::handshake::{Agreed, Handshake, Hello, Role};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::Conn;
 use super::dial::DialError;
 use super::proof::Proof;
 use super::socket::WriteHalf;
+use super::{Conn, Kin};
 use crate::app::AppInner;
 
 /// How long a peer may take for its handshake. It is a few round trips; a silent one is closed after this.
@@ -24,6 +24,8 @@ pub(super) struct Opening {
     pub(super) ours: Hello,
     /// Which node must be at the other end, and in which life if that is known.
     pub(super) expected: Option<(NodeName, Option<Incarnation>)>,
+    /// Whether a cell is at one of its ends.
+    pub(super) kin: Kin,
 }
 
 /// Ends a handshake that takes too long.
@@ -39,6 +41,7 @@ impl Opening {
             app: Arc::downgrade(app),
             ours: app.hello(Role::Node),
             expected: None,
+            kin: Kin::Peer,
         }
     }
 
@@ -69,7 +72,7 @@ impl Opening {
     {
         let mut input = BytesMut::new();
         let agreed = agree(self.ours, self.expected, &proof, &mut read, &write, &mut input).await?;
-        let conn = Arc::new(Conn::new(self.app, agreed, proof.right(), write));
+        let conn = Arc::new(Conn::new(self.app, self.kin, agreed, proof.right(), write));
         conn.start(&self.runtime, read, input);
         Ok(conn)
     }

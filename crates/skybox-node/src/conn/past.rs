@@ -191,7 +191,13 @@ mod tests {
             let (here, there) = UnixStream::pair().unwrap();
             let (read, write) = here.into_split();
             let runtime = tokio::runtime::Handle::current();
-            let opening = Opening { runtime, app: Weak::new(), ours: hello("here"), expected: None };
+            let opening = Opening {
+                runtime,
+                app: Weak::new(),
+                ours: hello("here"),
+                expected: None,
+                kin: crate::conn::Kin::Peer,
+            };
             let shaking = opening.shake(Proof::SameUser, read, WriteHalf::Unix(write));
             let (mut read, write) = there.into_split();
             let (write, mut input) = (WriteHalf::Unix(write), BytesMut::new());

@@ -19,7 +19,7 @@ use skybox_wire::handshake::Role;
 use tokio::io::AsyncRead;
 
 use super::past::{ItemBegun, Past};
-use super::{Conn, Right};
+use super::{Conn, Kin, Right};
 use crate::app::AppInner;
 use crate::call::{Arriving, Reply, ReplyTo, Serving};
 use crate::clock;
@@ -90,6 +90,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(conn: Arc<Conn>, mut socket: R, m
             Err(error) => break format!("reading from {} failed: {error}", conn.peer.node),
         }
     };
+    let why = conn.why_broken(why).await;
     conn.close(&why);
 }
 
@@ -197,9 +198,23 @@ fn serve(
     }
     // A large one is whole after smaller ones that were sent later.
     conn.last_taken.fetch_max(id.0, Ordering::AcqRel);
-    if call.module == crate::operate::THE_NODE && conn.peer.role == Role::Operator {
-        drop(app.runtime.spawn(crate::operate::answer(app.clone(), conn.clone(), id, payload)));
-        return;
+    if call.module == crate::operate::THE_NODE {
+        match &conn.kin {
+            Kin::Peer if conn.peer.role == Role::Operator => {
+                drop(app.runtime.spawn(crate::operate::answer(app.clone(), conn.clone(), id, payload)));
+                return;
+            }
+            Kin::Peer => {}
+            Kin::Cell(cell) => {
+                // At once: what it says of an instance comes before the replies of its calls.
+                cell.heard(&payload);
+                return conn.reply(id, false, Form::Json, &mut BytesMut::from(&b"null"[..]));
+            }
+            Kin::Node(_) => {
+                drop(app.runtime.spawn(crate::cell::obey(app.clone(), conn.clone(), id, payload)));
+                return;
+            }
+        }
     }
     if let Err(kind) = conn.peer.may(Right::Call) {
         return conn.reply_failed(id, &kind);
@@ -254,20 +269,28 @@ fn arrive(
     };
     let caller = CallerIndex(caller.map_or(0, |number| number.0 + 1));
     let inherited = Inherited::arrived(context, app.id, caller);
-    Ok(host.clone().serve(Arriving {
+    let arriving = Arriving {
         method: call.method.0,
         form,
         payload,
         key: call.key,
         inherited,
         reply: ReplyTo::Conn(conn.clone(), call.call),
-    }))
+    };
+    Ok(match conn.kin {
+        // What it calls may be anywhere.
+        Kin::Cell(_) => host.clone().pass_on(arriving),
+        Kin::Peer | Kin::Node(_) => host.clone().serve(arriving),
+    })
 }
 
 fn take_reply(conn: &Conn, partial: &mut Partial, reply: ReplyFrame) -> Result<(), FrameError> {
     conn.peer_load.store(u32::from(reply.load), Ordering::Relaxed);
     match reply.body {
         ReplyBody::Returned { outcome, form, payload } => {
+            if let Kin::Cell(cell) = &conn.kin {
+                cell.useful.note();
+            }
             let head = ReplyHead { call: reply.call, own_error: outcome == Outcome::UserError, form };
             reply_progress(conn, partial.replies.begin(reply.call, head, payload)?);
         }

@@ -44,7 +44,8 @@ pub(super) async fn write(conn: Arc<Conn>) {
                     drop(conn.socket.writable().await);
                 }
                 Err(error) => {
-                    conn.close(&format!("writing to {} failed: {error}", conn.peer.node));
+                    let why = format!("writing to {} failed: {error}", conn.peer.node);
+                    conn.close(&conn.why_broken(why).await);
                     return;
                 }
             }

@@ -122,6 +122,13 @@ pub enum ControlError {
     /// It said no.
     #[error("{0}")]
     Refused(String),
+    /// A cell's link to its node.
+    #[error("this cell cannot talk to its node: the node may have ended")]
+    Cell {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A listener could not be bound.
     #[error(
         "cannot listen on {address} for `{name}`: choose another with `[listeners.{name}] address`, or end what listens there"

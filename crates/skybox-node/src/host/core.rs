@@ -13,6 +13,7 @@ use skybox_core::{
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
+use super::cells::Cells;
 use super::restart::{Ordered, Orders};
 use super::{Endings, Failure, Instance, Pool, Turn, Useful, lock};
 use crate::app::{AppId, AppInner};
@@ -31,6 +32,8 @@ pub(crate) struct HostSeed {
     pub(crate) descriptor: &'static ModuleDescriptor,
     pub(crate) settings: Settings,
     pub(crate) strict: bool,
+    /// Whether instances may live in cells, if their module asks for it.
+    pub(crate) may_have_cells: bool,
     pub(crate) runtime: Runtime,
 }
 
@@ -72,6 +75,8 @@ pub(crate) struct HostCore {
     pub(super) orders: Orders,
     /// The end of `orders` at which they arrive, until that task has it.
     pub(super) ordered: Mutex<Option<Ordered>>,
+    /// Its cells, if its instances live in such.
+    pub(crate) cells: Option<Cells>,
     /// The module's own threads, made when first needed.
     pool: OnceLock<Option<Pool>>,
     instances: AtomicU64,
@@ -99,8 +104,26 @@ pub(crate) struct Placement {
 
 impl HostCore {
     pub(super) fn new(seed: HostSeed) -> HostCore {
-        let HostSeed { app, app_id, node, index, modules, descriptor, settings, strict, runtime } = seed;
+        let HostSeed {
+            app,
+            app_id,
+            node,
+            index,
+            modules,
+            descriptor,
+            settings,
+            strict,
+            may_have_cells,
+            runtime,
+        } = seed;
         let (orders, ordered) = Orders::new();
+        let cells = Cells::of(&settings, descriptor.kind, may_have_cells && !strict);
+        // Orders for a keyed module that has one cell go to that.
+        let (cells, ordered) = match cells {
+            Some((cells, of_slot)) if descriptor.kind == ModuleKind::Keyed => (Some(cells), of_slot),
+            Some((cells, _)) => (Some(cells), ordered),
+            None => (None, ordered),
+        };
         HostCore {
             edges: Edges::new(modules + 1, descriptor.methods.len()),
             app,
@@ -126,6 +149,7 @@ impl HostCore {
             wanted: watch::Sender::new(false),
             orders,
             ordered: Mutex::new(Some(ordered)),
+            cells,
             pool: OnceLock::new(),
             instances: AtomicU64::new(0),
             lives: watch::Sender::new(0),
@@ -140,6 +164,13 @@ impl HostCore {
             return None;
         }
         self.app.upgrade().map(|app| app.links.peer(node))
+    }
+
+    /// Whether a key of this module belongs to this node.
+    pub(crate) fn owns(&self, key: &[u8]) -> bool {
+        let placement = self.placement.load();
+        let shard = skybox_core::KeyHash::of(key).shard();
+        placement.shards.as_ref().is_none_or(|shards| shards.owner(shard) == Some(&self.node))
     }
 
     /// This module as the caller of others.
@@ -243,6 +274,7 @@ impl HostCore {
             waiting,
             waits: waits.map(|(mode, chain)| wait_status(mode, &chain)).collect(),
             holders: if waiting > Some(0) { instance.calls() } else { Vec::new() },
+            cell: None,
         }
     }
 

@@ -1,15 +1,16 @@
 //! What became of a module's earlier instances, for those who look.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{Exit, InstanceId};
+use skybox_core::{Exit, InstanceId, NodeName};
 use skybox_plan::restart::{History, Policy};
 
 use super::lock;
 use crate::call::key_text;
+use crate::cell::{Inside, Word};
 
 /// Endings kept of each module: enough to see a pattern, and bounded however often it crashes.
 const ENDINGS_MAX: usize = 16;
@@ -49,7 +50,8 @@ pub struct GivenUp {
 /// An ending, as it is kept.
 #[derive(Debug)]
 struct Past {
-    lived: Option<(InstanceId, Duration)>,
+    /// Which one, and how long it lived; absent if it did not start.
+    lived: Option<(String, Duration)>,
     key: Option<Box<[u8]>>,
     exit: Exit,
     at: Instant,
@@ -57,7 +59,11 @@ struct Past {
 
 /// The last endings of one module, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Endings(Mutex<VecDeque<Past>>);
+pub(crate) struct Endings {
+    kept: Mutex<VecDeque<Past>>,
+    /// In a cell, its node, which keeps them when the cell is gone.
+    node: OnceLock<Arc<Inside>>,
+}
 
 impl Endings {
     /// An instance has ended after this long.
@@ -70,9 +76,29 @@ impl Endings {
         self.note(None, key, Exit::FailedStart { cause: cause.to_owned() });
     }
 
-    fn note(&self, lived: Option<(InstanceId, Duration)>, key: Option<&[u8]>, exit: Exit) {
+    /// A cell, and what lived in it, has ended after this long.
+    pub(crate) fn cell_died(&self, cell: &NodeName, lived: Duration, key: Option<&[u8]>, exit: Exit) {
+        self.keep(Some((cell.to_string(), lived)), key, exit);
+    }
+
+    /// In a cell: its node is told of each.
+    pub(crate) fn tell(&self, node: Arc<Inside>) {
+        // Told once, when the cell's App is made.
+        drop(self.node.set(node));
+    }
+
+    /// Keeps one, and tells the node of it.
+    pub(crate) fn note(&self, lived: Option<(InstanceId, Duration)>, key: Option<&[u8]>, exit: Exit) {
+        if let Some(node) = self.node.get() {
+            let instance = lived.map(|(id, lived)| (id, lived.as_millis() as u64));
+            node.say(&Word::Ended { instance, key: key.map(<[u8]>::to_vec), exit: exit.clone() });
+        }
+        self.keep(lived.map(|(id, lived)| (id.to_string(), lived)), key, exit);
+    }
+
+    fn keep(&self, lived: Option<(String, Duration)>, key: Option<&[u8]>, exit: Exit) {
         let past = Past { lived, key: key.map(Box::from), exit, at: Instant::now() };
-        let mut kept = lock(&self.0);
+        let mut kept = lock(&self.kept);
         if kept.len() == ENDINGS_MAX {
             kept.pop_front();
         }
@@ -83,7 +109,7 @@ impl Endings {
     pub(crate) fn last_cause(&self) -> String {
         // An instance whose last word failed had come to its end before.
         let counts = |exit: &&Exit| !matches!(exit, Exit::FailedStop { .. });
-        match lock(&self.0).iter().rev().map(|past| &past.exit).find(counts) {
+        match lock(&self.kept).iter().rev().map(|past| &past.exit).find(counts) {
             Some(Exit::FailedStart { cause }) => cause.clone(),
             Some(exit) => exit.to_string(),
             None => String::new(),
@@ -93,13 +119,13 @@ impl Endings {
     /// For whoever asked, oldest first.
     pub(crate) fn list(&self) -> Vec<Ending> {
         let ending = |past: &Past| Ending {
-            instance: past.lived.map(|(id, _)| id.to_string()),
+            instance: past.lived.as_ref().map(|(id, _)| id.clone()),
             key: past.key.as_deref().map(key_text),
             exit: past.exit.clone(),
-            lived_ms: past.lived.map(|(_, lived)| lived.as_millis() as u64),
+            lived_ms: past.lived.as_ref().map(|(_, lived)| lived.as_millis() as u64),
             ago_ms: past.at.elapsed().as_millis() as u64,
         };
-        lock(&self.0).iter().map(ending).collect()
+        lock(&self.kept).iter().map(ending).collect()
     }
 }
 

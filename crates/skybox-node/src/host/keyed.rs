@@ -185,10 +185,7 @@ pub(super) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Arc<Instanc
 }
 
 pub(super) fn owned_here<T: Module>(host: &Host<T>, key: &Bytes) -> bool {
-    let placement = host.core.placement.load();
-    let shard = KeyHash::of(key).shard();
-    let mine = placement.shards.as_ref().is_none_or(|shards| shards.owner(shard) == Some(&host.core.node));
-    mine && !host.keyed.closed.load(Ordering::Acquire)
+    host.core.owns(key) && !host.keyed.closed.load(Ordering::Acquire)
 }
 
 impl<T> Keyed<T> {

@@ -223,12 +223,12 @@ fn publish<T: Module>(host: &Arc<Host<T>>, instance: Arc<Instance<T>>) {
     host.core.report(Report::Started { module: host.core.descriptor.name.into() });
 }
 
-fn failed_start(core: &HostCore, cause: &str) {
+pub(super) fn failed_start(core: &HostCore, cause: &str) {
     tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "its start failed: {cause}");
     core.endings.failed_start(None, cause);
 }
 
-fn give_up(core: &HostCore, history: &History) {
+pub(super) fn give_up(core: &HostCore, history: &History) {
     let cause = core.endings.last_cause();
     tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "given up: {cause}");
     *lock(&core.failed) = Some(Failure::new(cause.clone(), history, &policy(core)));
@@ -237,7 +237,7 @@ fn give_up(core: &HostCore, history: &History) {
 }
 
 /// Forgets that it was given up: calls wait for it again.
-fn try_again(core: &HostCore) {
+pub(super) fn try_again(core: &HostCore) {
     if lock(&core.failed).take().is_some() {
         core.report(Report::TriesAgain { module: core.descriptor.name.into() });
         core.notify();

@@ -81,6 +81,12 @@ impl Streams {
             && !table.sending.keys().any(|id| of(id, PayloadOf::Reply))
     }
 
+    /// Whether there are none.
+    pub(crate) fn are_over(&self) -> bool {
+        let table = lock(&self.table);
+        table.receiving.is_empty() && table.sending.is_empty()
+    }
+
     /// Starts to send the streams of a payload of that form, each when its reader first asks. Called before the payload
     /// leaves. `edge` counts the items.
     ///

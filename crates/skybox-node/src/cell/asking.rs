@@ -1,0 +1,73 @@
+//! What lives in cells, as they say themselves when they are asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Cell, Order};
+use crate::app::{App, AppInner};
+use crate::conn::Conn;
+use crate::metrics::EdgeCounts;
+use crate::status::{CellStatus, InstanceStatus, NodeStatus};
+
+/// How long a cell may take to answer. One that is busy is shown as its node knows it.
+const ANSWER_WAIT: Duration = Duration::from_millis(250);
+
+/// What a node runs and has counted, with what is in its cells.
+pub(crate) async fn status_with_cells(app: &Arc<AppInner>) -> NodeStatus {
+    let links = app.hosts.iter().filter_map(|host| host.core().cells.as_ref());
+    let asking: Vec<_> =
+        links.flat_map(|cells| cells.links()).map(|link| app.runtime.spawn(ask(link))).collect();
+    let mut status = crate::operate::status(&App::from_inner(app.clone()));
+    for asked in asking {
+        if let Ok(Some((cell, of_cell))) = asked.await {
+            take_over(&mut status, &cell, of_cell);
+        }
+    }
+    status
+}
+
+async fn ask(link: Arc<Conn>) -> Option<(Arc<Cell>, NodeStatus)> {
+    let cell = link.cell()?.clone();
+    let answer = tokio::time::timeout(ANSWER_WAIT, Cell::order(&link, &Order::Status)).await.ok()??;
+    Some((cell, serde_json::from_slice(&answer).ok()?))
+}
+
+/// Puts what a cell says of its instances in the place of what its node knew, and adds what it has counted.
+fn take_over(status: &mut NodeStatus, cell: &Cell, of_cell: NodeStatus) {
+    let name = cell.name.to_string();
+    let node = status.node.clone();
+    for module in &mut status.modules {
+        let Some(at) = module.instances.iter().position(|instance| instance.instance == name) else {
+            continue;
+        };
+        let Some(inside) = of_cell.modules.iter().find(|inside| inside.module == module.module) else {
+            continue;
+        };
+        let known = module.instances.remove(at);
+        let process = || known.cell.as_ref().map(|cell| CellStatus { pid: cell.pid });
+        module.instances.extend(inside.instances.iter().map(|instance| InstanceStatus {
+            node: node.clone(),
+            cell: process(),
+            ..instance.clone()
+        }));
+        module.given_up.extend(inside.given_up.iter().cloned());
+        if inside.instances.is_empty() {
+            module.instances.push(known);
+        }
+    }
+    status.edges = sum(std::mem::take(&mut status.edges).into_iter().chain(of_cell.edges));
+}
+
+/// One line for each edge.
+fn sum(edges: impl Iterator<Item = EdgeCounts>) -> Vec<EdgeCounts> {
+    let mut summed = BTreeMap::<_, EdgeCounts>::new();
+    for edge in edges {
+        let name = (edge.caller.clone(), edge.module.clone(), edge.method.clone());
+        match summed.get_mut(&name) {
+            None => drop(summed.insert(name, edge)),
+            Some(sum) => sum.add(&edge),
+        }
+    }
+    summed.into_values().collect()
+}

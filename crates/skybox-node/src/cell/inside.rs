@@ -1,0 +1,148 @@
+//! In a cell: the plan that its node stands behind, and what the node has it do.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use skybox_core::{
+    CallErrorKind, CallId, ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards,
+};
+use skybox_wire::codec::Form;
+use tokio::sync::watch;
+
+use super::{Birth, Order, Word};
+use crate::app::{App, AppError, AppInner};
+use crate::call::ReplyTo;
+use crate::conn::{Conn, Kin, shake_link};
+use crate::control::{Boxed, Control, ControlError, Leave, ModuleDecl, OnceTurn, Report};
+use crate::operate::THE_NODE;
+use crate::stream::Outlets;
+
+/// How long the answer to the order to leave may take to leave itself.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// Whoever plans, seen from a cell: its node.
+pub(crate) struct Inside {
+    plan: watch::Sender<Arc<Plan>>,
+    leave: watch::Sender<Option<Leave>>,
+    link: OnceLock<(Arc<Conn>, tokio::runtime::Handle)>,
+}
+
+impl Inside {
+    pub(crate) fn new(birth: &Birth, modules: &[ModuleDecl]) -> Inside {
+        let plan = plan(birth, modules);
+        Inside {
+            plan: watch::Sender::new(Arc::new(plan)),
+            leave: watch::Sender::new(None),
+            link: OnceLock::new(),
+        }
+    }
+
+    /// Connects to the node, serves, and ends the process when the node is gone.
+    ///
+    /// # Errors
+    /// The node is not there, or not understood. Otherwise it does not return.
+    pub(crate) async fn serve(self: &Arc<Self>, app: App, link: OwnedFd) -> Result<App, AppError> {
+        let broken = |source| AppError::Control(ControlError::Cell { source });
+        let stream = UnixStream::from(link);
+        stream.set_nonblocking(true).map_err(broken)?;
+        let stream = tokio::net::UnixStream::from_std(stream).map_err(broken)?;
+        let conn = shake_link(app.inner(), stream, Kin::Node(self.clone()));
+        let conn = conn.await.map_err(|error| broken(std::io::Error::other(error)))?;
+        drop(self.link.set((conn.clone(), app.inner().runtime.clone())));
+        app.inner().links.accepted(&conn);
+        app.begin_in_cell();
+        conn.wait_closed().await;
+        std::process::exit(0)
+    }
+
+    /// Tells the node. Never waits; what is said before the link is there is lost, but then nothing has happened.
+    pub(crate) fn say(&self, word: &Word) {
+        let Some((link, runtime)) = self.link.get() else { return };
+        let Ok(text) = serde_json::to_vec(word) else { return };
+        if let Ok(answer) = link.clone().send_to(THE_NODE, 0, &text, &Outlets::new()) {
+            runtime.spawn(async move { drop(answer.await) });
+        }
+    }
+}
+
+/// The module is here, everything else at the node.
+fn plan(birth: &Birth, modules: &[ModuleDecl]) -> Plan {
+    let place = |module: &ModuleDecl| {
+        let here = module.name == birth.module;
+        let at = if here { &birth.name } else { &birth.node };
+        match module.kind {
+            ModuleKind::Keyed => ModulePlan::Keyed(Shards {
+                nodes: vec![at.clone()],
+                owner: vec![0; usize::from(SHARD_COUNT)],
+            }),
+            _ if here => {
+                ModulePlan::Replicated { assigned: vec![at.clone()], serving: Vec::new(), failed: None }
+            }
+            _ => ModulePlan::Replicated { assigned: Vec::new(), serving: vec![at.clone()], failed: None },
+        }
+    };
+    // Nobody dials it: the link is there before the first call.
+    let entry = |name: &NodeName| {
+        (name.clone(), NodeEntry { incarnation: None, address: String::new(), draining: false })
+    };
+    Plan {
+        version: 1,
+        nodes: BTreeMap::from([entry(&birth.node), entry(&birth.name)]),
+        modules: modules.iter().map(|module| (module.name.clone(), place(module))).collect(),
+    }
+}
+
+impl Control for Inside {
+    fn plans(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plan.subscribe()
+    }
+
+    fn leaving(&self) -> watch::Receiver<Option<Leave>> {
+        self.leave.subscribe()
+    }
+
+    fn report(&self, report: Report) {
+        self.say(&Word::Report(report));
+    }
+
+    /// A cell has nothing to do once: its node has done it.
+    fn once(&self, _name: &str) -> Boxed<'_, Result<OnceTurn, ControlError>> {
+        Box::pin(async { Ok(OnceTurn::Done) })
+    }
+
+    fn listener(&self, _name: &str, _address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+impl std::fmt::Debug for Inside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inside")
+    }
+}
+
+/// Does what the node says, and answers.
+pub(crate) async fn obey(app: Arc<AppInner>, link: Arc<Conn>, id: CallId, payload: Bytes) {
+    let reply = ReplyTo::Conn(link.clone(), id);
+    let answer = |reply: ReplyTo, text: &[u8]| reply.answer(false, Form::Json, &mut BytesMut::from(text));
+    match serde_json::from_slice(&payload) {
+        Ok(Order::Leave) => {
+            for host in &app.hosts {
+                host.clone().close().await;
+            }
+            answer(reply, b"null");
+            drop(tokio::time::timeout(ANSWER_WAIT, link.answered()).await);
+            std::process::exit(0);
+        }
+        Ok(Order::Status) => {
+            let status = crate::operate::status(&App::from_inner(app));
+            answer(reply, &serde_json::to_vec(&status).unwrap_or_default());
+        }
+        Err(error) => reply.fail(CallErrorKind::Mismatch { why: error.to_string() }),
+    }
+}

@@ -1,0 +1,32 @@
+//! What a cell and its node tell each other, beside calls: as calls of [`THE_NODE`](crate::operate::THE_NODE), so that
+//! they keep their order with the calls and replies of the link.
+
+use serde::{Deserialize, Serialize};
+use skybox_core::{Exit, InstanceId};
+
+use crate::control::Report;
+
+/// What a cell tells its node.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Word {
+    /// What a node would tell whoever plans.
+    Report(Report),
+    /// An instance has ended, and the cell goes on; or its `start` has failed.
+    Ended {
+        /// Which one, and for how many milliseconds it lived.
+        instance: Option<(InstanceId, u64)>,
+        /// The bytes of its key, if it has one.
+        key: Option<Vec<u8>>,
+        /// Why.
+        exit: Exit,
+    },
+}
+
+/// What a node has a cell do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// End what lives here; answered when that has ended.
+    Leave,
+    /// Say what lives here, as to a person.
+    Status,
+}

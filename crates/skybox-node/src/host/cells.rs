@@ -1,0 +1,338 @@
+//! The cells of a module in one node: where calls find them, and what keeps them alive.
+//!
+//! A replicated module has one, and so has a keyed one that is `process:shared`; a keyed one that is `process` has one
+//! for each key that is awake. Each has a [`Slot`], and a task that keeps it ([`keep`]).
+
+mod keep;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use skybox_core::{CallErrorKind, Isolate, ModuleKind, Settings};
+use tokio::sync::watch;
+
+use super::restart::{Ordered, Orders, Restarted};
+use super::{Failure, GivenUp, Head, HostCore, Line, failed_here, lock};
+use crate::conn::Conn;
+use crate::control::Report;
+use crate::status::{CellStatus, GIVEN_UP_MAX, InstanceStatus};
+
+/// The cells of one module.
+pub(crate) struct Cells {
+    /// Of a replicated module, or of all keys.
+    one: Arc<Slot>,
+    /// Where each key has its own.
+    by_key: Option<Mutex<HashMap<Bytes, Arc<Slot>>>>,
+    /// Counts the lives of cells.
+    count: AtomicU64,
+    /// The node is leaving.
+    closed: AtomicBool,
+}
+
+/// One cell after the other.
+pub(super) struct Slot {
+    /// Whose it is, if it is one key's.
+    key: Option<Bytes>,
+    /// The link to the one that takes calls.
+    link: ArcSwapOption<Conn>,
+    /// Calls that wait for it.
+    line: Line,
+    /// Counts changes of all this, for those who wait.
+    changed: watch::Sender<u64>,
+    /// Whether there is to be one; of a replicated module the plan says so, in the host.
+    wanted: watch::Sender<bool>,
+    /// Why there is none for a while.
+    failed: Mutex<Option<Failure>>,
+    /// Its key belongs elsewhere, or to another slot: whoever still has this one looks again.
+    gone: AtomicBool,
+    last_call: Mutex<Instant>,
+    orders: Orders,
+}
+
+impl Slot {
+    fn new(key: Option<Bytes>) -> (Arc<Slot>, Ordered) {
+        let (orders, ordered) = Orders::new();
+        let slot = Slot {
+            key,
+            link: ArcSwapOption::empty(),
+            line: Line::default(),
+            changed: watch::Sender::new(0),
+            wanted: watch::Sender::new(false),
+            failed: Mutex::default(),
+            gone: AtomicBool::new(false),
+            last_call: Mutex::new(Instant::now()),
+            orders,
+        };
+        (Arc::new(slot), ordered)
+    }
+
+    /// The link, if a call may be sent over it now.
+    fn ready(&self) -> Option<Arc<Conn>> {
+        self.link.load().as_ref().filter(|link| link.is_ready()).cloned()
+    }
+
+    fn called(&self) {
+        *lock(&self.last_call) = Instant::now();
+    }
+
+    fn notify(&self, core: &HostCore) {
+        self.changed.send_modify(|count| *count += 1);
+        core.notify();
+    }
+}
+
+impl Cells {
+    /// Those of a module, if its instances live in cells.
+    pub(super) fn of(
+        settings: &Settings,
+        kind: ModuleKind,
+        may_have_cells: bool,
+    ) -> Option<(Cells, Ordered)> {
+        let isolate = settings.isolate.filter(|_| may_have_cells)?;
+        let (one, ordered) = Slot::new(None);
+        let each = kind == ModuleKind::Keyed && isolate == Isolate::Process;
+        let cells = Cells {
+            one,
+            by_key: each.then(Mutex::default),
+            count: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        };
+        Some((cells, ordered))
+    }
+
+    /// The link over which a call goes, if nobody has to wait for it.
+    pub(crate) fn ready(&self, key: Option<&Bytes>) -> Option<Arc<Conn>> {
+        let slot = match (&self.by_key, key) {
+            (Some(slots), Some(key)) => {
+                let slot = lock(slots).get(key)?.clone();
+                slot.called();
+                slot
+            }
+            _ => self.one.clone(),
+        };
+        if !slot.line.is_empty() { None } else { slot.ready() }
+    }
+
+    /// The link of a call that belongs here, once there is a cell; with the call's place before those who came later,
+    /// to be kept until it is sent.
+    ///
+    /// # Errors
+    /// `Moved` if it belongs elsewhere, `NotStarted`, `Overloaded`, `Unreachable`, `Deadline`.
+    pub(crate) async fn find(
+        &self,
+        core: &Arc<HostCore>,
+        key: Option<&Bytes>,
+        deadline: Option<Instant>,
+    ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
+        let is_keyed = core.descriptor.kind == ModuleKind::Keyed;
+        let belongs = || match key {
+            Some(key) => !self.closed.load(Ordering::Acquire) && core.owns(key),
+            None => *core.wanted.borrow(),
+        };
+        if !belongs() {
+            return Err(CallErrorKind::Moved);
+        }
+        let slot = self.slot(core, key);
+        let mut changes = slot.changed.subscribe();
+        let until = core.wait_end(deadline);
+        let _place = core.queue_up()?;
+        let waited_out = || core.waited_out(deadline, "its cell was not ready");
+        let head = slot.line.enter(until).await.ok_or_else(waited_out)?;
+        loop {
+            changes.borrow_and_update();
+            if slot.gone.load(Ordering::Acquire) || !belongs() {
+                return Err(CallErrorKind::Moved);
+            }
+            if let Some(link) = slot.ready() {
+                slot.called();
+                return Ok((link, head));
+            }
+            let failed = if is_keyed {
+                lock(&slot.failed).as_ref().map(|failure| failure.cause.clone())
+            } else {
+                failed_here(core)
+            };
+            if let Some(cause) = failed {
+                return Err(CallErrorKind::NotStarted { cause });
+            }
+            slot.wanted.send_replace(true);
+            if !HostCore::changed_before(&mut changes, until).await {
+                return Err(waited_out());
+            }
+        }
+    }
+
+    fn slot(&self, core: &Arc<HostCore>, key: Option<&Bytes>) -> Arc<Slot> {
+        let (Some(slots), Some(key)) = (&self.by_key, key) else { return self.one.clone() };
+        let mut slots = lock(slots);
+        if let Some(slot) = slots.get(key) {
+            return slot.clone();
+        }
+        let (slot, ordered) = Slot::new(Some(Bytes::copy_from_slice(key)));
+        slots.insert(Bytes::copy_from_slice(key), slot.clone());
+        core.runtime.spawn(keep::keep(core.clone(), slot.clone(), ordered));
+        slot
+    }
+
+    /// Forgets a key that sleeps and that nobody waits for; says whether it has.
+    fn forget(&self, slot: &Arc<Slot>) -> bool {
+        let (Some(slots), Some(key)) = (&self.by_key, &slot.key) else { return false };
+        let mut slots = lock(slots);
+        let sleeps = !*slot.wanted.borrow() && slot.line.is_empty();
+        if sleeps {
+            // Whoever has just looked it up looks again.
+            slot.gone.store(true, Ordering::Release);
+            slots.remove(key);
+            slot.changed.send_modify(|count| *count += 1);
+        }
+        sleeps
+    }
+
+    /// Starts what keeps its cells alive.
+    pub(super) fn open(&self, core: &Arc<HostCore>) {
+        let Some(ordered) = lock(&core.ordered).take() else { return };
+        core.runtime.spawn(keep::keep(core.clone(), self.one.clone(), ordered));
+    }
+
+    /// Hands over the keys that the plan has given to others.
+    pub(super) fn follow(&self, core: &Arc<HostCore>, version: u64) {
+        let (leaving, core) = (self.give_up_keys(core), core.clone());
+        core.runtime.clone().spawn(async move {
+            leaving.await;
+            core.report(Report::Released { module: core.descriptor.name.into(), version });
+        });
+    }
+
+    /// The plan has changed: whoever waits looks whether it waits at the right place.
+    pub(super) fn changed(&self) {
+        self.one.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Ends the cells of keys that belong elsewhere now. What is returned resolves when they are gone.
+    pub(super) fn give_up_keys(&self, core: &HostCore) -> impl Future<Output = ()> + Send + use<> {
+        let mut leaving = Vec::new();
+        if let Some(slots) = &self.by_key {
+            lock(slots).retain(|key, slot| {
+                let stays = core.owns(key) && !self.closed.load(Ordering::Acquire);
+                if !stays {
+                    leaving.push(slot.clone());
+                }
+                stays
+            });
+        }
+        async move {
+            for slot in leaving {
+                slot.leave().await;
+            }
+        }
+    }
+
+    /// Ends them all, once their calls have ended.
+    pub(super) async fn close(&self, core: &HostCore) {
+        self.closed.store(true, Ordering::Release);
+        core.want(false);
+        self.give_up_keys(core).await;
+        self.one.leave().await;
+    }
+
+    /// Whether what the plan wants here is ready, or given up.
+    pub(super) fn is_settled(&self, core: &HostCore) -> bool {
+        core.descriptor.kind == ModuleKind::Keyed
+            || !*core.wanted.borrow()
+            || self.one.ready().is_some()
+            || failed_here(core).is_some()
+    }
+
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        let by_key = self.by_key.iter().flat_map(|slots| lock(slots).values().cloned().collect::<Vec<_>>());
+        by_key.chain([self.one.clone()]).collect()
+    }
+
+    /// The links of the cells that live.
+    pub(crate) fn links(&self) -> Vec<Arc<Conn>> {
+        self.slots().iter().filter_map(|slot| slot.link.load_full()).collect()
+    }
+
+    /// Has a cell started anew.
+    pub(super) async fn restart(
+        &self,
+        core: &HostCore,
+        key: Option<&Bytes>,
+    ) -> Result<Restarted, CallErrorKind> {
+        let slot = match (&self.by_key, key) {
+            (Some(slots), Some(key)) => match lock(slots).get(key).cloned() {
+                Some(slot) => slot,
+                None => return Ok(Restarted::Asleep),
+            },
+            _ => self.one.clone(),
+        };
+        let is_replicated = core.descriptor.kind != ModuleKind::Keyed;
+        let answered = if is_replicated { core.orders.give()? } else { slot.orders.give()? };
+        match tokio::time::timeout(core.settings.start_wait, answered).await {
+            Ok(Ok(restarted)) => Ok(restarted),
+            Ok(Err(_)) => Err(CallErrorKind::Gone),
+            Err(_) => Ok(Restarted::Waiting),
+        }
+    }
+
+    /// What lives here, as far as the node knows without asking.
+    pub(super) fn status(&self, core: &HostCore) -> Vec<InstanceStatus> {
+        let status = |slot: &Arc<Slot>| {
+            let link = slot.link.load_full()?;
+            let cell = link.cell()?;
+            Some(InstanceStatus {
+                module: core.descriptor.name.to_owned(),
+                kind: core.descriptor.kind,
+                node: core.node.clone(),
+                instance: cell.name.to_string(),
+                key: slot.key.as_deref().map(crate::call::key_text),
+                up_ms: cell.started.elapsed().as_millis() as u64,
+                holding: None,
+                waiting: None,
+                waits: Vec::new(),
+                holders: Vec::new(),
+                cell: Some(CellStatus { pid: cell.pid }),
+            })
+        };
+        self.slots().iter().filter_map(status).collect()
+    }
+
+    /// Keys that have no cell for a while.
+    pub(super) fn given_up(&self) -> Vec<GivenUp> {
+        let slots = self.slots();
+        let given_up = slots.iter().filter_map(|slot| {
+            let failed = lock(&slot.failed);
+            failed.as_ref().map(|failure| failure.status(slot.key.as_deref()))
+        });
+        given_up.take(GIVEN_UP_MAX).collect()
+    }
+}
+
+impl Slot {
+    /// Nobody calls it any more; resolves when its cell is gone.
+    async fn leave(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.wanted.send_replace(false);
+        self.changed.send_modify(|count| *count += 1);
+        let mut changes = self.changed.subscribe();
+        while self.link.load().is_some() {
+            // The sender lives in the slot.
+            drop(changes.changed().await);
+        }
+    }
+}
+
+impl std::fmt::Debug for Cells {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cells")
+    }
+}
+
+/// How often a cell of a key is looked at whether it sleeps.
+fn look_every(idle: Duration) -> Duration {
+    (idle / 4).max(Duration::from_millis(20))
+}

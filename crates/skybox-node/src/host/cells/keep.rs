@@ -1,0 +1,317 @@
+//! Keeps one cell after the other alive, as long as one is wanted. What [`replicated`](super::super::replicated) does for
+//! an instance, by the same policy.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use skybox_core::{Exit, ModuleKind};
+use skybox_plan::restart::{Decision, End, History};
+use tokio::sync::watch;
+
+use super::super::replicated::{failed_start, give_up, policy, try_again};
+use super::super::restart::{Order, Ordered, Restarted};
+use super::super::{CLOSE_WAIT, Failure, HostCore, lock};
+use super::{Slot, look_every};
+use crate::cell::{self, Cell, LEAVE_WAIT, NotBorn};
+use crate::conn::Conn;
+use crate::control::Report;
+
+/// How the time of a cell came to its end.
+enum Over {
+    /// Nobody wants it any more, or its key sleeps.
+    Unwanted,
+    /// Its process has ended.
+    Died(Exit),
+    /// Its module does not start in it any more.
+    GaveUp,
+    /// Somebody wants another.
+    Ordered(Order),
+}
+
+/// The task of one slot.
+pub(super) async fn keep(core: Arc<HostCore>, slot: Arc<Slot>, ordered: Ordered) {
+    Keeper { core, slot, history: History::default(), useful: false, born: Instant::now(), ordered }
+        .run()
+        .await;
+}
+
+struct Keeper {
+    core: Arc<HostCore>,
+    slot: Arc<Slot>,
+    history: History,
+    /// A call of this module, or key, has ended well in a cell.
+    useful: bool,
+    born: Instant,
+    ordered: Ordered,
+}
+
+impl Keeper {
+    fn is_keyed(&self) -> bool {
+        self.core.descriptor.kind == ModuleKind::Keyed
+    }
+
+    fn wanted(&self) -> watch::Receiver<bool> {
+        if self.is_keyed() { self.slot.wanted.subscribe() } else { self.core.wanted.subscribe() }
+    }
+
+    async fn run(mut self) {
+        let mut wanted = self.wanted();
+        // Given while nothing ran: the next start is the answer.
+        let mut order: Option<Order> = None;
+        loop {
+            if !*wanted.borrow() {
+                order.take().into_iter().for_each(|order| order.answer(Restarted::Asleep));
+            }
+            if self.slot.gone.load(Ordering::Acquire) && self.slot.key.is_some() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = until(&mut wanted, |wanted| *wanted) => {}
+                Some(order) = self.ordered.recv() => {
+                    order.answer(if self.is_keyed() { Restarted::Asleep } else { Restarted::Elsewhere });
+                    continue;
+                }
+                _ = gone(&self.slot) => return,
+            }
+            let decision = match self.start(&mut wanted).await {
+                None => {
+                    if self.core.app.strong_count() == 0 {
+                        return;
+                    }
+                    continue;
+                }
+                Some(Err(not_born)) => {
+                    let answer = Restarted::Failed { cause: not_born.cause.clone(), old: None };
+                    order.take().into_iter().for_each(|order| order.answer(answer.clone()));
+                    self.not_born(not_born)
+                }
+                Some(Ok(link)) => {
+                    self.publish(&link);
+                    let answer = Restarted::Started { new: name_of(&link) };
+                    order.take().into_iter().for_each(|order| order.answer(answer.clone()));
+                    match self.watch(&mut wanted).await {
+                        Over::Unwanted => {
+                            self.put_away().await;
+                            if self.core.cells.as_ref().is_some_and(|cells| cells.forget(&self.slot)) {
+                                return;
+                            }
+                            if !self.is_keyed() {
+                                self.core
+                                    .report(Report::Stopped { module: self.core.descriptor.name.into() });
+                            }
+                            continue;
+                        }
+                        Over::Ordered(given) => {
+                            self.put_away().await;
+                            order = Some(given);
+                            continue;
+                        }
+                        Over::Died(exit) => self.died(exit),
+                        Over::GaveUp => {
+                            self.put_away().await;
+                            Decision::GiveUp
+                        }
+                    }
+                }
+            };
+            order = self.pause(decision, &mut wanted).await;
+        }
+    }
+
+    /// A cell, unless none is wanted any more.
+    async fn start(&self, wanted: &mut watch::Receiver<bool>) -> Option<Result<Arc<Conn>, NotBorn>> {
+        let app = self.core.app.upgrade()?;
+        let cells = self.core.cells.as_ref()?;
+        let number = 1 + cells.count.fetch_add(1, Ordering::Relaxed);
+        tokio::select! {
+            biased;
+            () = until(wanted, |wanted| !wanted) => None,
+            outcome = Cell::start(&app, &self.core, number) => Some(outcome),
+        }
+    }
+
+    fn publish(&self, link: &Arc<Conn>) {
+        *lock(&self.slot.failed) = None;
+        *lock(&self.core.failed) = None;
+        self.slot.called();
+        self.slot.link.store(Some(link.clone()));
+        self.slot.notify(&self.core);
+        if !self.is_keyed() {
+            self.core.report(Report::Started { module: self.core.descriptor.name.into() });
+        }
+    }
+
+    /// Waits for the end of the cell that takes calls, and replaces it whenever that is ordered and can be done without
+    /// a gap.
+    async fn watch(&mut self, wanted: &mut watch::Receiver<bool>) -> Over {
+        loop {
+            let Some(link) = self.slot.link.load_full() else { return Over::Unwanted };
+            let Some(cell) = link.cell().cloned() else { return Over::Unwanted };
+            let order = tokio::select! {
+                biased;
+                exit = cell.ended() => {
+                    self.useful |= cell.useful.yet();
+                    return Over::Died(exit);
+                }
+                () = until(wanted, |wanted| !wanted) => return Over::Unwanted,
+                () = cell.gave_up() => return Over::GaveUp,
+                () = asleep(&self.slot, &link, self.core.settings.idle) => {
+                    self.slot.wanted.send_replace(false);
+                    return Over::Unwanted;
+                }
+                Some(order) = self.ordered.recv() => order,
+            };
+            if self.is_keyed() {
+                // There are never two of a key.
+                return Over::Ordered(order);
+            }
+            // The old one takes the calls meanwhile.
+            match self.start(wanted).await {
+                None => {
+                    order.answer(Restarted::Elsewhere);
+                    return Over::Unwanted;
+                }
+                Some(Err(not_born)) => {
+                    failed_start(&self.core, &not_born.cause);
+                    order.answer(Restarted::Failed { cause: not_born.cause, old: Some(name_of(&link)) });
+                }
+                Some(Ok(new)) => {
+                    self.publish(&new);
+                    order.answer(Restarted::Replaced { old: name_of(&link), new: name_of(&new) });
+                    self.core.runtime.spawn(put_away(self.core.clone(), link));
+                }
+            }
+        }
+    }
+
+    /// New calls wait for the next one, those in progress end, and then it does.
+    async fn put_away(&self) {
+        let Some(link) = self.slot.link.load_full() else { return };
+        // A call that has just been sent over it is one of those in progress.
+        link.take_no_more();
+        self.slot.notify(&self.core);
+        put_away(self.core.clone(), link).await;
+        self.slot.link.store(None);
+        self.slot.notify(&self.core);
+    }
+
+    fn died(&mut self, exit: Exit) -> Decision {
+        let module = self.core.descriptor.name;
+        tracing::error!(module, code = %skybox_core::Code::LOST, "{exit}");
+        if let Some(cell) = self.slot.link.load().as_ref().and_then(|link| link.cell().cloned()) {
+            self.core.endings.cell_died(&cell.name, cell.started.elapsed(), self.slot.key.as_deref(), exit);
+        }
+        self.slot.link.store(None);
+        self.slot.notify(&self.core);
+        let end = if self.useful { End::Crashed } else { End::Failed };
+        self.history.decide(&policy(&self.core), end, self.born.elapsed())
+    }
+
+    fn not_born(&mut self, not_born: NotBorn) -> Decision {
+        let NotBorn { cause, exit, given_up } = not_born;
+        match exit {
+            _ if given_up => return Decision::GiveUp,
+            Some(exit) => {
+                let module = self.core.descriptor.name;
+                tracing::error!(module, code = %skybox_core::Code::NOT_STARTED, "{cause}");
+                self.core.endings.note(None, self.slot.key.as_deref(), exit);
+            }
+            None => failed_start(&self.core, &cause),
+        }
+        self.history.decide(&policy(&self.core), End::Failed, self.born.elapsed())
+    }
+
+    /// Waits as long as it was decided; an order ends the wait.
+    async fn pause(&mut self, decision: Decision, wanted: &mut watch::Receiver<bool>) -> Option<Order> {
+        let given_up = decision == Decision::GiveUp;
+        if given_up && self.is_keyed() {
+            let cause = self.core.endings.last_cause();
+            *lock(&self.slot.failed) = Some(Failure::new(cause, &self.history, &policy(&self.core)));
+            self.slot.notify(&self.core);
+        } else if given_up {
+            give_up(&self.core, &self.history);
+            self.slot.notify(&self.core);
+        }
+        let pause = match decision {
+            Decision::After(pause) => Some(self.core.jittered(pause)),
+            Decision::GiveUp => self.is_keyed().then_some(self.core.settings.within),
+        };
+        let order = tokio::select! {
+            biased;
+            Some(order) = self.ordered.recv() => Some(order),
+            () = sleep(pause) => None,
+            () = until(wanted, |wanted| !wanted), if !self.is_keyed() || pause.is_none() => None,
+            _ = gone(&self.slot) => None,
+        };
+        if order.is_some() || given_up {
+            self.history.clear();
+            *lock(&self.slot.failed) = None;
+            try_again(&self.core);
+            if self.is_keyed() && order.is_none() {
+                // The next call starts it.
+                self.slot.wanted.send_replace(false);
+            }
+            self.slot.notify(&self.core);
+        }
+        order
+    }
+}
+
+/// Resolves when a key has not been called for as long as it stays awake.
+async fn asleep(slot: &Slot, link: &Arc<Conn>, idle: Duration) {
+    if slot.key.is_none() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(look_every(idle)).await;
+        if link.is_idle() && lock(&slot.last_call).elapsed() >= idle {
+            return;
+        }
+    }
+}
+
+/// Resolves when the key has left this slot.
+async fn gone(slot: &Slot) {
+    let mut changes = slot.changed.subscribe();
+    while slot.key.is_none() || !slot.gone.load(Ordering::Acquire) {
+        // The sender lives in the slot.
+        drop(changes.changed().await);
+    }
+}
+
+async fn sleep(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a value of a watch whose sender the waiting task's own slot or host holds.
+async fn until(watch: &mut watch::Receiver<bool>, which: impl FnMut(&bool) -> bool) {
+    drop(watch.wait_for(which).await);
+}
+
+fn name_of(link: &Conn) -> String {
+    link.cell().map_or_else(String::new, |cell| cell.name.to_string())
+}
+
+/// Ends a cell that takes no new calls, once those in progress have ended.
+async fn put_away(core: Arc<HostCore>, link: Arc<Conn>) {
+    let Some(cell) = link.cell().cloned() else { return };
+    let over = async {
+        if tokio::time::timeout(CLOSE_WAIT, link.idle()).await.is_err() {
+            let module = core.descriptor.name;
+            tracing::warn!(module, "its last call has not ended {CLOSE_WAIT:?} after its cell was retired");
+        }
+        drop(tokio::time::timeout(LEAVE_WAIT, Cell::order(&link, &cell::Order::Leave)).await);
+        cell.kill();
+    };
+    tokio::select! {
+        () = over => {}
+        _ = cell.ended() => {}
+    }
+    cell.ended().await;
+    core.endings.cell_died(&cell.name, cell.started.elapsed(), None, Exit::Stopped);
+}
