@@ -49,6 +49,8 @@ pub(crate) struct Candidate {
     pub(crate) name: String,
     pub(crate) needs: Needs,
     pub(crate) keyed: bool,
+    /// Where `stop_wait` stands.
+    pub(crate) stop_wait: Option<Span>,
 }
 
 /// `#[skybox::module]` on an `impl` block without a trait.

@@ -123,6 +123,8 @@ impl<T: Module> Host<T> {
             modules: 0,
             descriptor,
             settings: Settings::of(&descriptor.needs),
+            // Without an App there is nobody who would retire it: it is dropped as any value is.
+            stops: false,
             strict: false,
             may_have_cells: false,
             // Handles are made from values in tests and examples: inside a runtime, as every call is.
@@ -130,7 +132,6 @@ impl<T: Module> Host<T> {
         });
         let core = Arc::new(core);
         let id = core.next_instance_id();
-        // Without an App there is nobody who would retire it: it is dropped as any value is.
         let instance = Instance::new(value, id, core.turn(), &Arc::downgrade(&core), None, None);
         let local = Route::new(Some(instance));
         Arc::new(Host { core, local, line: Line::default(), keyed: Default::default() })
@@ -211,7 +212,7 @@ impl<T: Module> AnyHost for Host<T> {
                     _ => replicated::close(&self).await,
                 }
             };
-            tokio::join!(closed, stop::all_ended::<T>(&self.core));
+            tokio::join!(closed, stop::all_ended(&self.core));
         })
     }
 

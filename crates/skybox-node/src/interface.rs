@@ -10,7 +10,7 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 
-use skybox_core::{ModuleDescriptor, Needs};
+use skybox_core::{ModuleDescriptor, Needs, TextChain};
 
 use crate::app::App;
 use crate::call::{Handle, Incoming, Serving, StartError, Target};
@@ -37,6 +37,8 @@ pub trait Interface: Send + Sync + 'static {
     fn target(proxy: &Self::Proxy) -> &Target<Object<Self>>;
     /// Runs a call that came from elsewhere.
     fn serve(call: Incoming<Object<Self>>) -> Serving;
+    /// The value that stands for it, whose type somebody knows.
+    fn into_any(object: Box<Self>) -> Box<dyn Any + Send>;
 }
 
 /// The form of an interface whose instances have keys.
@@ -99,11 +101,14 @@ impl<I: Interface + ?Sized> Module for Object<I> {
     }
 
     async fn start(app: App, key: <I::Key as ToOwned>::Owned) -> Result<Self, StartError> {
-        let chosen = app.inner().chosen.get(&TypeId::of::<Self>());
-        let starter = chosen.and_then(|chosen| chosen.starter.downcast_ref::<Starter<I>>());
-        // An App with an interface for which nothing was chosen does not start.
-        let Starter(start) = starter.expect("an implementation was chosen when the App started");
+        let Chosen { start, .. } = chosen(&app);
         start(app, key).await
+    }
+
+    // `STOPS` says what its own type has, and that has none: whoever is chosen may have one.
+    async fn stop(self, app: App) -> Result<(), TextChain> {
+        let Chosen { stop, .. } = chosen(&app);
+        stop(self, app).await
     }
 
     fn serve(call: Incoming<Self>) -> Serving {
@@ -143,26 +148,49 @@ pub trait Candidate: Sized + Send + 'static {
     const PATH: &'static str;
     /// How its instances are kept.
     const NEEDS: Needs;
+    /// Whether its instances have a last word: `stop`.
+    const STOPS: bool;
 
     /// Starts an instance.
     fn begin(
         app: App,
         key: <<Self::Interface as Interface>::Key as ToOwned>::Owned,
     ) -> impl Future<Output = Result<Self, StartError>> + Send;
+    /// The last word of an instance: the text of its error if it fails.
+    fn end(self, app: App) -> impl Future<Output = Result<(), TextChain>> + Send;
 }
 
 type Starting<I> = Pin<Box<dyn Future<Output = Result<Object<I>, StartError>> + Send>>;
+type Stopping = Pin<Box<dyn Future<Output = Result<(), TextChain>> + Send>>;
 
-/// Starts an instance of an interface by one of its implementations.
-struct Starter<I: Interface + ?Sized>(fn(App, <I::Key as ToOwned>::Owned) -> Starting<I>);
+/// Starts and stops instances of an interface by one of its implementations.
+struct Chosen<I: Interface + ?Sized> {
+    start: fn(App, <I::Key as ToOwned>::Owned) -> Starting<I>,
+    stop: fn(Object<I>, App) -> Stopping,
+}
 
-impl<I: Interface + ?Sized> Starter<I> {
-    const fn of<T: Candidate<Interface = I>>() -> Starter<I>
+impl<I: Interface + ?Sized> Chosen<I> {
+    const fn of<T: Candidate<Interface = I>>() -> Chosen<I>
     where
         I: ImplementedBy<T>,
     {
-        Starter(|app, key| Box::pin(async { Ok(Object(I::object(T::begin(app, key).await?))) }))
+        Chosen {
+            start: |app, key| Box::pin(async { Ok(Object(I::object(T::begin(app, key).await?))) }),
+            stop: |Object(object), app| {
+                let value = I::into_any(object).downcast::<T>();
+                let value = value.expect("the implementation that has started it is asked to stop it");
+                Box::pin(value.end(app))
+            },
+        }
     }
+}
+
+/// The implementation whose instances stand for an interface in this App.
+fn chosen<I: Interface + ?Sized>(app: &App) -> &'static Chosen<I> {
+    let chosen = app.inner().chosen.get(&TypeId::of::<Object<I>>());
+    let chosen = chosen.and_then(|chosen| chosen.implementation.downcast_ref::<Chosen<I>>());
+    // An App with an interface for which nothing was chosen does not start.
+    chosen.expect("an implementation was chosen when the App started")
 }
 
 /// A candidate as the linker collects it.
@@ -173,8 +201,10 @@ pub struct CandidateRegistration {
     pub(crate) name: &'static str,
     pub(crate) path: &'static str,
     pub(crate) needs: &'static Needs,
-    /// A [`Starter`] of that interface.
-    starter: &'static (dyn Any + Send + Sync),
+    /// Whether its instances have a last word.
+    pub(crate) stops: bool,
+    /// A [`Chosen`] of that interface.
+    implementation: &'static (dyn Any + Send + Sync),
 }
 
 inventory::collect!(CandidateRegistration);
@@ -188,7 +218,8 @@ impl CandidateRegistration {
             name: T::NAME,
             path: T::PATH,
             needs: const { &T::NEEDS },
-            starter: const { &Starter::<T::Interface>::of::<T>() },
+            stops: T::STOPS,
+            implementation: const { &Chosen::<T::Interface>::of::<T>() },
         }
     }
 }
@@ -198,7 +229,15 @@ impl CandidateRegistration {
     /// One that can be chosen, but starts nothing.
     pub(crate) const fn unstartable(name: &'static str, needs: &'static Needs) -> CandidateRegistration {
         let id = TypeId::of::<()>;
-        CandidateRegistration { interface: id, type_id: id, name, path: "test", needs, starter: &() }
+        CandidateRegistration {
+            interface: id,
+            type_id: id,
+            name,
+            path: "test",
+            needs,
+            stops: false,
+            implementation: &(),
+        }
     }
 }
 

@@ -57,7 +57,7 @@ pub trait Module: Sized + Send + 'static {
         app: App,
         key: <Self::Key as ToOwned>::Owned,
     ) -> impl Future<Output = Result<Self, StartError>> + Send;
-    /// Whether its instances have a last word: `stop`.
+    /// Whether its instances have a last word, `stop`; of an interface, its candidates say that.
     const STOPS: bool = false;
     /// The last word of an instance, if `STOPS`: the text of its error if it fails.
     fn stop(self, app: App) -> impl Future<Output = Result<(), TextChain>> + Send {
@@ -178,6 +178,8 @@ pub struct Registration {
     pub(crate) descriptor: fn() -> &'static ModuleDescriptor,
     pub(crate) type_id: fn() -> TypeId,
     pub(crate) host: fn(HostSeed) -> Arc<dyn AnyHost>,
+    /// Whether its instances have a last word.
+    pub(crate) stops: bool,
     /// Its instances are those of one of its candidates.
     pub(crate) is_interface: bool,
 }
@@ -188,7 +190,7 @@ impl Registration {
     /// Registers `T`.
     pub const fn of<T: Module>() -> Registration {
         let (descriptor, type_id, host) = (T::descriptor, TypeId::of::<T>, Host::<T>::plant);
-        Registration { descriptor, type_id, host, is_interface: false }
+        Registration { descriptor, type_id, host, stops: T::STOPS, is_interface: false }
     }
 
     /// Registers the interface `I`.

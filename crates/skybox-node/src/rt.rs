@@ -1,9 +1,11 @@
 //! What generated code calls. Public because it has to be; not for people, and free to change with any version.
 
 mod begin;
+mod end;
 mod image;
 
 pub use begin::*;
+pub use end::*;
 pub use image::*;
 
 pub use inventory;
@@ -77,33 +79,6 @@ pub const fn check_key<K: Key + ?Sized>() {}
 /// The outcome of a module's `start`, with the error as text.
 pub fn started<T, E: Into<Box<dyn StdError + Send + Sync>>>(outcome: Result<T, E>) -> Result<T, StartError> {
     outcome.map_err(|error| StartError(TextChain::of(&*error.into())))
-}
-
-/// What a module's `stop` may give: nothing, or a `Result` whose error is logged.
-#[diagnostic::on_unimplemented(
-    message = "`stop` returns nothing, or a `Result<()>` whose error is logged",
-    label = "nobody would get this"
-)]
-pub trait Stopped {
-    /// The outcome, with the error as text.
-    fn stopped(self) -> Result<(), TextChain>;
-}
-
-impl Stopped for () {
-    fn stopped(self) -> Result<(), TextChain> {
-        Ok(())
-    }
-}
-
-impl<E: Into<Box<dyn StdError + Send + Sync>>> Stopped for Result<(), E> {
-    fn stopped(self) -> Result<(), TextChain> {
-        self.map_err(|error| TextChain::of(&*error.into()))
-    }
-}
-
-/// The outcome of a module's `stop`.
-pub fn stopped(outcome: impl Stopped) -> Result<(), TextChain> {
-    outcome.stopped()
 }
 
 /// A module that starts without a `start` of its own.

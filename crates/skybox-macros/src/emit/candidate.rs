@@ -9,7 +9,7 @@ use crate::model::Candidate;
 
 /// Writes everything that the attribute stands for.
 pub(crate) fn candidate(candidate: &Candidate) -> TokenStream {
-    let Candidate { root, item, interface, name, needs, keyed } = candidate;
+    let Candidate { root, item, interface, name, needs, keyed, stop_wait } = candidate;
     let this = &*item.self_ty;
     let (needs, neighbours) = (annotations::needs(needs), annotations::neighbours(needs));
     let at = seen_at(this);
@@ -24,6 +24,11 @@ pub(crate) fn candidate(candidate: &Candidate) -> TokenStream {
         (quote!(NoStart), quote!(_key), quote_spanned!(at=> <#this>::start(&app)), quote!(check_unkeyed))
     };
     let interface_at = seen_at(interface);
+    let has_stop = quote_spanned!(at=> skybox_rt::has_stop::<Self, _, _>(&<#this>::stop));
+    let say_last = quote_spanned!(at=> skybox_rt::say_last(<#this>::stop, self, &app).await);
+    let check_stop = stop_wait.map(|span| {
+        quote_spanned!(span=> const _: () = skybox_rt::check_stop_wait(<#this as skybox_rt::Candidate>::STOPS);)
+    });
     let begun = quote_spanned!(at=> skybox_rt::begun(#start).await);
     let check =
         quote_spanned!(interface_at=> skybox_rt::#check::<<dyn #interface as skybox_rt::Interface>::Form>(););
@@ -39,6 +44,11 @@ pub(crate) fn candidate(candidate: &Candidate) -> TokenStream {
                 const NAME: &'static str = #name;
                 const PATH: &'static str = ::core::module_path!();
                 const NEEDS: skybox_rt::Needs = #needs;
+                const STOPS: bool = {
+                    use skybox_rt::NoStop as _;
+
+                    #has_stop
+                };
 
                 async fn begin(
                     app: skybox_rt::App,
@@ -48,7 +58,18 @@ pub(crate) fn candidate(candidate: &Candidate) -> TokenStream {
 
                     #begun
                 }
+
+                async fn end(
+                    self,
+                    app: skybox_rt::App,
+                ) -> ::core::result::Result<(), skybox_rt::TextChain> {
+                    use skybox_rt::NoStop as _;
+
+                    #say_last
+                }
             }
+
+            #check_stop
 
             const _: fn() = || {
                 #check

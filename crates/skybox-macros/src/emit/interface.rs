@@ -46,6 +46,9 @@ pub(crate) fn interface(interface: &Interface) -> TokenStream {
         #[doc(hidden)]
         #vis trait #boxed: ::core::marker::Send + ::core::marker::Sync + 'static {
             #(#declared;)*
+            fn into_any_value(
+                self: ::std::boxed::Box<Self>,
+            ) -> ::std::boxed::Box<dyn ::core::any::Any + ::core::marker::Send>;
         }
 
         #[allow(deprecated, clippy::all, clippy::pedantic)]
@@ -70,6 +73,11 @@ pub(crate) fn interface(interface: &Interface) -> TokenStream {
 
             impl<#any: #ident> #boxed for #any {
                 #(#implemented)*
+                fn into_any_value(
+                    self: ::std::boxed::Box<Self>,
+                ) -> ::std::boxed::Box<dyn ::core::any::Any + ::core::marker::Send> {
+                    self
+                }
             }
 
             impl<#any: #ident> skybox_rt::ImplementedBy<#any> for #object {
@@ -99,6 +107,11 @@ pub(crate) fn interface(interface: &Interface) -> TokenStream {
                         #(#indices => #served,)*
                         _ => call.unknown(),
                     }
+                }
+                fn into_any(
+                    object: ::std::boxed::Box<#object>,
+                ) -> ::std::boxed::Box<dyn ::core::any::Any + ::core::marker::Send> {
+                    object.into_any_value()
                 }
             }
 

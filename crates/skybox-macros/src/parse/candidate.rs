@@ -35,9 +35,6 @@ pub(super) fn candidate(attribute: TokenStream, mut item: ItemImpl) -> syn::Resu
             "an interface is not generic: `#[skybox::module]` stands on implementations of one",
         );
     }
-    if let Some(span) = annotations.as_ref().and_then(|annotations| annotations.stop_wait) {
-        refusals.at_span(span, "an implementation of an interface has no `stop`: leave `stop_wait` out");
-    }
     refusals.finish()?;
     let Some(annotations) = annotations else { unreachable!("what is missing was refused above") };
     Ok(Candidate {
@@ -46,6 +43,7 @@ pub(super) fn candidate(attribute: TokenStream, mut item: ItemImpl) -> syn::Resu
         name: snake_case(&ident),
         needs: annotations.needs,
         keyed: annotations.keyed.is_some(),
+        stop_wait: annotations.stop_wait,
         item,
     })
 }

@@ -87,6 +87,9 @@ fn method_of(
     if name == "start" {
         refusals.at(&name, "`start` makes an instance of an implementation: give this method another name");
     }
+    if name == "stop" {
+        refusals.at(&name, "`stop` is the last word of an implementation: give this method another name");
+    }
     if let Some(span) = marks.local {
         refusals.at_span(span, "an interface is what callers see: `#[local]` stands on methods of modules");
     }

@@ -315,11 +315,6 @@ fn stops() {
         "`#[idempotent]` says how calls run, but `stop` is neither `pub` nor `pub(crate)`: it is not called through \
          handles",
     );
-    module(
-        "stop_wait = \"2s\"",
-        "impl Payments for Stripe { async fn pay(&self) -> Result<u32> { Ok(0) } }",
-        "an implementation of an interface has no `stop`: leave `stop_wait` out",
-    );
 }
 
 /// What is merely called `stop` is what it was.

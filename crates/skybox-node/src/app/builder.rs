@@ -322,7 +322,7 @@ impl Builder {
         }
         let linked = linked::modules(&config, &self.candidates)?;
         let declared = declare(&linked);
-        let Linked { registrations, settings, chosen, .. } = linked;
+        let Linked { registrations, settings, stops, chosen, .. } = linked;
         let mut identity = match &born {
             Some((birth, _)) => Identity::of_cell(birth),
             None => Identity::of_this_process(self.main, self.joined.clone()),
@@ -342,7 +342,7 @@ impl Builder {
         let inner = Arc::new_cyclic(|weak| {
             let id = AppId::next();
             let plant = Plant { weak, id, identity: &identity, strict, runtime: &runtime };
-            let hosts: Vec<_> = plant.hosts(&registrations, settings);
+            let hosts: Vec<_> = plant.hosts(&registrations, settings.into_iter().zip(stops));
             let by_type =
                 registrations.iter().enumerate().map(|(at, module)| ((module.type_id)(), at)).collect();
             AppInner {
@@ -411,24 +411,26 @@ impl Plant<'_> {
     fn hosts(
         &self,
         registrations: &[&'static Registration],
-        settings: Vec<Settings>,
+        settings: impl Iterator<Item = (Settings, bool)>,
     ) -> Vec<Arc<dyn AnyHost>> {
         let modules = registrations.len();
-        let seeds = registrations.iter().zip(settings).enumerate().map(|(index, (module, settings))| {
-            let seed = HostSeed {
-                app: self.weak.clone(),
-                app_id: self.id,
-                node: self.identity.node.clone(),
-                index: index as u16,
-                modules,
-                descriptor: (module.descriptor)(),
-                settings,
-                strict: self.strict,
-                may_have_cells: self.identity.may_have_cells,
-                runtime: self.runtime.clone(),
-            };
-            (module.host)(seed)
-        });
+        let seeds =
+            registrations.iter().zip(settings).enumerate().map(|(index, (module, (settings, stops)))| {
+                let seed = HostSeed {
+                    app: self.weak.clone(),
+                    app_id: self.id,
+                    node: self.identity.node.clone(),
+                    index: index as u16,
+                    modules,
+                    descriptor: (module.descriptor)(),
+                    settings,
+                    stops,
+                    strict: self.strict,
+                    may_have_cells: self.identity.may_have_cells,
+                    runtime: self.runtime.clone(),
+                };
+                (module.host)(seed)
+            });
         seeds.collect()
     }
 }

@@ -14,6 +14,8 @@ use crate::module::Registration;
 pub(super) struct Linked {
     pub(super) registrations: Vec<&'static Registration>,
     pub(super) settings: Vec<Settings>,
+    /// Whether its instances have a last word.
+    pub(super) stops: Vec<bool>,
     /// By the type of the interface's instances.
     pub(super) chosen: HashMap<TypeId, &'static CandidateRegistration>,
     candidates: Vec<&'static CandidateRegistration>,
@@ -40,16 +42,16 @@ pub(super) fn modules(config: &Config, named: &[&'static CandidateRegistration])
     }
     let candidates = candidates(named);
     check_names(config, &registrations, &candidates)?;
-    let (mut settings, mut chosen) = (Vec::new(), HashMap::new());
+    let (mut settings, mut stops, mut chosen) = (Vec::new(), Vec::new(), HashMap::new());
     for module in &registrations {
         let descriptor = (module.descriptor)();
-        let mut needs = &descriptor.needs;
+        let (mut needs, mut stops_of_module) = (&descriptor.needs, module.stops);
         if module.is_interface {
             let interface = (module.type_id)();
             let mut own = candidates.clone();
             own.retain(|candidate| (candidate.interface)() == interface);
             let candidate = choose(descriptor.name, descriptor.path, &own, config)?;
-            needs = candidate.needs;
+            (needs, stops_of_module) = (candidate.needs, candidate.stops);
             chosen.insert(interface, candidate);
         }
         let of_module = config.settings(descriptor.name, needs)?;
@@ -57,8 +59,9 @@ pub(super) fn modules(config: &Config, named: &[&'static CandidateRegistration])
             tracing::warn!(module = descriptor.name, "`{key}` is set; it acts in a later version of Skybox");
         }
         settings.push(of_module);
+        stops.push(stops_of_module);
     }
-    Ok(Linked { registrations, settings, chosen, candidates })
+    Ok(Linked { registrations, settings, stops, chosen, candidates })
 }
 
 /// Every candidate once: those that the linker has, and those that were named.

@@ -31,6 +31,7 @@ pub(crate) struct HostSeed {
     pub(crate) modules: usize,
     pub(crate) descriptor: &'static ModuleDescriptor,
     pub(crate) settings: Settings,
+    pub(crate) stops: bool,
     pub(crate) strict: bool,
     /// Whether instances may live in cells, if their module asks for it.
     pub(crate) may_have_cells: bool,
@@ -45,6 +46,8 @@ pub(crate) struct HostCore {
     pub(crate) index: u16,
     pub(crate) descriptor: &'static ModuleDescriptor,
     pub(crate) settings: Settings,
+    /// Its instances have a last word.
+    pub(super) stops: bool,
     /// Calls wait for one another here, so that a call could wait for itself.
     pub(crate) traced: bool,
     /// Every call goes the long way: encoded, run on another task, decoded.
@@ -112,6 +115,7 @@ impl HostCore {
             modules,
             descriptor,
             settings,
+            stops,
             strict,
             may_have_cells,
             runtime,
@@ -136,6 +140,7 @@ impl HostCore {
                 || descriptor.methods.iter().any(|method| method.mode == Mode::Exclusive),
             plain: !strict && settings.deadline.is_none(),
             settings,
+            stops,
             strict,
             strict_way: Arc::default(),
             runtime,

@@ -349,7 +349,7 @@ fn put_to_sleep<T: Module>(host: &Host<T>) {
                 return true;
             }
             match std::mem::replace(&mut state.now, Now::Asleep) {
-                Now::Live(instance) if T::STOPS => {
+                Now::Live(instance) if host.core.stops => {
                     // The slot stays, so that the key's next call waits for this `stop`.
                     state.now = Now::Stopping;
                     stopping.push((slot.clone(), instance));
@@ -451,7 +451,7 @@ async fn all_ended<T: Module>(host: &Host<T>, leaving: Vec<Leaving<T>>) {
             one.await;
         }
     };
-    let wait = CLOSE_WAIT + stop::wait::<T>(&host.core);
+    let wait = CLOSE_WAIT + stop::wait(&host.core);
     if tokio::time::timeout(wait, all).await.is_err() {
         tracing::warn!(
             module = host.core.descriptor.name,

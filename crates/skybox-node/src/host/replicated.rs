@@ -60,7 +60,7 @@ async fn retire<T: Module>(host: &Arc<Host<T>>) {
     host.core.notify();
     let ended = instance.ended();
     drop(instance);
-    let wait = CLOSE_WAIT + stop::wait::<T>(&host.core);
+    let wait = CLOSE_WAIT + stop::wait(&host.core);
     if tokio::time::timeout(wait, ended.wait()).await.is_err() {
         tracing::warn!(
             module = host.core.descriptor.name,
@@ -259,7 +259,7 @@ pub(super) async fn start<T: Module>(
     match OwnCode::new(core, T::start(app, key)).await {
         Ok(Ok(value)) => {
             let (id, turn, host) = (core.next_instance_id(), core.turn(), Arc::downgrade(core));
-            Ok(Instance::new(value, id, turn, &host, bytes, stop::last_word::<T>()))
+            Ok(Instance::new(value, id, turn, &host, bytes, stop::last_word::<T>(core)))
         }
         Ok(Err(error)) => Err(error.to_string()),
         Err(Panicked { message, place }) => Err(format!("it panicked at {place}: {message}")),

@@ -21,20 +21,20 @@ use crate::module::Module;
 use crate::thread::{self, CallFrame, Inherited};
 
 /// What the instances of a module do when they end; nothing for one without `stop`.
-pub(super) fn last_word<T: Module>() -> Option<LastWord<T>> {
-    T::STOPS.then_some(begin::<T>)
+pub(super) fn last_word<T: Module>(core: &HostCore) -> Option<LastWord<T>> {
+    core.stops.then_some(begin::<T>)
 }
 
 /// How long those who wait for the end of an instance wait for its `stop`.
-pub(super) fn wait<T: Module>(core: &HostCore) -> Duration {
-    if T::STOPS { core.settings.stop_wait } else { Duration::ZERO }
+pub(super) fn wait(core: &HostCore) -> Duration {
+    if core.stops { core.settings.stop_wait } else { Duration::ZERO }
 }
 
 /// Waits until no instance has its last word still to say, those included that the plan has retired before.
-pub(super) async fn all_ended<T: Module>(core: &HostCore) {
+pub(super) async fn all_ended(core: &HostCore) {
     let mut lives = core.lives.subscribe();
     // In vain only behind a call that does not end; whoever retired its instance says so.
-    drop(tokio::time::timeout(CLOSE_WAIT + wait::<T>(core), lives.wait_for(|count| *count == 0)).await);
+    drop(tokio::time::timeout(CLOSE_WAIT + wait(core), lives.wait_for(|count| *count == 0)).await);
 }
 
 /// Runs the last word of an instance on a task of its own. Without an App there is nothing that it could do it in: a

@@ -139,7 +139,8 @@ macro_rules! in_every_mode {
                 a_crashed_instance_does_not_stop
                 a_stop_that_takes_too_long_is_cut_off
                 a_panic_in_stop_takes_nothing_down
-                an_error_of_stop_is_kept;
+                an_error_of_stop_is_kept
+                an_implementation_of_an_interface_stops_as_well;
             delivery:
                 a_call_runs_once
                 an_idempotent_call_may_run_again

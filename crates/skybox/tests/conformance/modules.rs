@@ -22,7 +22,7 @@ pub use pipes::{Brook, Conduit, Pipes, Source, louder};
 pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
 pub use starts::{Latecomer, Sleeper, Stillborn, StillbornKey, Unsteady, book, lookup};
-pub use stops::{Diary, Guest, Lingerer};
+pub use stops::{Diary, Guest, Lingerer, Lodger};
 pub use tellers::{Drawer, Teller};
 pub use versions::{Edition, Ours, Theirs};
 
@@ -42,6 +42,7 @@ pub const CALLEES: &[&str] = &[
     "guest",
     "latecomer",
     "lingerer",
+    "lodger",
     "lookup",
     "louder",
     "narrow",

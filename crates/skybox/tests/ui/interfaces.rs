@@ -22,6 +22,7 @@ trait Signatures {
     async fn make() -> Result<u32>;
     async fn with(&self) -> Result<u32>;
     async fn start(&self) -> Result<u32>;
+    async fn stop(&self) -> Result<u32>;
 }
 
 #[skybox::module]

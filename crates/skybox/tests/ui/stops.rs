@@ -3,7 +3,7 @@ use skybox::{App, Result};
 macro_rules! types {
     ($($name:ident),*) => { $(#[derive(Default)] struct $name;)* };
 }
-types!(Visible, Boxed, Generic, Reckless, Curious, Bound, Fake);
+types!(Visible, Boxed, Generic, Reckless, Curious, Bound);
 
 #[skybox::module]
 impl Visible {
@@ -53,18 +53,6 @@ impl Curious {
 #[skybox::module(stop_wait = "30s")]
 impl Bound {
     pub async fn len(&self) -> Result<u32> {
-        Ok(0)
-    }
-}
-
-#[skybox::module]
-trait Scales {
-    async fn weigh(&self) -> Result<u32>;
-}
-
-#[skybox::module(stop_wait = "30s")]
-impl Scales for Fake {
-    async fn weigh(&self) -> Result<u32> {
         Ok(0)
     }
 }

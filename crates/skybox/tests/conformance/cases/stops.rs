@@ -78,6 +78,16 @@ pub async fn an_error_of_stop_is_kept(stage: Stage) {
     assert_eq!(endings[0], "its `stop` failed: the ink is dry");
 }
 
+pub async fn an_implementation_of_an_interface_stops_as_well(stage: Stage) {
+    let lodger = stage.at::<dyn Lodger>("ada");
+    assert_eq!(lodger.life().await.unwrap(), 1);
+    stage.reached("ada 1 dropped", 1).await;
+    assert_eq!(lodger.life().await.unwrap(), 2);
+    assert_eq!(stage.count("ada 1 stopped").await, 1);
+    let endings = stage.get::<Probe>().endings("lodger").await.unwrap();
+    assert_eq!(endings[0], "its `stop` failed: the key is lost");
+}
+
 pub async fn an_app_that_shuts_down_waits_for_each_stop(stage: Stage) {
     let ledger = Ledger::default();
     let builder = App::builder().aside().strict(stage.crosses()).provide(ledger.clone());

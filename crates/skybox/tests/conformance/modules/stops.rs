@@ -126,3 +126,44 @@ impl Drop for Lingerer {
         self.ledger.note("lingerer dropped");
     }
 }
+
+/// As a [`Guest`], but callers do not know its type.
+#[skybox::module(keyed = str)]
+pub trait Lodger {
+    /// Which one of that name it is, here.
+    async fn life(&self) -> Result<u64>;
+}
+
+/// The one implementation.
+pub struct Subtenant {
+    ledger: Ledger,
+    name: String,
+    life: u64,
+}
+
+impl Subtenant {
+    fn start(app: &App, name: &str) -> Result<Self> {
+        let ledger = app.value::<Ledger>()?.clone();
+        let life = ledger.note(&format!("{name} started"));
+        Ok(Subtenant { ledger, name: name.to_owned(), life })
+    }
+
+    async fn stop(self, app: &App) -> Result<()> {
+        assert_eq!(App::current()?.node(), app.node(), "it is code of its App");
+        self.ledger.note(&format!("{} {} stopped", self.name, self.life));
+        Err(skybox::Error::msg("the key is lost"))
+    }
+}
+
+#[skybox::module(keyed, idle = "20ms", stop_wait = "1m")]
+impl Lodger for Subtenant {
+    async fn life(&self) -> Result<u64> {
+        Ok(self.life)
+    }
+}
+
+impl Drop for Subtenant {
+    fn drop(&mut self) {
+        self.ledger.note(&format!("{} {} dropped", self.name, self.life));
+    }
+}
