@@ -223,6 +223,7 @@ pub(crate) fn form(kind: ModuleKind) -> &'static str {
         ModuleKind::Task => "task",
         ModuleKind::Replicated => "replicated",
         ModuleKind::Keyed => "keyed",
+        ModuleKind::Spawned => "spawned",
     }
 }
 

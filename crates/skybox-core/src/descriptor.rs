@@ -12,6 +12,8 @@ pub enum ModuleKind {
     Replicated,
     /// One instance for each key: `app.at::<T>(&key)`.
     Keyed,
+    /// Instances that code makes while it runs: `app.spawn::<T>(arguments)`.
+    Spawned,
 }
 
 /// One module or task, as written in the program.

@@ -76,6 +76,8 @@ pub(crate) enum Form {
     Replicated,
     /// The type behind the reference that `start` takes.
     Keyed(Box<Type>),
+    /// The type of what `start` takes beside the App.
+    Spawned(Box<Type>),
 }
 
 /// How an instance comes to be.

@@ -31,7 +31,8 @@ pub use identity::program_name;
 pub use missing::Missing;
 pub use scope::{Scoped, spawn};
 
-use crate::call::{CallOptions, Handle, Target};
+use crate::between::Owners;
+use crate::call::{Handle, Target, To};
 use crate::cell::Family;
 use crate::clock;
 use crate::config::Config;
@@ -39,8 +40,9 @@ use crate::control::{Control, Leave};
 use crate::host::{AnyHost, Host};
 use crate::interface::CandidateRegistration;
 use crate::links::Links;
-use crate::module::{Callable, KeyOf, Module};
+use crate::module::{Callable, KeyOf, Module, Spawns};
 use crate::random::Random;
+use crate::spawned::Spawning;
 
 /// The program, seen from one of its processes.
 ///
@@ -63,6 +65,8 @@ pub(crate) struct AppInner {
     /// The implementation of each interface.
     pub(crate) chosen: HashMap<TypeId, &'static CandidateRegistration>,
     pub(crate) links: Links,
+    /// Which instances here other nodes own.
+    pub(crate) owners: Owners,
     pub(crate) control: Arc<dyn Control>,
     pub(crate) runtime: Runtime,
     pub(crate) random: Random,
@@ -126,10 +130,11 @@ impl App {
         let host = self.host::<T::Module>()?;
         let module = T::Module::descriptor().name;
         match T::Module::descriptor().kind {
-            ModuleKind::Replicated => {
-                Ok(Handle::new(Target { host, key: None, options: CallOptions::new() }))
-            }
+            ModuleKind::Replicated => Ok(Handle::new(Target::new(host, To::Module))),
             ModuleKind::Keyed => Err(Missing::Form { module, is: "keyed", with: "app.at::<T>(&key)" }),
+            ModuleKind::Spawned => {
+                Err(Missing::Form { module, is: "spawned", with: "app.spawn::<T>(arguments)" })
+            }
             ModuleKind::Task => Err(Missing::Form { module, is: "a task", with: "its own name" }),
         }
     }
@@ -154,7 +159,23 @@ impl App {
         }
         let host = self.host::<T::Module>()?;
         let key = crate::call::encode_key(key).map_err(|source| Missing::Key { module, source })?;
-        Ok(Handle::new(Target { host, key: Some(key), options: CallOptions::new() }))
+        Ok(Handle::new(Target::new(host, To::Key(key))))
+    }
+
+    /// Makes an instance of a spawned module, which is stopped when what this gives is dropped.
+    ///
+    /// # Errors
+    /// Awaited, `NotStarted` with the error of its `start`; `Overloaded` where there are more than sixteen million of
+    /// them; `Mismatch` if the arguments cannot cross; `Gone` once the node leaves. None of them leaves anything behind.
+    ///
+    /// # Cancel safety
+    /// Dropped while it is awaited, `start` is dropped at its await and no instance is made.
+    ///
+    /// # Panics
+    /// If the module is not linked into the program, which is a mistake in the program.
+    pub fn spawn<T: Spawns>(&self, arguments: <T::Key as ToOwned>::Owned) -> Spawning<T> {
+        let host = self.host::<T>().unwrap_or_else(|error| panic!("{error}"));
+        Spawning::new(host, arguments)
     }
 
     pub(crate) fn host<T: Module>(&self) -> Result<Arc<Host<T>>, Missing> {

@@ -26,15 +26,16 @@ mod uncrossable;
 mod ways;
 
 pub use crossing::*;
-pub(crate) use far::{Failed, Reply};
+pub(crate) use far::{Failed, Reply, data_code, in_app};
 pub(crate) use here::{Panicked, catch, install_panic_hook};
 pub use incoming::Incoming;
 pub use incoming::Serving;
 pub(crate) use incoming::{Arriving, ReplyTo};
-pub(crate) use key::{decode_key, encode_key, json_key, key_text};
+pub(crate) use key::{crossed_key, decode_key, encode_key, json_key, key_text};
 pub use options::CallOptions;
 pub use relayed::ItemError;
 pub(crate) use relayed::Relayed;
+pub(crate) use target::To;
 pub use target::{Handle, Target};
 pub use task::TaskCall;
 pub(crate) use uncrossable::{ErrorCrosses, IsResult, SaysWhatItIs, ValueCrosses};

@@ -415,11 +415,11 @@ impl Conn {
         lock(&self.out).forget_items(stream);
     }
 
-    /// The caller of `call` waits no longer, or does not read its result.
-    pub(crate) fn cancel(&self, call: CallId) {
+    /// The caller of `call` waits no longer, or does not read its result. Says whether the peer may answer it still.
+    pub(crate) fn cancel(&self, call: CallId) -> bool {
         let mut out = lock(&self.out);
         if self.closed.get().is_some() {
-            return;
+            return false;
         }
         let withdrawn = out.withdraw(call);
         // The peer has never heard of a call that was not sent.
@@ -433,6 +433,7 @@ impl Conn {
             // Its arguments never arrive there, so nobody would ever ask their streams for an item, or end them.
             self.streams.unread(PayloadOf::Call, call);
         }
+        withdrawn != Withdrawn::Unsent
     }
 
     /// Tells the peer which of its calls were the last to be taken.

@@ -11,6 +11,7 @@ mod pool;
 mod replicated;
 mod restart;
 mod slot;
+mod spawned;
 mod stop;
 mod turn;
 // Not in `turn`: `tests/loom_turn.rs` compiles that file over other atomics.
@@ -37,16 +38,17 @@ pub use history::{Ending, GivenUp};
 pub(crate) use history::{Endings, Failure};
 pub use hold::{Exclusive, Shared};
 pub(crate) use hold::{Hold, Taken};
-pub(crate) use instance::{Instance, InstanceCore, Useful};
+pub(crate) use instance::{Ended, Instance, InstanceCore, Useful};
 pub(crate) use line::{Head, Line};
 pub(crate) use pool::Pool;
 pub use restart::Restarted;
 pub(crate) use slot::Tenant;
+pub(crate) use spawned::{SEAT_BYTES, Seat, seat_bytes};
 pub(crate) use turn::NoTurn;
 use turn::Turn;
 
 use crate::app::AppId;
-use crate::call::{Arriving, CallOptions, Failed, Relayed, Serving, Target};
+use crate::call::{Arriving, Failed, Relayed, Serving, Target, To, data_code, decode_key, in_app};
 use crate::module::Module;
 use crate::route::{Name, Route};
 use crate::status::InstanceStatus;
@@ -60,6 +62,7 @@ pub(crate) struct Host<T: Module> {
     /// Calls that wait for it.
     pub(crate) line: Line,
     keyed: keyed::Keyed<T>,
+    spawned: spawned::Seats<T>,
 }
 
 /// What every host can do, whatever its module's type.
@@ -91,6 +94,13 @@ pub(crate) trait AnyHost: Send + Sync {
         self: Arc<Self>,
         key: Option<Bytes>,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Restarted, CallErrorKind>> + Send>>;
+    /// Makes an instance of a spawned module, with encoded arguments.
+    fn spawn(
+        self: Arc<Self>,
+        arguments: Bytes,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<InstanceId, CallErrorKind>> + Send>>;
+    /// Ends a spawned instance, if it is here; what is given back resolves when it is gone.
+    fn end_seat(&self, seat: InstanceId) -> Option<Ended>;
     /// A key of the module, from the command line.
     fn key(&self, text: &str) -> Result<Bytes, String>;
     /// What lives here.
@@ -109,6 +119,7 @@ impl<T: Module> Host<T> {
             local: Route::new(None),
             line: Line::default(),
             keyed: keyed::Keyed::default(),
+            spawned: spawned::Seats::default(),
         })
     }
 
@@ -134,7 +145,8 @@ impl<T: Module> Host<T> {
         let id = core.next_instance_id();
         let instance = Instance::new(value, id, core.turn(), &Arc::downgrade(&core), None, None);
         let local = Route::new(Some(instance));
-        Arc::new(Host { core, local, line: Line::default(), keyed: Default::default() })
+        let (line, keyed, spawned) = (Line::default(), Default::default(), Default::default());
+        Arc::new(Host { core, local, line, keyed, spawned })
     }
 }
 
@@ -153,7 +165,8 @@ impl<T: Module> AnyHost for Host<T> {
         }
         match self.core.descriptor.kind {
             ModuleKind::Keyed => keyed::open(&self),
-            _ => replicated::open(&self),
+            ModuleKind::Spawned => {}
+            ModuleKind::Task | ModuleKind::Replicated => replicated::open(&self),
         }
     }
 
@@ -209,7 +222,8 @@ impl<T: Module> AnyHost for Host<T> {
             let closed = async {
                 match self.core.descriptor.kind {
                     ModuleKind::Keyed => keyed::close(&self).await,
-                    _ => replicated::close(&self).await,
+                    ModuleKind::Spawned => spawned::close(&self).await,
+                    ModuleKind::Task | ModuleKind::Replicated => replicated::close(&self).await,
                 }
             };
             tokio::join!(closed, stop::all_ended(&self.core));
@@ -239,7 +253,8 @@ impl<T: Module> AnyHost for Host<T> {
         payload: Bytes,
         outlets: Outlets,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Relayed, Failed>> + Send>> {
-        let target = Target { host: self, key, options: CallOptions::new() };
+        let to = self.named(key);
+        let target = Target::new(self, to);
         Box::pin(async move { target.relay(method, payload, &outlets).await })
     }
 
@@ -258,6 +273,27 @@ impl<T: Module> AnyHost for Host<T> {
         })
     }
 
+    fn spawn(
+        self: Arc<Self>,
+        arguments: Bytes,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<InstanceId, CallErrorKind>> + Send>> {
+        Box::pin(async move {
+            if self.core.descriptor.kind != ModuleKind::Spawned {
+                let why = format!("`{}` is not a spawned module here", self.core.descriptor.name);
+                return Err(CallErrorKind::Mismatch { why });
+            }
+            let decoded = in_app(self.core.app_id, || data_code(|| decode_key::<T::Key>(&arguments)));
+            let arguments = decoded.map_err(|why| CallErrorKind::Mismatch {
+                why: format!("what it is spawned with cannot be decoded: {why}"),
+            })?;
+            Ok(self.seat(arguments).await?.id)
+        })
+    }
+
+    fn end_seat(&self, seat: InstanceId) -> Option<Ended> {
+        self.end(&*self.seat_here(seat))
+    }
+
     fn key(&self, text: &str) -> Result<Bytes, String> {
         crate::call::json_key::<T::Key>(text)
     }
@@ -267,6 +303,7 @@ impl<T: Module> AnyHost for Host<T> {
             return cells.status(&self.core);
         }
         let mut status = keyed::status(self);
+        status.extend(spawned::status(self));
         if let Some(instance) = self.local.load() {
             status.push(self.core.instance_status(&instance, None));
         }
@@ -284,6 +321,9 @@ impl<T: Module> AnyHost for Host<T> {
     }
 
     fn unroute(&self, instance: InstanceId) {
+        if self.core.descriptor.kind == ModuleKind::Spawned {
+            return spawned::unroute(self, instance);
+        }
         // Only if it is still there: a successor may have been published in the meantime.
         if self.local.clear_if(|local| local.id == instance) {
             self.core.notify();
@@ -295,6 +335,8 @@ impl<T: Module> Host<T> {
     /// Whether the plan has the module, or the key, on this node.
     pub(crate) fn is_wanted(&self, key: Option<&Bytes>) -> bool {
         match key {
+            // It is sought where it was made, which is here as far as a call's bytes say.
+            Some(_) if self.core.descriptor.kind == ModuleKind::Spawned => true,
             Some(key) => keyed::owned_here(self, key),
             None => *self.core.wanted.borrow(),
         }
@@ -307,12 +349,23 @@ impl<T: Module> Host<T> {
     /// `Moved` if it belongs elsewhere, `NotStarted`, `Overloaded`, `Unreachable`, `Deadline`.
     pub(crate) async fn find_here(
         self: &Arc<Self>,
-        key: Option<&Bytes>,
+        to: &To<T>,
         deadline: Option<Instant>,
     ) -> Result<(Hold<T>, Head), CallErrorKind> {
+        match to {
+            To::Module => replicated::find(self, deadline).await,
+            To::Key(key) => keyed::find(self, key, deadline).await,
+            To::Seat(seat) => spawned::find(self, seat, deadline).await,
+        }
+    }
+
+    /// Which instance a call from elsewhere is for.
+    #[inline]
+    pub(crate) fn named(&self, key: Option<Bytes>) -> To<T> {
         match key {
-            Some(key) => keyed::find(self, key, deadline).await,
-            None => replicated::find(self, deadline).await,
+            None => To::Module,
+            Some(key) if self.core.descriptor.kind == ModuleKind::Spawned => To::Seat(self.seat_named(&key)),
+            Some(key) => To::Key(key),
         }
     }
 }
@@ -328,6 +381,23 @@ pub(crate) struct Near<T> {
 }
 
 impl<T> Near<T> {
+    /// What a route leads to.
+    #[inline(always)]
+    fn of(route: &Route<Instance<T>>) -> Option<Near<T>>
+    where
+        T: Send + 'static,
+    {
+        match route.protect() {
+            Some(protected) => {
+                let (instance, name) = protected.into_parts();
+                // SAFETY: whoever takes `Near` apart drops or counts the hold before the name.
+                Some(Near { hold: unsafe { Hold::named(instance) }, name: Some(name) })
+            }
+            None if route.is_empty() => None,
+            None => Some(Near::counted(route.load()?)),
+        }
+    }
+
     fn counted(instance: Arc<Instance<T>>) -> Self {
         Near { hold: Hold::counted(instance), name: None }
     }
@@ -341,19 +411,13 @@ impl<T> Near<T> {
 
 /// The live instance here that a call is for, if nobody has to wait for it.
 #[inline(always)]
-pub(crate) fn route_here<T: Module>(host: &Host<T>, key: Option<&Bytes>) -> Option<Near<T>> {
-    if let Some(key) = key {
-        return keyed::peek(host, key).map(Near::counted);
+pub(crate) fn route_here<T: Module>(host: &Host<T>, to: &To<T>) -> Option<Near<T>> {
+    match to {
+        To::Module => {}
+        To::Key(key) => return keyed::peek(host, key).map(Near::counted),
+        To::Seat(seat) => return seat.peek(),
     }
-    let near = match host.local.protect() {
-        Some(protected) => {
-            let (instance, name) = protected.into_parts();
-            // SAFETY: whoever takes `Near` apart drops or counts the hold before the name.
-            Near { hold: unsafe { Hold::named(instance) }, name: Some(name) }
-        }
-        None if host.local.is_empty() => return None,
-        None => Near::counted(host.local.load()?),
-    };
+    let near = Near::of(&host.local)?;
     // Where calls have turns, those who wait for the instance come first.
     (near.hold.turn.is_none() || host.line.is_empty()).then_some(near)
 }

@@ -8,6 +8,7 @@
 
 mod admin;
 mod app;
+mod between;
 mod call;
 mod cell;
 mod clock;
@@ -29,6 +30,7 @@ mod random;
 mod route;
 pub mod rt;
 mod spans;
+mod spawned;
 mod status;
 mod stream;
 mod test_run;
@@ -42,9 +44,10 @@ pub use host::{Ending, GivenUp, Restarted};
 pub use interface::Candidate;
 pub use listen::bind as bind_listener;
 pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
-pub use module::{Callable, Key, KeyOf, Module};
+pub use module::{Callable, Key, KeyOf, Module, Spawns};
 pub use operate::{Answer, AskError, Items, Operator, Outcome};
 pub use spans::{SpanContexts, follow_spans};
+pub use spawned::{Spawned, Spawning};
 pub use status::{
     CellStatus, HeldStatus, ImplementationStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus,
 };

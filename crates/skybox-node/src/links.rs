@@ -1,12 +1,15 @@
 //! The other nodes: where each is, and the connection to it.
 
+mod lost;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use arc_swap::ArcSwapOption;
-use skybox_core::{NodeEntry, NodeName};
+use skybox_core::{Incarnation, NodeEntry, NodeName};
 use skybox_wire::handshake::Role;
+use tokio::sync::watch;
 
 use crate::app::AppInner;
 use crate::conn::{self, Address, Conn};
@@ -28,6 +31,8 @@ pub(crate) struct Peer {
     conn: ArcSwapOption<Conn>,
     /// Held while dialling: callers that need the same connection wait for one attempt.
     dialling: tokio::sync::Mutex<()>,
+    /// Counts changes of `entry`.
+    changes: watch::Sender<u64>,
 }
 
 impl Links {
@@ -46,6 +51,7 @@ impl Links {
             entry: ArcSwapOption::empty(),
             conn: ArcSwapOption::empty(),
             dialling: tokio::sync::Mutex::default(),
+            changes: watch::Sender::new(0),
         });
         peers.insert(node.clone(), peer.clone());
         peer
@@ -58,6 +64,7 @@ impl Links {
             let other_life =
                 peer.entry.load().as_ref().is_some_and(|before| before.incarnation != entry.incarnation);
             peer.entry.store(Some(Arc::new(entry.clone())));
+            peer.changes.send_modify(|count| *count += 1);
             if other_life
                 && let Some(conn) =
                     peer.conn.load_full().filter(|c| Some(c.peer().incarnation) != entry.incarnation)
@@ -68,6 +75,7 @@ impl Links {
         let peers: Vec<_> = lock(&self.peers).values().cloned().collect();
         for peer in peers.iter().filter(|peer| !nodes.contains_key(&peer.node)) {
             let was_there = peer.entry.swap(None).is_some();
+            peer.changes.send_modify(|count| *count += 1);
             if was_there && let Some(conn) = peer.conn.swap(None) {
                 conn.close(&format!("{} died", peer.node));
             }
@@ -105,6 +113,12 @@ impl Links {
 }
 
 impl Peer {
+    /// Whether the plan has it in another life than this one.
+    pub(crate) fn is_in_another_life(&self, life: Incarnation) -> bool {
+        let entry = self.entry.load();
+        entry.as_ref().and_then(|entry| entry.incarnation).is_some_and(|now| now != life)
+    }
+
     /// The connection, if calls may be sent over it now.
     #[inline]
     pub(crate) fn ready(&self) -> Option<Arc<Conn>> {

@@ -43,7 +43,7 @@ pub type KeyOf<T> = <<T as Callable>::Module as Module>::Key;
 pub trait Module: Sized + Send + 'static {
     /// What a `Handle` dereferences to: one method for each public method.
     type Proxy: Send + Sync;
-    /// A keyed module's key; `()` for the others.
+    /// A keyed module's key; what a spawned module's instances are started with; `()` for the others.
     type Key: Key + ?Sized;
 
     /// The module as written.
@@ -67,6 +67,14 @@ pub trait Module: Sized + Send + 'static {
     /// Runs a call that came from elsewhere.
     fn serve(call: Incoming<Self>) -> Serving;
 }
+
+/// A module whose instances code makes while it runs. Implemented by the attribute; never by hand.
+#[diagnostic::on_unimplemented(
+    message = "the instances of `{Self}` are not made by code",
+    label = "not a spawned module",
+    note = "write `#[skybox::module(spawned)]` on its `impl` block"
+)]
+pub trait Spawns: Module {}
 
 /// A task: a module of one method and no state, so that this is all that has to be said of it.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a task")]
@@ -106,10 +114,11 @@ impl<T: Task> Module for T {
     }
 }
 
-/// What can be the key of a keyed module: data that can be cloned. Two keys are the same if they encode the same.
+/// What can be the key of a keyed module, or what an instance is spawned with: data that can be cloned. Two keys are
+/// the same if they encode the same.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be a key",
-    note = "a key is data: derive `Clone`, `serde::Serialize` and `serde::Deserialize`"
+    message = "`{Self}` cannot be the key of an instance, nor what one is spawned with",
+    note = "that is data: derive `Clone`, `serde::Serialize` and `serde::Deserialize`"
 )]
 pub trait Key:
     Serialize + ToOwned<Owned: DeserializeOwned + Serialize + Send + Sync> + Sync + 'static

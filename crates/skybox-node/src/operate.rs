@@ -320,6 +320,10 @@ fn key_of(host: &dyn AnyHost, key: Option<&str>) -> Result<Option<Bytes>, CallEr
 
 async fn restart(app: &AppInner, module: &str, key: Option<&str>) -> Result<Restarted, CallErrorKind> {
     let host = host_of(app, module)?;
+    if host.core().descriptor.kind == skybox_core::ModuleKind::Spawned {
+        let why = format!("the instances of `{module}` are made by code, which alone can make them anew");
+        return Err(CallErrorKind::Mismatch { why });
+    }
     let key = key_of(&**host, key)?;
     host.clone().restart(key).await
 }

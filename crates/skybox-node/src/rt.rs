@@ -24,7 +24,7 @@ pub use crate::host::{Exclusive, Shared};
 pub use crate::interface::{
     Candidate, CandidateRegistration, ImplementedBy, Interface, Object, WithKey, WithoutKey,
 };
-pub use crate::module::{Callable, Key, Method, Module, Registration, Task};
+pub use crate::module::{Callable, Key, Method, Module, Registration, Spawns, Task};
 pub use crate::stream::{Holds, Live, Passing, Streaming};
 pub use crate::test_run::{TestMode, block_on_test, run_test};
 

@@ -86,7 +86,8 @@ pub use skybox_core::{
 pub use skybox_macros::{WireError, module, task, test};
 pub use skybox_node::{
     App, AppError, Builder, CallOptions, Callable, Candidate, Closed, Handle, Key, KeyOf, Missing, Module,
-    NoApp, NodeStatus, Scoped, Stream, StreamSender, current_deadline, current_trace, spawn, with_trace,
+    NoApp, NodeStatus, Scoped, Spawned, Spawning, Spawns, Stream, StreamSender, current_deadline,
+    current_trace, spawn, with_trace,
 };
 
 pub use skybox_node::config::TlsFiles;

@@ -32,6 +32,7 @@ pub(crate) fn module(module: &Module) -> TokenStream {
     let (key, start, stop) = (key(&module.form), start(module), stop(module));
     let checks = method::checks(&callables);
     let neighbours = annotations::neighbours(&module.needs);
+    let spawns = matches!(module.form, Form::Spawned(_)).then(|| quote!(impl skybox_rt::Spawns for #this {}));
     let doc = format!("The methods of `{bare}`, as a handle calls them.");
     quote! {
         #item
@@ -73,6 +74,8 @@ pub(crate) fn module(module: &Module) -> TokenStream {
                 }
             }
 
+            #spawns
+
             const _: fn() = || {
                 #checks
                 #neighbours
@@ -88,6 +91,7 @@ fn describe(module: &Module, descriptor: &Ident, callables: &[Callable<'_>]) -> 
     let kind = match module.form {
         Form::Replicated => quote!(Replicated),
         Form::Keyed(_) => quote!(Keyed),
+        Form::Spawned(_) => quote!(Spawned),
     };
     let rows = callables.iter().map(Callable::row);
     quote! {
@@ -104,7 +108,7 @@ fn describe(module: &Module, descriptor: &Ident, callables: &[Callable<'_>]) -> 
 fn key(form: &Form) -> TokenStream {
     match form {
         Form::Replicated => quote!(()),
-        Form::Keyed(key) => quote!(#key),
+        Form::Keyed(key) | Form::Spawned(key) => quote!(#key),
     }
 }
 
@@ -115,7 +119,9 @@ fn start(module: &Module) -> TokenStream {
             quote_spanned!(seen_at(this)=> skybox_rt::start_alone::<#this>())
         }
         Start::Function { span, is_async, argument_count, infallible } => {
-            let arguments = [quote!(&app), quote!(&key)].into_iter().take(*argument_count);
+            // A key is lent, what an instance is spawned with is given.
+            let key = if matches!(module.form, Form::Spawned(_)) { quote!(key) } else { quote!(&key) };
+            let arguments = [quote!(&app), key].into_iter().take(*argument_count);
             let wait = is_async.then(|| quote!(.await));
             let call = quote_spanned!(*span=> <#this>::start(#(#arguments),*) #wait);
             if *infallible {

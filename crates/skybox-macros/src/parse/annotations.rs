@@ -13,6 +13,7 @@ use syn::{Expr, Path, Token, Type};
 
 use self::value::Value;
 use super::Refusals;
+use super::candidate::NOT_SPAWNED;
 use super::marks::Marks;
 use crate::model::Needs;
 
@@ -25,6 +26,8 @@ pub(super) struct Annotations {
     pub(super) keyed: Option<Span>,
     /// Where `stop_wait` stands.
     pub(super) stop_wait: Option<Span>,
+    /// Where `spawned` stands.
+    pub(super) spawned: Option<Span>,
 }
 
 /// Keys of modules, the ones of tasks first.
@@ -112,6 +115,7 @@ pub(super) fn of_interface(attribute: TokenStream) -> syn::Result<(Path, Option<
         let result = match entry.key.as_str() {
             "keyed" => entry.key_type().map(|ty| key = Some(ty)),
             "crate" => annotations.set(entry, &INTERFACE_KEYS),
+            "spawned" => Err(entry.refuse(NOT_SPAWNED)),
             known if KEYS.contains(&known) => Err(entry.refuse(format!(
                 "`{known}` says how instances are kept: it stands on the implementations of this interface"
             ))),
@@ -134,9 +138,7 @@ pub(super) fn of_module(attribute: TokenStream) -> syn::Result<Annotations> {
     for entry in &entries {
         let result = match entry.key.as_str() {
             "keyed" => entry.flag().map(|span| annotations.keyed = Some(span)),
-            "spawned" => Err(entry.refuse(
-                "instances made by code come in a later version: use `keyed`, with a key of your own",
-            )),
+            "spawned" => entry.flag().map(|span| annotations.spawned = Some(span)),
             mark if TASK_MARKS.contains(&mark) || mark == "cancel_on_drop" || mark == "local" => {
                 Err(entry.refuse(format!("`#[{mark}]` stands on one method: write it there")))
             }
@@ -186,9 +188,19 @@ fn entries(attribute: TokenStream) -> syn::Result<Vec<Entry>> {
 
 /// Refuses keys that say opposite things, or nothing.
 fn contradictions(entries: &[Entry], annotations: &Annotations, refusals: &mut Refusals) {
-    let keyed = annotations.keyed.is_some();
+    let (keyed, spawned) = (annotations.keyed.is_some(), annotations.spawned.is_some());
     for entry in entries {
         match entry.key.as_str() {
+            "spawned" if keyed => refusals.add(entry.refuse(
+                "an instance is either found by its key or made by code: leave `keyed` or `spawned` out",
+            )),
+            "replicas" if spawned => refusals.add(
+                entry.refuse("code says how many instances of a spawned module there are: leave `replicas` out"),
+            ),
+            key @ ("restart" | "max_restarts" | "within") if spawned => refusals.add(entry.refuse(format!(
+                "an instance that code made is started again by its supervisor alone, which says how often: leave \
+                 `{key}` out"
+            ))),
             "replicas" if keyed => refusals.add(
                 entry.refuse("a keyed module has exactly one instance for each key: leave `replicas` out"),
             ),
@@ -251,6 +263,7 @@ impl Annotations {
             needs: Needs::default(),
             keyed: None,
             stop_wait: None,
+            spawned: None,
         }
     }
 

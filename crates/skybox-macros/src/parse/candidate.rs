@@ -8,6 +8,9 @@ use super::module::{check_block, type_name};
 use super::{Refusals, annotations, snake_case};
 use crate::model::Candidate;
 
+pub(super) const NOT_SPAWNED: &str = "code that makes an instance names its type: an interface has no spawned ones; put \
+                                      `spawned` on the `impl` block of the type itself";
+
 /// Reads the attribute and its block.
 pub(super) fn candidate(attribute: TokenStream, mut item: ItemImpl) -> syn::Result<Candidate> {
     let mut refusals = Refusals::default();
@@ -34,6 +37,9 @@ pub(super) fn candidate(attribute: TokenStream, mut item: ItemImpl) -> syn::Resu
             &interface,
             "an interface is not generic: `#[skybox::module]` stands on implementations of one",
         );
+    }
+    if let Some(span) = annotations.as_ref().and_then(|annotations| annotations.spawned) {
+        refusals.at_span(span, NOT_SPAWNED);
     }
     refusals.finish()?;
     let Some(annotations) = annotations else { unreachable!("what is missing was refused above") };

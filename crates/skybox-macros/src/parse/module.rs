@@ -66,9 +66,14 @@ fn block(attribute: TokenStream, mut item: ItemImpl) -> syn::Result<Module> {
         refusals.at_span(span, stop::NO_STOP);
     }
     let keyed = annotations.as_ref().map(|annotations| annotations.keyed);
+    let spawned = annotations.as_ref().is_some_and(|annotations| annotations.spawned.is_some());
     let start = match (keyed, &start) {
         // Without annotations nobody knows which `start` is right.
         (None, _) => None,
+        (Some(None), None) if spawned => {
+            Some((Form::Spawned(Box::new(syn::parse_quote!(()))), Start::Default))
+        }
+        (Some(None), Some(start)) if spawned => spawned_with(start, &item.self_ty, &mut refusals),
         (Some(None), None) => Some((Form::Replicated, Start::Default)),
         (Some(None), Some(start)) => replicated(start, &item.self_ty, &mut refusals),
         (Some(Some(_)), Some(start)) => keyed_by(start, &item.self_ty, &mut refusals),
@@ -234,6 +239,33 @@ fn keyed_by(start: &ImplItemFn, this: &Type, refusals: &mut Refusals) -> Option<
         }
     };
     Some((Form::Keyed(Box::new(key)), start_function(start, arguments.len(), this, refusals)?))
+}
+
+fn spawned_with(start: &ImplItemFn, this: &Type, refusals: &mut Refusals) -> Option<(Form, Start)> {
+    let arguments = start_arguments(start);
+    if let Some(extra) = arguments.get(2) {
+        refusals.at(
+            &extra,
+            "the `start` of a spawned module takes `app: &App` and one argument more: make these a struct or a tuple",
+        );
+        return None;
+    }
+    let given = match arguments.get(1) {
+        None => syn::parse_quote!(()),
+        Some(argument) => match types::key(argument, refusals)? {
+            ArgumentForm::Value(given) => given,
+            ArgumentForm::Stream(stream) => {
+                refusals
+                    .at(&stream, "an instance outlives the call that makes it: give it its stream in a call");
+                return None;
+            }
+            _ => {
+                refusals.at(&argument.ty, "`start` is given its argument, to keep: take it by value");
+                return None;
+            }
+        },
+    };
+    Some((Form::Spawned(Box::new(given)), start_function(start, arguments.len(), this, refusals)?))
 }
 
 fn start_arguments(start: &ImplItemFn) -> Vec<&PatType> {

@@ -166,6 +166,20 @@ fn a_keyed_module() {
 }
 
 #[test]
+fn a_spawned_module() {
+    check(
+        "module_spawned",
+        module(
+            "spawned",
+            "impl Worker {
+            async fn start(app: &App, job: Job) -> Result<Self> { Ok(Self { job }) }
+            pub async fn step(&mut self) -> Result<bool> { Ok(true) }
+        }",
+        ),
+    );
+}
+
+#[test]
 fn a_module_with_a_last_word() {
     check(
         "module_with_stop",

@@ -94,9 +94,20 @@ fn keys_of_modules_without_a_key() {
         "only keyed modules have an owner to lose: `on_store_loss` needs `keyed`",
     );
     module(
-        "spawned",
+        "keyed, spawned",
         item,
-        "instances made by code come in a later version: use `keyed`, with a key of your own",
+        "an instance is either found by its key or made by code: leave `keyed` or `spawned` out",
+    );
+    module(
+        "spawned, replicas = 2",
+        item,
+        "code says how many instances of a spawned module there are: leave `replicas` out",
+    );
+    module(
+        "spawned, max_restarts = 2",
+        item,
+        "an instance that code made is started again by its supervisor alone, which says how often: leave \
+         `max_restarts` out",
     );
     module(
         "keyed",
@@ -295,6 +306,33 @@ fn starts() {
         "fn start(app: &App, user: UserId) -> Self { Cart }",
         "`start` borrows its key, which stays with the instance's name: take it as `&…`",
     );
+}
+
+#[test]
+fn starts_of_spawned_modules() {
+    let spawned = |start: &str, expect| {
+        module(
+            "spawned",
+            &format!("impl Cart {{ {start} pub fn len(&self) -> Result<u32> {{ Ok(0) }} }}"),
+            expect,
+        );
+    };
+    spawned(
+        "fn start(app: &App, first: u32, second: u32) -> Self { Cart }",
+        "the `start` of a spawned module takes `app: &App` and one argument more: make these a struct or a tuple",
+    );
+    spawned(
+        "fn start(app: &App, user: &UserId) -> Self { Cart }",
+        "`start` is given its argument, to keep: take it by value",
+    );
+    spawned(
+        "fn start(app: &App, pages: Stream<u32>) -> Self { Cart }",
+        "an instance outlives the call that makes it: give it its stream in a call",
+    );
+    let elsewhere = "code that makes an instance names its type: an interface has no spawned ones; put `spawned` on \
+                     the `impl` block of the type itself";
+    module("spawned", "impl Cart for List { async fn len(&self) -> Result<u32> { Ok(0) } }", elsewhere);
+    module("spawned", "trait Cart { async fn len(&self) -> Result<u32>; }", elsewhere);
 }
 
 #[test]

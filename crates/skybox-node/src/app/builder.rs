@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use skybox_core::{Code, NodeName, Settings, TextChain};
+use skybox_core::{Code, ModuleKind, NodeName, Settings, TextChain};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ use super::identity::Identity;
 use super::linked::{self, Linked};
 use super::sockets::{Asked, Sockets};
 use super::{App, AppId, AppInner, current, lifecycle};
+use crate::between::Owners;
 use crate::call::install_panic_hook;
 use crate::cell::{Birth, Family, Inside};
 use crate::config::{Config, ConfigError, TlsFiles};
@@ -358,6 +359,7 @@ impl Builder {
                 by_type,
                 chosen,
                 links: Links::default(),
+                owners: Owners::default(),
                 control,
                 runtime: runtime.clone(),
                 random: Random::new(identity.incarnation.0),
@@ -436,7 +438,10 @@ impl Plant<'_> {
 }
 
 fn declare(linked: &Linked) -> Vec<ModuleDecl> {
-    let decl = linked.registrations.iter().zip(&linked.settings).map(|(module, settings)| {
+    // Code says where the instances of a spawned module are, and nobody plans them.
+    let planned = linked.registrations.iter().zip(&linked.settings);
+    let planned = planned.filter(|(module, _)| (module.descriptor)().kind != ModuleKind::Spawned);
+    let decl = planned.map(|(module, settings)| {
         let descriptor = (module.descriptor)();
         ModuleDecl {
             name: descriptor.name.to_owned(),

@@ -118,7 +118,7 @@ pub(crate) fn send<A, O, R>(
     conn: Arc<Conn>,
     method: &'static Method<O, R>,
     inherited: &Inherited,
-    key: Option<&Bytes>,
+    key: Option<&[u8]>,
     arguments: &A,
 ) -> Option<SentCall>
 where
@@ -191,7 +191,7 @@ pub(crate) async fn call<T: Module, A, O, R, W>(
     method: &'static Method<O, R>,
     wire: W,
     inherited: &Inherited,
-    key: Option<&Bytes>,
+    key: Option<&[u8]>,
     arguments: &A,
     edge: &Arc<Edge>,
 ) -> Sent<R>
@@ -268,13 +268,13 @@ fn request<'r>(
     method: u16,
     inherited: &'r Inherited,
     sending: &Sending,
-    key: Option<&'r Bytes>,
+    key: Option<&'r [u8]>,
     streams: &'r Outlets,
 ) -> Request<'r> {
     Request {
         module: core.index,
         method,
-        key: key.map(|key| &**key),
+        key,
         context: inherited.context(),
         trace: sending.trace(inherited),
         caller: inherited.caller(),
@@ -465,7 +465,7 @@ async fn strict<T: Module, O, R>(
     method: &'static Method<O, R>,
     inherited: &Inherited,
     trace: Option<TraceContext>,
-    key: Option<&Bytes>,
+    key: Option<&[u8]>,
     form: Form,
     payload: Bytes,
     outlets: &Outlets,
@@ -489,7 +489,7 @@ async fn strict<T: Module, O, R>(
             method: method.index(),
             form,
             payload: payload.clone(),
-            key: key.cloned(),
+            key: key.map(Bytes::copy_from_slice),
             inherited: Inherited::arrived(context.clone(), host.core.app_id, inherited.caller()),
             reply: ReplyTo::Channel(reply, streams.clone()),
         };
@@ -519,7 +519,7 @@ pub(crate) async fn relay(
     core: &HostCore,
     conn: &Arc<Conn>,
     method: u16,
-    key: Option<&Bytes>,
+    key: Option<&[u8]>,
     payload: &[u8],
     outlets: &Outlets,
 ) -> Result<Relayed, Failed> {

@@ -11,9 +11,9 @@ use skybox_core::{CallErrorKind, KeyHash, Mode, NodeName};
 
 use super::far::{self, Link, Sent, SentCall};
 use super::turns::{refuse, turn};
-use super::{Crossing, RESENDS_MAX, Relayed, Target};
+use super::{Crossing, RESENDS_MAX, Relayed, Target, To};
 use crate::conn::Conn;
-use crate::host::{Head, Hold, HostCore, Near, Placement, Taken, route_here};
+use crate::host::{Head, Hold, HostCore, Near, Placement, Seat, Taken, route_here};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
@@ -89,7 +89,7 @@ impl<T: Module> Target<T> {
         if self.host.core.strict {
             return None;
         }
-        route_here(&self.host, self.key.as_ref()).map(Near::into_hold)
+        route_here(&self.host, &self.to).map(Near::into_hold)
     }
 
     pub(super) fn edge<O, R>(&self, method: &Method<O, R>, inherited: &Inherited) -> &Edge {
@@ -165,7 +165,7 @@ impl<T: Module> Target<T> {
                 method,
                 wire,
                 &inherited,
-                self.key.as_ref(),
+                self.to.named().as_deref(),
                 arguments,
                 edge,
             )
@@ -207,7 +207,7 @@ impl<T: Module> Target<T> {
             return None;
         }
         let Look::Conn(conn) = self.look(&Tries::default()) else { return None };
-        far::send(core, conn, method, inherited, self.key.as_ref(), arguments)
+        far::send(core, conn, method, inherited, self.to.named().as_deref(), arguments)
     }
 
     /// A call with arguments and result as JSON, from the command line.
@@ -227,9 +227,13 @@ impl<T: Module> Target<T> {
             };
             let outcome = match peer {
                 Some(conn) => {
-                    far::relay(&self.host.core, &conn, method, self.key.as_ref(), &payload, outlets).await
+                    let named = self.to.named();
+                    far::relay(&self.host.core, &conn, method, named.as_deref(), &payload, outlets).await
                 }
-                None => far::relay_here(&self.host, method, self.key.clone(), payload.clone(), outlets).await,
+                None => {
+                    let named = self.to.named().as_deref().map(Bytes::copy_from_slice);
+                    far::relay_here(&self.host, method, named, payload.clone(), outlets).await
+                }
             };
             let given = outlets.iter().any(|outlet| outlet.has_given());
             match outcome {
@@ -259,7 +263,8 @@ impl<T: Module> Target<T> {
             let here = head.as_ref().and_then(|_| self.host.local.load().map(Hold::counted));
             let look = here.map_or_else(|| self.look(tries), Look::Here);
             // Calls that nobody has refused wait in line, where the order of calls means something.
-            let in_line = head.is_some() || !core.traced || self.key.is_some() || !tries.refused.is_empty();
+            let one_of_many = !matches!(self.to, To::Module);
+            let in_line = head.is_some() || !core.traced || one_of_many || !tries.refused.is_empty();
             if !in_line && matches!(look, Look::Dial(_) | Look::Wait(_)) {
                 waiting = Some(core.queue_up()?);
                 let until = *until.get_or_insert_with(|| core.wait_end(deadline));
@@ -277,7 +282,7 @@ impl<T: Module> Target<T> {
                     }
                     found => return found.map(|(link, head)| Place::Far(Link::Peer(link), Some(head))),
                 },
-                Look::Wake => match self.host.find_here(self.key.as_ref(), deadline).await {
+                Look::Wake => match self.host.find_here(&self.to, deadline).await {
                     // Between the look and here.
                     Err(CallErrorKind::Moved) => {
                         format!("{} had handed its key over and nobody had taken it", core.node)
@@ -314,7 +319,7 @@ impl<T: Module> Target<T> {
     /// The link to the cell that the call belongs in, once that is awake.
     async fn find_cell(&self, deadline: Option<Instant>) -> Result<(Arc<Conn>, Head), CallErrorKind> {
         let Some(cells) = &self.host.core.cells else { return Err(CallErrorKind::Moved) };
-        cells.find(&self.host.core, self.key.as_ref(), deadline).await
+        cells.find(&self.host.core, self.to.key(), deadline).await
     }
 
     /// Looks once.
@@ -326,12 +331,14 @@ impl<T: Module> Target<T> {
         if core.app.strong_count() == 0 {
             return Look::Never(CallErrorKind::Gone);
         }
-        if let Some(link) = core.cells.as_ref().and_then(|cells| cells.ready(self.key.as_ref())) {
+        if let Some(link) = core.cells.as_ref().and_then(|cells| cells.ready(self.to.key())) {
             return Look::Conn(link);
         }
         let placement = core.placement.load();
-        if let Some(key) = &self.key {
-            return self.look_keyed(&placement, key, tries);
+        match &self.to {
+            To::Module => {}
+            To::Key(key) => return self.look_keyed(&placement, key, tries),
+            To::Seat(seat) => return look_at(seat),
         }
         let peers = || placement.elsewhere.iter().filter(|peer| !tries.refused_by(peer, placement.version));
         if let Some(conn) = least_loaded(core, peers()) {
@@ -367,6 +374,19 @@ impl<T: Module> Target<T> {
                 None => Look::Dial(vec![owner.clone()]),
             },
         }
+    }
+}
+
+/// Looks where an instance is that code has made.
+fn look_at<T: Module>(seat: &Seat<T>) -> Look<T> {
+    match &seat.node {
+        None if seat.is_over() => Look::Never(CallErrorKind::Gone),
+        None => Look::Wake,
+        Some(node) if node.is_in_another_life(seat.id.node) => Look::Never(CallErrorKind::Gone),
+        Some(node) => match node.ready() {
+            Some(conn) => Look::Conn(conn),
+            None => Look::Dial(vec![node.clone()]),
+        },
     }
 }
 

@@ -380,7 +380,7 @@ impl<'c, T: Module, O: Serialize + DeserializeOwned, R, W> Callee<'c, T, O, R, W
         if cfg!(debug_assertions) && far::prove_arguments(self.method, arguments).is_err() {
             return None;
         }
-        let near = route_here(&self.target.host, self.target.key.as_ref())?;
+        let near = route_here(&self.target.host, &self.target.to)?;
         let free = match &near.hold.turn {
             None => true,
             Some(turn) => !inherited.is_nested() && turn.try_take(mode, false),

@@ -18,7 +18,7 @@ use super::far::{data_code, encode_result, in_app, split, with_scratch};
 use super::here::{Alone, Inline, InlineOrBoxed, Kept, Running};
 use super::relayed::STREAM_KEY;
 use super::turns::turn;
-use super::{Crossing, Failed, RESENDS_MAX, Reply};
+use super::{Crossing, Failed, RESENDS_MAX, Reply, To};
 use crate::conn::Conn;
 use crate::host::{Exclusive, Hold, Host, Near, Shared, Taken, route_here};
 use crate::module::{Method, Module};
@@ -222,7 +222,7 @@ impl<T: Module> Incoming<T> {
     }
 
     /// Decodes the arguments.
-    fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> (Arc<Host<T>>, Answer, Arrival<O>) {
+    fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> (Arc<Host<T>>, Answer, Arrival<T, O>) {
         let Incoming { host, arriving: Arriving { form, payload, key, inherited, reply, .. } } = self;
         let landing = method.descriptor().streams.then(|| {
             let (streams, call) = reply.streams()?;
@@ -243,30 +243,27 @@ impl<T: Module> Incoming<T> {
             });
             decoded.map_err(|why| CallErrorKind::Mismatch { why })
         };
-        (host, reply, Arrival { arguments, key, inherited })
+        let to = host.named(key);
+        (host, reply, Arrival { arguments, to, inherited })
     }
 }
 
 /// A decoded call on its way to its instance.
-struct Arrival<O> {
+struct Arrival<T, O> {
     arguments: Result<O, CallErrorKind>,
-    key: Option<Bytes>,
+    to: To<T>,
     inherited: Inherited,
 }
 
-impl<O> Arrival<O> {
+impl<T: Module, O> Arrival<T, O> {
     /// Takes the instance; at once, if nothing has to be waited for.
-    async fn take<T: Module>(
-        self,
-        host: &Arc<Host<T>>,
-        mode: Mode,
-    ) -> Result<(Taken<T>, O, Inherited), CallErrorKind> {
-        let Arrival { arguments, key, inherited } = self;
+    async fn take(self, host: &Arc<Host<T>>, mode: Mode) -> Result<(Taken<T>, O, Inherited), CallErrorKind> {
+        let Arrival { arguments, to, inherited } = self;
         let arguments = arguments?;
-        let near = route_here(host, key.as_ref()).map(Near::into_hold);
+        let near = route_here(host, &to).map(Near::into_hold);
         let taken = match near {
             Some(hold) if hold.turn.is_none() => Taken::new(hold, mode),
-            near => Box::pin(wait(host, near, key, mode, &inherited)).await?,
+            near => Box::pin(wait(host, near, to, mode, &inherited)).await?,
         };
         Ok((taken, arguments, inherited))
     }
@@ -276,15 +273,15 @@ impl<O> Arrival<O> {
 async fn wait<T: Module>(
     host: &Arc<Host<T>>,
     mut near: Option<Hold<T>>,
-    key: Option<Bytes>,
+    to: To<T>,
     mode: Mode,
     inherited: &Inherited,
 ) -> Result<Taken<T>, CallErrorKind> {
     for _ in 0..=RESENDS_MAX {
-        let (hold, head) = match near.take().or_else(|| route_here(host, key.as_ref()).map(Near::into_hold)) {
+        let (hold, head) = match near.take().or_else(|| route_here(host, &to).map(Near::into_hold)) {
             Some(hold) => (hold, None),
             None => {
-                let (hold, head) = host.find_here(key.as_ref(), inherited.deadline()).await?;
+                let (hold, head) = host.find_here(&to, inherited.deadline()).await?;
                 (hold, Some(head))
             }
         };

@@ -1,9 +1,12 @@
 //! How keys are written: always in the named form, so that one key is one sequence of bytes for ever.
 
+use std::borrow::Borrow;
+
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use skybox_wire::codec::{self, DecodeError, EncodeError, Form, Proof};
 
+use super::far::data_code;
 use crate::module::Key;
 
 /// A key's bytes: what decides its shard and whether two keys are the same.
@@ -21,6 +24,14 @@ where
     K::Owned: DeserializeOwned,
 {
     codec::decode(Form::Named, bytes)
+}
+
+/// A key as it comes out again of what is written of it.
+pub(crate) fn crossed_key<K: Key + ?Sized>(key: &K::Owned) -> Result<K::Owned, String> {
+    data_code(|| {
+        let bytes = encode_key::<K>(key.borrow()).map_err(|error| error.to_string())?;
+        decode_key::<K>(&bytes).map_err(|error| error.to_string())
+    })
 }
 
 /// A key from the command line: JSON, or a bare word for a text.

@@ -12,7 +12,7 @@ use skybox_wire::codec::Form;
 
 use super::far::{Link, may_resend, with_scratch};
 use super::find::{Place, Tries};
-use super::{Arriving, CallOptions, RESENDS_MAX, Reply, ReplyTo, Serving, Target};
+use super::{Arriving, RESENDS_MAX, Reply, ReplyTo, Serving, Target};
 use crate::conn::{Conn, Request};
 use crate::host::{AnyHost, Head, Host, HostCore};
 use crate::module::Module;
@@ -52,7 +52,8 @@ pub(crate) fn from_cell<T: Module>(host: Arc<Host<T>>, call: Arriving) -> Servin
         return host.serve(call);
     }
     Serving::new(async move {
-        let target = Target { host, key: call.key.clone(), options: CallOptions::new() };
+        let to = host.named(call.key.clone());
+        let target = Target::new(host, to);
         let (call, owed) = Passing::take(call);
         let core = &target.host.core;
         let mut tries = Tries::default();

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
+use skybox_core::ModuleKind;
 
 use super::CallOptions;
-use crate::host::Host;
+use crate::host::{Host, SEAT_BYTES, Seat, seat_bytes};
 use crate::module::{Callable, Module};
 
 /// A reference to a module: call its methods on it.
@@ -37,7 +38,7 @@ impl<T: Callable + ?Sized> Handle<T> {
     }
 
     pub(crate) fn alone(value: T::Module) -> Handle<T> {
-        Handle::new(Target { host: Host::alone(value), key: None, options: CallOptions::new() })
+        Handle::new(Target::new(Host::alone(value), To::Module))
     }
 
     /// The same handle with options for its calls.
@@ -46,7 +47,7 @@ impl<T: Callable + ?Sized> Handle<T> {
         Handle::new(Target { options, ..self.target().clone() })
     }
 
-    fn target(&self) -> &Target<T::Module> {
+    pub(crate) fn target(&self) -> &Target<T::Module> {
         T::Module::target(&self.proxy)
     }
 }
@@ -72,10 +73,14 @@ impl<T: Callable + ?Sized> fmt::Debug for Handle<T> {
     }
 }
 
-/// A handle crosses as the module's name and the key.
+/// A handle crosses as the module's name and the key; of a spawned instance, as its id and its node.
 impl<T: Callable + ?Sized> Serialize for Handle<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let key = self.target().key.as_deref().map(<[u8]>::to_vec);
+        let key = match &self.target().to {
+            To::Module => None,
+            To::Key(key) => Some(key.to_vec()),
+            To::Seat(seat) => Some(seat.written(&self.target().host.core.node)),
+        };
         (T::Module::descriptor().name, key).serialize(serializer)
     }
 }
@@ -90,20 +95,92 @@ impl<'de, T: Callable + ?Sized> serde::Deserialize<'de> for Handle<T> {
             return Err(D::Error::custom(format!("a handle of `{name}` is not one of `{own}`")));
         }
         let host = app.host::<T::Module>().map_err(D::Error::custom)?;
-        Ok(Handle::new(Target { host, key: key.map(Bytes::from), options: CallOptions::new() }))
+        let to = match key {
+            None => To::Module,
+            Some(key) if host.core.descriptor.kind == ModuleKind::Spawned => {
+                To::Seat(host.seat_written(&key).map_err(D::Error::custom)?)
+            }
+            Some(key) => To::Key(Bytes::from(key)),
+        };
+        Ok(Handle::new(Target::new(host, to)))
     }
 }
 
-/// What a proxy holds: which module, which key, which options.
+/// What a proxy holds: which module, which of its instances, which options.
 pub struct Target<T: Module> {
     pub(crate) host: Arc<Host<T>>,
-    pub(crate) key: Option<Bytes>,
+    pub(crate) to: To<T>,
     pub(crate) options: CallOptions,
+}
+
+/// Which instance of its module a call is for.
+pub(crate) enum To<T> {
+    /// Whichever is the nearest.
+    Module,
+    /// That of a key.
+    Key(Bytes),
+    /// One that code has made.
+    Seat(Arc<Seat<T>>),
+}
+
+/// How an instance is named in a call that leaves this process.
+pub(crate) enum Named<'t> {
+    Key(&'t Bytes),
+    Seat([u8; SEAT_BYTES]),
+}
+
+impl Deref for Named<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Named::Key(key) => key,
+            Named::Seat(id) => id,
+        }
+    }
+}
+
+impl<T> To<T> {
+    /// The key, if it is one.
+    #[inline]
+    pub(crate) fn key(&self) -> Option<&Bytes> {
+        match self {
+            To::Key(key) => Some(key),
+            To::Module | To::Seat(_) => None,
+        }
+    }
+
+    /// The bytes that name it to others.
+    #[inline]
+    pub(crate) fn named(&self) -> Option<Named<'_>> {
+        match self {
+            To::Module => None,
+            To::Key(key) => Some(Named::Key(key)),
+            To::Seat(seat) => Some(Named::Seat(seat_bytes(seat.id))),
+        }
+    }
+}
+
+impl<T: Module> Target<T> {
+    pub(crate) fn new(host: Arc<Host<T>>, to: To<T>) -> Target<T> {
+        Target { host, to, options: CallOptions::new() }
+    }
+}
+
+impl<T> Clone for To<T> {
+    fn clone(&self) -> To<T> {
+        match self {
+            To::Module => To::Module,
+            To::Key(key) => To::Key(key.clone()),
+            To::Seat(seat) => To::Seat(seat.clone()),
+        }
+    }
 }
 
 impl<T: Module> Clone for Target<T> {
     fn clone(&self) -> Target<T> {
-        Target { host: self.host.clone(), key: self.key.clone(), options: self.options }
+        Target { host: self.host.clone(), to: self.to.clone(), options: self.options }
     }
 }
 

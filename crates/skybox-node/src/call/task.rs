@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skybox_core::{CallError, CallErrorKind, Mode};
 
-use super::{CallOptions, Crossing, Target};
+use super::{Crossing, Target, To};
 use crate::app::{App, NoApp};
 use crate::host::{Hold, Instance, Shared, Taken};
 use crate::module::{Method, Module};
@@ -31,7 +31,7 @@ impl<T: Module + Default + Sync> TaskCall<T> {
     pub fn current() -> TaskCall<T> {
         let at = match App::current() {
             Ok(app) => match app.host::<T>() {
-                Ok(host) => At::App(Target { host, key: None, options: CallOptions::new() }),
+                Ok(host) => At::App(Target::new(host, To::Module)),
                 Err(error) => At::Unclear(error.to_string()),
             },
             Err(NoApp::None) => At::Plain,

@@ -143,6 +143,17 @@ impl PendingCall {
         ReplyWay::Conn(&self.conn, self.call)
     }
 
+    /// Has the callee stop, and waits for its answer all the same: it may have done what was asked. `None`: the call has
+    /// not left, and nobody answers.
+    pub(crate) fn take_back(mut self) -> Option<PendingCall> {
+        if self.conn.cancel(self.call) || self.conn.is_closed() {
+            return Some(self);
+        }
+        lock(&self.conn.pending).release(self.call);
+        self.done = true;
+        None
+    }
+
     /// Where it was sent.
     pub(crate) fn node(&self) -> &skybox_core::NodeName {
         &self.conn.peer().node

@@ -219,11 +219,14 @@ fn serve(
     if let Err(kind) = conn.peer.may(Right::Call) {
         return conn.reply_failed(id, &kind);
     }
-    let serving = match arrive(conn, app, call, payload) {
-        Ok(serving) => serving,
-        Err(kind) => return conn.reply_failed(id, &kind),
+    let mut running = if call.module == crate::operate::THE_NODE {
+        crate::between::answer(app.clone(), conn.clone(), id, payload)
+    } else {
+        match arrive(conn, app, call, payload) {
+            Ok(serving) => serving.run(),
+            Err(kind) => return conn.reply_failed(id, &kind),
+        }
     };
-    let mut running = serving.run();
     if poll_reading(conn, &mut running, cx) {
         // Under the lock, so that the call's end finds itself in the table.
         let mut tasks = lock(&conn.tasks);

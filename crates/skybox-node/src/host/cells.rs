@@ -92,7 +92,7 @@ impl Cells {
         kind: ModuleKind,
         may_have_cells: bool,
     ) -> Option<(Cells, Ordered)> {
-        let isolate = settings.isolate.filter(|_| may_have_cells)?;
+        let isolate = settings.isolate.filter(|_| may_have_cells && kind != ModuleKind::Spawned)?;
         let (one, ordered) = Slot::new(None);
         let each = kind == ModuleKind::Keyed && isolate == Isolate::Process;
         let cells = Cells {

@@ -312,7 +312,7 @@ async fn try_start<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Result<Arc<In
     let core = &host.core;
     let app = core.app.upgrade().map(App::from_inner).ok_or("the App has ended")?;
     let owned = crate::call::decode_key::<T::Key>(key).map_err(|error| error.to_string())?;
-    start::<T>(core, app, owned, Some(key)).await
+    start::<T>(core, app, owned, core.next_instance_id(), Some(key)).await
 }
 
 fn failed<T>(core: &HostCore, key: &Bytes, slot: &Slot<T>, cause: String) -> Now<T> {

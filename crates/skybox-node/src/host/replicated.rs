@@ -95,7 +95,7 @@ async fn keep<T: Module>(host: Arc<Host<T>>, mut ordered: Ordered) {
         let outcome = tokio::select! {
             biased;
             () = until(&mut wanted, |wanted| !wanted) => continue,
-            outcome = start::<T>(&core, app, <T::Key as UnitKey>::owned(), None) => outcome,
+            outcome = start::<T>(&core, app, <T::Key as UnitKey>::owned(), core.next_instance_id(), None) => outcome,
         };
         let started = outcome.as_ref().map(|instance| instance.id).map_err(String::clone);
         let end = match outcome {
@@ -169,7 +169,7 @@ async fn watch_over<T: Module>(
                 order.answer(Restarted::Elsewhere);
                 return false;
             }
-            outcome = start::<T>(core, app, <T::Key as UnitKey>::owned(), None) => outcome,
+            outcome = start::<T>(core, app, <T::Key as UnitKey>::owned(), core.next_instance_id(), None) => outcome,
         };
         let old = host.local.load();
         let started = outcome.as_ref().map(|instance| instance.id).map_err(String::clone);
@@ -254,11 +254,12 @@ pub(super) async fn start<T: Module>(
     core: &Arc<HostCore>,
     app: App,
     key: <T::Key as ToOwned>::Owned,
+    id: InstanceId,
     bytes: Option<&[u8]>,
 ) -> Result<Arc<Instance<T>>, String> {
     match OwnCode::new(core, T::start(app, key)).await {
         Ok(Ok(value)) => {
-            let (id, turn, host) = (core.next_instance_id(), core.turn(), Arc::downgrade(core));
+            let (turn, host) = (core.turn(), Arc::downgrade(core));
             Ok(Instance::new(value, id, turn, &host, bytes, stop::last_word::<T>(core)))
         }
         Ok(Err(error)) => Err(error.to_string()),

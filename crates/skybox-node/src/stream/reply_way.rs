@@ -33,7 +33,7 @@ impl ReplyWay<'_> {
     /// The result could not be read, and nobody reads its stream.
     pub(crate) fn unread(self) {
         match self {
-            ReplyWay::Conn(conn, call) => conn.cancel(call),
+            ReplyWay::Conn(conn, call) => drop(conn.cancel(call)),
             ReplyWay::Strict(Some(streams)) => streams.unread(PayloadOf::Reply, STRICT_CALL),
             ReplyWay::Strict(None) => {}
         }

@@ -12,6 +12,7 @@ pub mod interfaces;
 pub mod order;
 pub mod reentrancy;
 pub mod silence;
+pub mod spawned;
 pub mod stops;
 pub mod streams;
 pub mod values;

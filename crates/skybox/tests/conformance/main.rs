@@ -181,6 +181,18 @@ macro_rules! in_every_mode {
                 streams_go_through_tasks_and_sync_methods
                 a_stream_goes_on_through_a_second_call
                 streams_belong_to_the_context_of_their_maker;
+            spawned:
+                a_spawned_instance_is_called_by_its_owner
+                dropping_its_owner_stops_a_spawned_instance
+                calls_in_progress_end_before_their_instance_does
+                a_spawned_instance_that_is_kept_lives_on
+                a_handle_of_a_spawned_instance_travels
+                a_handle_that_travels_owns_nothing
+                a_spawned_instance_that_crashes_is_over
+                calls_that_wait_for_one_that_crashes_are_gone
+                a_start_that_fails_is_told_to_who_spawns
+                what_cannot_cross_spawns_nothing
+                a_spawn_that_is_dropped_leaves_nothing_behind;
             interfaces:
                 an_interface_is_called_as_a_module_is
                 a_body_in_the_trait_runs_where_the_implementation_is
@@ -245,6 +257,10 @@ macro_rules! in_several_processes {
             cancellation:
                 the_death_of_its_caller_stops_a_shared_method
                 the_death_of_its_caller_lets_a_started_exclusive_method_end;
+            spawned:
+                the_death_of_its_owner_stops_a_spawned_instance
+                the_death_of_its_owner_leaves_what_was_kept
+                the_death_of_its_node_ends_a_spawned_instance;
             versions:
                 a_module_with_other_methods_is_a_mismatch
                 an_argument_that_the_callee_does_not_know_is_a_mismatch

@@ -1,5 +1,6 @@
 //! The callees: small modules, each with what one group of sentences needs.
 
+mod booths;
 mod desk;
 mod errors;
 mod pipes;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 
 use skybox::{App, Result};
 
+pub use booths::{Booth, Fair, Odd, Oddity, Opening};
 pub use desk::{Cramped, Desk, Narrow, Overdue, Pooled, Register, work};
 #[cfg(feature = "anyhow")]
 pub use errors::any::Anyhow;

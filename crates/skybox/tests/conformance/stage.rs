@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skybox::cloud::testing::{Nodes, RunningNodes};
-use skybox::{App, CallError, CallErrorKind, CallOptions, Callable, Handle, KeyOf, Module, Phase, Ran};
+use skybox::{
+    App, CallError, CallErrorKind, CallOptions, Callable, Handle, KeyOf, Module, Phase, Ran, Spawned,
+    Spawning, Spawns,
+};
 
 use crate::ledger::Ledger;
-use crate::modules::{self, Probe};
+use crate::modules::{self, Booth, Opening, Probe};
 
 /// How the calls of a case travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +94,7 @@ async fn play(patience: Duration, mode: Mode, case: Case) {
         Mode::Split | Mode::Tls => {
             let nodes = Nodes::of_this_test(2).env("SKYBOX_MODULES__CRAMPED__QUEUE", "1");
             let nodes = modules::CALLEES.iter().fold(nodes, |nodes, module| nodes.pin(module, &[CALLEES]));
-            let nodes = nodes.pin("relay", &[RELAYS]).pin("conduit", &[RELAYS]);
+            let nodes = nodes.pin("relay", &[RELAYS]).pin("conduit", &[RELAYS]).pin("fair", &[RELAYS]);
             let nodes = if mode == Mode::Tls { nodes.tls() } else { nodes };
             let nodes = nodes.start(|builder| builder.provide(Ledger::default())).await;
             (nodes.app().clone(), Some(Arc::new(nodes)))
@@ -126,6 +129,17 @@ impl Stage {
 
     pub fn at<T: Callable + ?Sized>(&self, key: &KeyOf<T>) -> Handle<T> {
         self.app.at(key)
+    }
+
+    /// Makes an instance on the callees' side.
+    pub fn spawn<T: Spawns>(&self, arguments: <KeyOf<T> as ToOwned>::Owned) -> Spawning<T> {
+        let spawning = self.app.spawn::<T>(arguments);
+        if self.mode.is_split() { spawning.on(CALLEES) } else { spawning }
+    }
+
+    /// Opens a booth on the callees' side.
+    pub async fn booth(&self, name: &str, stock: u32) -> Spawned<Booth> {
+        self.spawn::<Booth>(Opening::of(name, stock)).await.expect("a booth opens")
     }
 
     /// Whether calls are made into bytes.

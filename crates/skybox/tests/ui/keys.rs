@@ -82,7 +82,7 @@ impl Idle {
     }
 }
 
-#[skybox::module(spawned)]
+#[skybox::module(spawned, replicas = 2)]
 impl Spawned {
     pub fn len(&self) -> Result<u32> {
         Ok(0)

@@ -11,7 +11,7 @@ use skybox_core::{MethodDescriptor, ModuleDescriptor, ModuleKind, Needs};
 use skybox_wire::codec::{self, Proof};
 use tokio::sync::oneshot;
 
-use crate::call::{Arriving, Call, CallOptions, Incoming, ReplyTo, Serving, Target};
+use crate::call::{Arriving, Call, Incoming, ReplyTo, Serving, Target, To};
 use crate::host::{AnyHost, Exclusive, Host};
 use crate::module::Task;
 use crate::thread::Inherited;
@@ -114,7 +114,7 @@ impl Drop for Scripted {
 }
 
 fn target() -> Target<Cell> {
-    Target { host: Host::alone(Cell::default()), key: None, options: CallOptions::new() }
+    Target::new(Host::alone(Cell::default()), To::Module)
 }
 
 /// Runs a call's way to its end; the call has to have the turn when its code is dropped, and to give it back.

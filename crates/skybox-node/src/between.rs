@@ -1,0 +1,209 @@
+//! What nodes ask of each other, beside calls: to make instances and to end them.
+
+mod owners;
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use skybox_core::{CallErrorKind, CallId, InstanceId};
+use skybox_wire::codec::{self, Form, Proof};
+
+pub(crate) use owners::Owners;
+
+use crate::app::AppInner;
+use crate::call::ReplyTo;
+use crate::conn::{Conn, PendingCall};
+use crate::host::AnyHost;
+use crate::links::Peer;
+use crate::operate::THE_NODE;
+use crate::stream::Outlets;
+
+/// The pause before a node that did not answer is asked again to end an instance.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A spawned instance, as nodes name it to each other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Named {
+    pub(crate) module: String,
+    pub(crate) seat: InstanceId,
+}
+
+/// What a node can be asked by another.
+#[derive(Debug, Serialize, Deserialize)]
+enum Ask {
+    /// Make an instance, which the asking node owns: when that is lost, it ends.
+    Spawn { module: String, arguments: Bytes },
+    /// The owner lets it go: it lives on by itself.
+    Keep(Named),
+    /// End it, and say so once it is gone.
+    End(Named),
+}
+
+/// Has another node make an instance.
+///
+/// # Errors
+/// Those of [`Host::seat`](crate::host::Host::seat), and `Unreachable`; `Lost`, if the node or the connection died before
+/// it answered: then the instance, if there is one, ends with this node's life.
+///
+/// # Cancel safety
+/// Dropping the future has the other node stop its `start`. If that has ended already, the instance is ended.
+pub(crate) async fn spawn(
+    app: &Arc<AppInner>,
+    peer: &Arc<Peer>,
+    module: &'static str,
+    arguments: Bytes,
+) -> Result<InstanceId, CallErrorKind> {
+    let pending = send(app, peer, &Ask::Spawn { module: module.to_owned(), arguments }).await?;
+    let mut spawned = Unspawned { pending: Some(pending), peer, module, app };
+    let pending = spawned.pending.as_mut().expect("it is taken when it is dropped");
+    let answered = pending.await.and_then(|reply| read(&reply.payload));
+    spawned.pending = None;
+    answered
+}
+
+/// An instance that another node is making. Dropped before it is made, it is not wanted any more.
+struct Unspawned<'s> {
+    pending: Option<PendingCall>,
+    app: &'s Arc<AppInner>,
+    peer: &'s Arc<Peer>,
+    module: &'static str,
+}
+
+impl Drop for Unspawned<'_> {
+    fn drop(&mut self) {
+        let Some(pending) = self.pending.take().and_then(PendingCall::take_back) else { return };
+        let (app, peer, module) = (Arc::downgrade(self.app), self.peer.clone(), self.module);
+        self.app.runtime.spawn(async move {
+            let Ok(reply) = pending.await else { return };
+            if let Ok(seat) = read::<InstanceId>(&reply.payload) {
+                end_at_last(app, peer, Named { module: module.to_owned(), seat }).await;
+            }
+        });
+    }
+}
+
+/// Has another node end an instance, as often as it takes, until that node is lost.
+pub(crate) async fn end_at_last(app: Weak<AppInner>, peer: Arc<Peer>, named: Named) {
+    let mut lost = pin!(peer.clone().lost(named.seat.node, app.clone()));
+    while let Some(app) = app.upgrade() {
+        if end(&app, &peer, named.clone()).await.is_ok() {
+            return;
+        }
+        drop(app);
+        if tokio::time::timeout(ASK_AGAIN, &mut lost).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Has another node end an instance; resolves when it is gone.
+///
+/// # Errors
+/// `Unreachable`, `Lost`: asking again does no harm.
+pub(crate) async fn end(app: &Arc<AppInner>, peer: &Peer, named: Named) -> Result<(), CallErrorKind> {
+    ask(app, peer, &Ask::End(named)).await
+}
+
+/// Lets go of an instance that this node owns.
+///
+/// # Errors
+/// As those of [`end`].
+pub(crate) async fn keep(app: &Arc<AppInner>, peer: &Peer, named: Named) -> Result<(), CallErrorKind> {
+    ask(app, peer, &Ask::Keep(named)).await
+}
+
+async fn ask<A: DeserializeOwned>(app: &Arc<AppInner>, peer: &Peer, ask: &Ask) -> Result<A, CallErrorKind> {
+    read(&send(app, peer, ask).await?.await?.payload)
+}
+
+async fn send(app: &Arc<AppInner>, peer: &Peer, ask: &Ask) -> Result<PendingCall, CallErrorKind> {
+    let conn = peer.connect(app).await.map_err(|why| CallErrorKind::Unreachable {
+        why: format!("{} could not be reached: {why}", peer.node),
+    })?;
+    conn.send_to(THE_NODE, 0, &write(ask)?, &Outlets::new())
+}
+
+fn write<V: Serialize + DeserializeOwned>(value: &V) -> Result<BytesMut, CallErrorKind> {
+    let named = Proof::new();
+    named.use_names();
+    let mut bytes = BytesMut::new();
+    let written = codec::encode::<V, V>(value, &named, &mut bytes);
+    written.map_err(|error| CallErrorKind::Mismatch { why: error.to_string() })?;
+    Ok(bytes)
+}
+
+fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, CallErrorKind> {
+    codec::decode(Form::Named, bytes).map_err(|error| CallErrorKind::BadReply { why: error.to_string() })
+}
+
+/// Answers another node. Dropped, it stops where it is and says so.
+pub(crate) fn answer(
+    app: Arc<AppInner>,
+    conn: Arc<Conn>,
+    id: CallId,
+    payload: Bytes,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let reply = Answer(Some(ReplyTo::Conn(conn.clone(), id)));
+        let answered = match codec::decode::<Ask>(Form::Named, &payload) {
+            Err(error) => Err(CallErrorKind::Mismatch { why: error.to_string() }),
+            Ok(ask) => answer_to(&app, &conn, ask).await,
+        };
+        reply.give(answered);
+    })
+}
+
+/// The duty to answer.
+struct Answer(Option<ReplyTo>);
+
+impl Answer {
+    fn give(mut self, answered: Result<BytesMut, CallErrorKind>) {
+        let Some(reply) = self.0.take() else { return };
+        match answered {
+            Ok(mut bytes) => reply.answer(false, Form::Named, &mut bytes),
+            Err(kind) => reply.fail(kind),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply.fail(CallErrorKind::Cancelled);
+        }
+    }
+}
+
+async fn answer_to(app: &Arc<AppInner>, conn: &Conn, ask: Ask) -> Result<BytesMut, CallErrorKind> {
+    match ask {
+        Ask::Spawn { module, arguments } => {
+            // The code of a `start` may take its time: not on the reader's.
+            tokio::task::yield_now().await;
+            let seat = host_of(app, &module)?.clone().spawn(arguments).await?;
+            app.owners.owns(app, conn.peer(), Named { module, seat });
+            write(&seat)
+        }
+        Ask::Keep(named) => {
+            app.owners.lets_go(conn.peer().incarnation, &named);
+            write(&())
+        }
+        Ask::End(named) => {
+            app.owners.lets_go(conn.peer().incarnation, &named);
+            if let Some(ended) = host_of(app, &named.module)?.end_seat(named.seat) {
+                ended.wait().await;
+            }
+            write(&())
+        }
+    }
+}
+
+fn host_of<'a>(app: &'a AppInner, module: &str) -> Result<&'a Arc<dyn AnyHost>, CallErrorKind> {
+    let mut hosts = app.hosts.iter();
+    let missing = || CallErrorKind::Mismatch { why: format!("{} does not have `{module}`", app.node) };
+    hosts.find(|host| host.core().descriptor.name == module).ok_or_else(missing)
+}

@@ -1,0 +1,351 @@
+//! Spawned modules: instances that code makes while it runs.
+//!
+//! Each has a [`Seat`], which is what handles name. Its instance is made with it; if that crashes, the seat is over,
+//! unless a supervisor keeps it and seats another one.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use skybox_core::{CallErrorKind, Incarnation, InstanceId, NodeName};
+
+use super::instance::Ended;
+use super::replicated::start;
+use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Line, Near, lock};
+use crate::app::App;
+use crate::call::crossed_key;
+use crate::links::Peer;
+use crate::module::Module;
+use crate::route::Route;
+use crate::status::InstanceStatus;
+
+/// Independent locks over the seats.
+const STRIPES: usize = 64;
+/// Spawned instances of one module in one node: beyond, spawning answers `Overloaded`. At their least size they fill
+/// the memory of a large machine.
+const SEATS_MAX: usize = 1 << 24;
+/// Spawned instances of one module that a status tells of.
+pub(crate) const SHOWN_MAX: usize = 100;
+
+/// Where calls find a spawned instance.
+pub(crate) struct Seat<T> {
+    /// The id of its first instance.
+    pub(crate) id: InstanceId,
+    /// Where it is, if not in this process.
+    pub(crate) node: Option<Arc<Peer>>,
+    /// Its instance. Empty while that is being started, and for ever once the seat is over.
+    pub(super) local: Route<Instance<T>>,
+    /// Nobody will sit here any more.
+    over: AtomicBool,
+    /// Calls that wait for an instance, once there are any.
+    line: OnceLock<Line>,
+}
+
+/// The seats of a module in one node, until they are over.
+pub(super) struct Seats<T> {
+    stripes: Box<[Mutex<Stripe<T>>]>,
+    count: AtomicUsize,
+    /// The node is leaving: nothing is spawned here any more.
+    closed: AtomicBool,
+    /// In debug builds: what instances are spawned with has been encoded and decoded.
+    pub(super) tried: AtomicBool,
+}
+
+/// By the count in the id of its first instance, and of that which sits there.
+type Stripe<T> = HashMap<u64, Arc<Seat<T>>, BuildHasherDefault<Counted>>;
+
+/// Spreads counts, which are unique, over a table.
+#[derive(Default)]
+struct Counted(u64);
+
+impl Hasher for Counted {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 << 8 | u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, count: u64) {
+        // The golden ratio's bits: neighbours land far from each other, in the high bits too, which tables look at.
+        self.0 = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+impl<T> Default for Seats<T> {
+    fn default() -> Seats<T> {
+        Seats {
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            count: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            tried: AtomicBool::new(false),
+        }
+    }
+}
+
+impl<T> Seats<T> {
+    fn stripe(&self, count: u64) -> &Mutex<Stripe<T>> {
+        &self.stripes[count as usize % STRIPES]
+    }
+
+    fn get(&self, count: u64) -> Option<Arc<Seat<T>>> {
+        lock(self.stripe(count)).get(&count).cloned()
+    }
+}
+
+impl<T: Send + 'static> Seat<T> {
+    fn new(id: InstanceId, node: Option<Arc<Peer>>, over: bool) -> Seat<T> {
+        let (over, line) = (AtomicBool::new(over), OnceLock::new());
+        Seat { id, node, local: Route::new(None), over, line }
+    }
+
+    /// Whether nobody will sit here any more. Says nothing of a seat elsewhere.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// The instance, if it is here and nobody has to wait for it.
+    #[inline(always)]
+    pub(super) fn peek(&self) -> Option<Near<T>> {
+        let near = Near::of(&self.local)?;
+        let waits = near.hold.turn.is_some() && self.line.get().is_some_and(|line| !line.is_empty());
+        (!waits).then_some(near)
+    }
+
+    /// As a handle writes it: the id, and the node as seen from this one.
+    pub(crate) fn written(&self, here: &NodeName) -> Vec<u8> {
+        let node = self.node.as_ref().map_or(here, |node| &node.node);
+        [&seat_bytes(self.id)[..], node.as_str().as_bytes()].concat()
+    }
+}
+
+/// What names a seat in a call.
+pub(crate) const SEAT_BYTES: usize = 16;
+
+/// How a call names a seat.
+pub(crate) fn seat_bytes(id: InstanceId) -> [u8; SEAT_BYTES] {
+    let mut bytes = [0; SEAT_BYTES];
+    let (node, count) = bytes.split_at_mut(SEAT_BYTES / 2);
+    node.copy_from_slice(&id.node.0.to_le_bytes());
+    count.copy_from_slice(&id.count.to_le_bytes());
+    bytes
+}
+
+fn seat_id(bytes: &[u8]) -> Option<(InstanceId, &[u8])> {
+    let (node, rest) = bytes.split_first_chunk()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let (node, count) = (Incarnation(u64::from_le_bytes(*node)), u64::from_le_bytes(*count));
+    Some((InstanceId { node, count }, rest))
+}
+
+impl<T: Module> Host<T> {
+    /// The seat that a call names. One that is not here is over: calls come to where their seat was.
+    pub(crate) fn seat_named(&self, bytes: &[u8]) -> Arc<Seat<T>> {
+        let nowhere = InstanceId { node: Incarnation(0), count: 0 };
+        let id = seat_id(bytes).map_or(nowhere, |(id, _)| id);
+        self.seat_here(id)
+    }
+
+    /// The seat that a handle names.
+    pub(crate) fn seat_written(&self, bytes: &[u8]) -> Result<Arc<Seat<T>>, &'static str> {
+        let app = self.core.app.upgrade().ok_or("the App has ended")?;
+        let read = seat_id(bytes).and_then(|(id, node)| Some((id, std::str::from_utf8(node).ok()?)));
+        let (id, node) = read.ok_or("a handle of a spawned instance is its id and its node")?;
+        if id.node == app.incarnation {
+            return Ok(self.seat_here(id));
+        }
+        let node = NodeName::new(node);
+        if node == app.node {
+            // In an earlier life.
+            return Ok(Arc::new(Seat::new(id, None, true)));
+        }
+        Ok(Arc::new(Seat::new(id, Some(app.links.peer(&node)), false)))
+    }
+
+    pub(super) fn seat_here(&self, id: InstanceId) -> Arc<Seat<T>> {
+        let known = self.spawned.get(id.count).filter(|seat| seat.id.node == id.node);
+        known.unwrap_or_else(|| Arc::new(Seat::new(id, None, true)))
+    }
+
+    /// Makes a seat, and starts its instance.
+    ///
+    /// # Errors
+    /// `NotStarted` with the cause, `Overloaded`, `Mismatch` if the arguments cannot cross, `Gone` once the node leaves.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops `start` at its await, and nothing is left of the seat.
+    pub(crate) async fn seat(
+        self: &Arc<Self>,
+        arguments: <T::Key as ToOwned>::Owned,
+    ) -> Result<Arc<Seat<T>>, CallErrorKind> {
+        let core = &self.core;
+        let app = core.app.upgrade().map(App::from_inner).ok_or(CallErrorKind::Gone)?;
+        let arguments = self.crossed(arguments)?;
+        let planted = Planted::new(self, core.next_instance_id())?;
+        let instance = start::<T>(core, app, arguments, planted.seat.id, None).await;
+        planted.take(instance.map_err(|cause| CallErrorKind::NotStarted { cause })?)
+    }
+
+    /// In strict mode, and in debug builds the first time: the arguments as they come out of the codec.
+    fn crossed(
+        &self,
+        arguments: <T::Key as ToOwned>::Owned,
+    ) -> Result<<T::Key as ToOwned>::Owned, CallErrorKind> {
+        let proves = cfg!(debug_assertions) && !self.spawned.tried.swap(true, Ordering::Relaxed);
+        if !self.core.strict && !proves {
+            return Ok(arguments);
+        }
+        crossed_key::<T::Key>(&arguments).map_err(|why| {
+            self.spawned.tried.store(false, Ordering::Relaxed);
+            CallErrorKind::Mismatch { why: format!("what it is spawned with cannot cross: {why}") }
+        })
+    }
+
+    /// A seat in another node.
+    pub(crate) fn seat_elsewhere(&self, id: InstanceId, node: Arc<Peer>) -> Arc<Seat<T>> {
+        Arc::new(Seat::new(id, Some(node), false))
+    }
+
+    /// Ends a seat: calls no longer find it. What is given back resolves when its instance is gone.
+    pub(crate) fn end(&self, seat: &Seat<T>) -> Option<Ended> {
+        seat.over.store(true, Ordering::Release);
+        self.forget(seat.id);
+        let instance = seat.local.swap(None)?;
+        if instance.id != seat.id {
+            self.forget(instance.id);
+        }
+        let ended = instance.ended();
+        drop(instance);
+        self.core.notify();
+        Some(ended)
+    }
+
+    fn forget(&self, id: InstanceId) {
+        if let Entry::Occupied(seat) = lock(self.spawned.stripe(id.count)).entry(id.count) {
+            if seat.get().id == id {
+                self.spawned.count.fetch_sub(1, Ordering::Relaxed);
+            }
+            seat.remove();
+        }
+    }
+}
+
+/// A seat whose first instance has not started: dropped, nothing is left of it.
+struct Planted<'h, T: Module> {
+    host: &'h Arc<Host<T>>,
+    seat: Arc<Seat<T>>,
+    taken: bool,
+}
+
+impl<'h, T: Module> Planted<'h, T> {
+    fn new(host: &'h Arc<Host<T>>, id: InstanceId) -> Result<Planted<'h, T>, CallErrorKind> {
+        if host.spawned.count.fetch_add(1, Ordering::Relaxed) >= SEATS_MAX {
+            host.spawned.count.fetch_sub(1, Ordering::Relaxed);
+            let what = format!("{SEATS_MAX} instances of it live in this node already");
+            return Err(CallErrorKind::Overloaded { what });
+        }
+        let seat = Arc::new(Seat::new(id, None, false));
+        lock(host.spawned.stripe(id.count)).insert(id.count, seat.clone());
+        let planted = Planted { host, seat, taken: false };
+        // Asked with the seat in the table: whoever closes it later finds it there.
+        if host.spawned.closed.load(Ordering::Acquire) {
+            return Err(CallErrorKind::Gone);
+        }
+        Ok(planted)
+    }
+
+    fn take(mut self, instance: Arc<Instance<T>>) -> Result<Arc<Seat<T>>, CallErrorKind> {
+        self.seat.local.store(Some(instance));
+        if self.seat.is_over() {
+            // The node has begun to leave in the meantime.
+            return Err(CallErrorKind::Gone);
+        }
+        self.taken = true;
+        if self.seat.line.get().is_some() {
+            self.host.core.notify();
+        }
+        Ok(self.seat.clone())
+    }
+}
+
+impl<T: Module> Drop for Planted<'_, T> {
+    fn drop(&mut self) {
+        if !self.taken {
+            drop(self.host.end(&self.seat));
+        }
+    }
+}
+
+/// The instance of a seat, waiting for it while it starts.
+pub(super) async fn find<T: Module>(
+    host: &Arc<Host<T>>,
+    seat: &Seat<T>,
+    deadline: Option<Instant>,
+) -> Result<(Hold<T>, Head), CallErrorKind> {
+    let core = &host.core;
+    let mut changes = core.changes();
+    let until = core.wait_end(deadline);
+    let _place = core.queue_up()?;
+    let waited_out = || core.waited_out(deadline, "its instance had not started");
+    let line = seat.line.get_or_init(Line::default);
+    let head = line.enter(until).await.ok_or_else(waited_out)?;
+    loop {
+        changes.borrow_and_update();
+        if let Some(instance) = seat.local.load() {
+            return Ok((Hold::counted(instance), head));
+        }
+        if seat.is_over() {
+            return Err(CallErrorKind::Gone);
+        }
+        if !HostCore::changed_before(&mut changes, until).await {
+            return Err(waited_out());
+        }
+    }
+}
+
+/// Takes a crashed instance out of its seat.
+pub(super) fn unroute<T: Module>(host: &Host<T>, instance: InstanceId) {
+    let Some(seat) = host.spawned.get(instance.count) else { return };
+    if seat.local.clear_if(|local| local.id == instance) {
+        drop(host.end(&seat));
+        host.core.notify();
+    }
+}
+
+/// Ends every instance, once its calls have ended.
+pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
+    host.spawned.closed.store(true, Ordering::Release);
+    let mut ended = Vec::new();
+    for stripe in &host.spawned.stripes {
+        let seats: Vec<_> = lock(stripe).values().cloned().collect();
+        ended.extend(seats.into_iter().filter_map(|seat| host.end(&seat)));
+    }
+    let all = async {
+        for one in ended {
+            one.wait().await;
+        }
+    };
+    if tokio::time::timeout(CLOSE_WAIT, all).await.is_err() {
+        tracing::warn!(
+            module = host.core.descriptor.name,
+            "a call goes on {CLOSE_WAIT:?} after its instance was stopped"
+        );
+    }
+}
+
+/// Some of the instances.
+pub(super) fn status<T: Module>(host: &Host<T>) -> Vec<InstanceStatus> {
+    let mut status = Vec::new();
+    for stripe in &host.spawned.stripes {
+        for seat in lock(stripe).values().take(SHOWN_MAX - status.len()) {
+            if let Some(instance) = seat.local.load() {
+                status.push(host.core.instance_status(&instance, None));
+            }
+        }
+    }
+    status
+}

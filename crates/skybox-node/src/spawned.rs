@@ -1,0 +1,143 @@
+//! Instances that code makes while it runs: what it does with them.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use skybox_core::{CallError, CallErrorKind, Callee, NodeName};
+
+use crate::between::{self, Named};
+use crate::call::{Handle, Target, To, encode_key};
+use crate::host::{Host, Seat};
+use crate::module::{Module, Spawns};
+
+/// A spawned instance, owned: dropped, the instance stops once the calls that it has taken have ended.
+///
+/// It is a [`Handle`] to call through; handles that are made from it own nothing, wherever they go, and calls through
+/// them fail with `Gone` once the instance has ended. [`Spawned::keep`] gives the instance up to itself.
+pub struct Spawned<T: Module>(Option<Handle<T>>);
+
+impl<T: Module> Spawned<T> {
+    fn new(target: Target<T>) -> Spawned<T> {
+        Spawned(Some(Handle::new(target)))
+    }
+
+    fn owned(&self) -> &Handle<T> {
+        self.0.as_ref().expect("it is there until it is kept or dropped")
+    }
+
+    /// A handle of the instance, which does not own it.
+    pub fn handle(this: &Spawned<T>) -> Handle<T> {
+        this.owned().clone()
+    }
+
+    /// Lets the instance live until it is stopped or crashes, or its node ends.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Lost`, if it lives on another node that did not answer. Then it stops, as if this had been
+    /// dropped.
+    pub async fn keep(mut this: Spawned<T>) -> Result<Handle<T>, CallError> {
+        let Target { host, to, .. } = this.owned().target();
+        if let To::Seat(seat) = to
+            && let (Some(node), Some(app)) = (&seat.node, host.core.app.upgrade())
+        {
+            let named = Named { module: T::descriptor().name.to_owned(), seat: seat.id };
+            let kept = between::keep(&app, node, named).await;
+            kept.map_err(|kind| CallError::new(Callee::new(T::descriptor().name, "keep"), kind))?;
+        }
+        Ok(this.0.take().expect("it is there until it is kept or dropped"))
+    }
+}
+
+impl<T: Module> Deref for Spawned<T> {
+    type Target = Handle<T>;
+
+    #[inline]
+    fn deref(&self) -> &Handle<T> {
+        self.owned()
+    }
+}
+
+impl<T: Module> Drop for Spawned<T> {
+    fn drop(&mut self) {
+        let Some(handle) = self.0.take() else { return };
+        let Target { host, to: To::Seat(seat), .. } = handle.target() else { return };
+        match &seat.node {
+            None => drop(host.end(seat)),
+            Some(node) => {
+                let named = Named { module: T::descriptor().name.to_owned(), seat: seat.id };
+                let core = &host.core;
+                core.runtime.spawn(between::end_at_last(core.app.clone(), node.clone(), named));
+            }
+        }
+    }
+}
+
+impl<T: Module> fmt::Debug for Spawned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Spawned({})", T::descriptor().name)
+    }
+}
+
+/// An instance that is to be made: await it.
+#[must_use = "nothing is spawned before this is awaited"]
+pub struct Spawning<T: Module> {
+    host: Arc<Host<T>>,
+    arguments: <T::Key as ToOwned>::Owned,
+    node: Option<NodeName>,
+}
+
+impl<T: Spawns> Spawning<T> {
+    pub(crate) fn new(host: Arc<Host<T>>, arguments: <T::Key as ToOwned>::Owned) -> Spawning<T> {
+        Spawning { host, arguments, node: None }
+    }
+
+    /// Makes the instance on the node of that name; else it is made where it is asked for.
+    pub fn on(self, node: &str) -> Spawning<T> {
+        Spawning { node: Some(NodeName::new(node)), ..self }
+    }
+
+    async fn spawn(self) -> Result<Spawned<T>, CallError> {
+        let Spawning { host, arguments, node } = self;
+        let seated = match node.filter(|node| *node != host.core.node) {
+            None => host.seat(arguments).await,
+            Some(node) => spawn_on(&host, &node, &arguments).await,
+        };
+        match seated {
+            Ok(seat) => Ok(Spawned::new(Target::new(host, To::Seat(seat)))),
+            Err(kind) => Err(CallError::new(Callee::new(T::descriptor().name, "start"), kind)),
+        }
+    }
+}
+
+async fn spawn_on<T: Module>(
+    host: &Host<T>,
+    node: &NodeName,
+    arguments: &<T::Key as ToOwned>::Owned,
+) -> Result<Arc<Seat<T>>, CallErrorKind> {
+    let app = host.core.app.upgrade().ok_or(CallErrorKind::Gone)?;
+    let arguments = encode_key::<T::Key>(arguments.borrow()).map_err(|error| CallErrorKind::Mismatch {
+        why: format!("what it is spawned with cannot cross: {error}"),
+    })?;
+    let peer = app.links.peer(node);
+    let id = between::spawn(&app, &peer, T::descriptor().name, arguments).await?;
+    Ok(host.seat_elsewhere(id, peer))
+}
+
+impl<T: Spawns> IntoFuture for Spawning<T> {
+    type Output = Result<Spawned<T>, CallError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.spawn())
+    }
+}
+
+impl<T: Module> fmt::Debug for Spawning<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Spawning({})", T::descriptor().name)
+    }
+}

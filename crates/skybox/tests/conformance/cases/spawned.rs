@@ -1,0 +1,148 @@
+//! Instances that code makes: one owner, any number of handles, one end.
+
+use skybox::{Ran, Spawned};
+
+use crate::modules::{Booth, Fair, Odd, Oddity, Opening};
+use crate::stage::{CALLEES, RELAYS, Stage, fails};
+
+pub async fn a_spawned_instance_is_called_by_its_owner(stage: Stage) {
+    let (pears, plums) = (stage.booth("pears", 7).await, stage.booth("plums", 3).await);
+    assert_eq!(pears.sell(2).await.unwrap(), 5);
+    assert_eq!((pears.stock().await.unwrap(), plums.stock().await.unwrap()), (5, 3));
+    assert_eq!(stage.count("booth pears opened").await, 1);
+    if stage.mode.is_split() {
+        assert_eq!(pears.node().await.unwrap(), CALLEES);
+    }
+}
+
+pub async fn dropping_its_owner_stops_a_spawned_instance(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let handle = Spawned::handle(&pears);
+    assert_eq!(handle.sell(2).await.unwrap(), 5);
+    drop(pears);
+    stage.reached("booth pears closed", 1).await;
+    fails(handle.stock().await, "gone", Ran::No);
+    fails(handle.sell(1).await, "gone", Ran::No);
+}
+
+pub async fn calls_in_progress_end_before_their_instance_does(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let handle = Spawned::handle(&pears);
+    let dropping = async {
+        stage.reached("gate began", 1).await;
+        drop(pears);
+        // It is over for new calls while the old one goes on.
+        stage.until("calls are refused", async || handle.stock().await.is_err()).await;
+        assert_eq!(stage.count("booth pears closed").await, 0);
+        stage.open("gate").await;
+    };
+    let (looked, ()) = tokio::join!(handle.look("gate"), dropping);
+    assert_eq!(looked.unwrap(), 7);
+    stage.reached("booth pears closed", 1).await;
+}
+
+pub async fn a_spawned_instance_that_is_kept_lives_on(stage: Stage) {
+    let handle = Spawned::keep(stage.booth("pears", 7).await).await.unwrap();
+    stage.settle().await;
+    assert_eq!(handle.sell(2).await.unwrap(), 5);
+    assert_eq!(stage.count("booth pears closed").await, 0);
+}
+
+pub async fn a_handle_of_a_spawned_instance_travels(stage: Stage) {
+    let fair = stage.get::<Fair>();
+    let theirs = fair.open(Opening::of("pears", 7)).await.unwrap();
+    assert_eq!(theirs.sell(2).await.unwrap(), 5, "one that was made elsewhere");
+    let ours = stage.booth("plums", 3).await;
+    assert_eq!(fair.sell_at(Spawned::handle(&ours), 1).await.unwrap(), 2, "one that was made here");
+    drop(ours);
+    stage.reached("booth plums closed", 1).await;
+    assert_eq!(theirs.stock().await.unwrap(), 5);
+}
+
+pub async fn a_handle_that_travels_owns_nothing(stage: Stage) {
+    let fair = stage.get::<Fair>();
+    let handle = fair.open(Opening::of("pears", 7)).await.unwrap();
+    drop((handle.clone(), handle));
+    stage.settle().await;
+    assert_eq!(stage.count("booth pears closed").await, 0);
+}
+
+pub async fn a_spawned_instance_that_crashes_is_over(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let error = fails(pears.burn().await, "crashed", Ran::Yes);
+    assert!(error.to_string().contains("pears burns"), "{error}");
+    stage.reached("booth pears closed", 1).await;
+    fails(pears.stock().await, "gone", Ran::No);
+    assert_eq!(stage.count("booth pears opened").await, 1, "nobody starts it again");
+}
+
+pub async fn calls_that_wait_for_one_that_crashes_are_gone(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let waiting = async {
+        stage.reached("gate began", 1).await;
+        let opening = async {
+            stage.waiting::<Booth>(1).await;
+            stage.open("gate").await;
+        };
+        tokio::join!(pears.sell(1), opening).0
+    };
+    let (burned, sold) = tokio::join!(pears.burn_after("gate"), waiting);
+    fails(burned, "crashed", Ran::Yes);
+    fails(sold, "gone", Ran::No);
+}
+
+pub async fn a_start_that_fails_is_told_to_who_spawns(stage: Stage) {
+    let broke = stage.spawn::<Booth>(Opening::of("broke", 1)).await.unwrap_err();
+    assert_eq!((broke.kind().name(), broke.ran()), ("not-started", Ran::No));
+    assert!(broke.to_string().contains("there is no money for a booth"), "{broke}");
+    let cursed = stage.spawn::<Booth>(Opening::of("cursed", 1)).await.unwrap_err();
+    assert!(cursed.to_string().contains("the ground gives way"), "{cursed}");
+    assert_eq!(stage.booth("pears", 7).await.stock().await.unwrap(), 7);
+}
+
+pub async fn what_cannot_cross_spawns_nothing(stage: Stage) {
+    let error = stage.spawn::<Oddity>(Odd::zero()).await.unwrap_err();
+    assert_eq!((error.kind().name(), error.ran()), ("mismatch", Ran::No), "{error}");
+}
+
+pub async fn a_spawn_that_is_dropped_leaves_nothing_behind(stage: Stage) {
+    let spawning = async {
+        stage.reached("slow began", 1).await;
+    };
+    tokio::select! {
+        spawned = stage.spawn::<Booth>(Opening::of("slow", 1)) => panic!("its gate is shut: {spawned:?}"),
+        () = spawning => {}
+    }
+    stage.reached("slow dropped", 1).await;
+    assert_eq!(stage.count("booth slow opened").await, 0);
+}
+
+pub async fn the_death_of_its_owner_stops_a_spawned_instance(stage: Stage) {
+    let fair = stage.get::<Fair>();
+    let (pears, kept) = (fair.open(Opening::of("pears", 7)).await.unwrap(), stage.booth("plums", 3).await);
+    assert_eq!(pears.stock().await.unwrap(), 7);
+    stage.nodes().kill(RELAYS).await;
+    stage.reached("booth pears closed", 1).await;
+    fails(pears.stock().await, "gone", Ran::No);
+    assert_eq!(kept.stock().await.unwrap(), 3, "the owner of this one lives");
+}
+
+pub async fn the_death_of_its_owner_leaves_what_was_kept(stage: Stage) {
+    let fair = stage.get::<Fair>();
+    let pears = fair.open(Opening::of("pears", 7)).await.unwrap();
+    fair.let_go().await.unwrap();
+    stage.nodes().kill(RELAYS).await;
+    stage.settle().await;
+    assert_eq!(pears.stock().await.unwrap(), 7);
+}
+
+pub async fn the_death_of_its_node_ends_a_spawned_instance(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    assert_eq!(pears.stock().await.unwrap(), 7);
+    stage.nodes().kill(CALLEES).await;
+    let gone = async || match pears.stock().await {
+        Ok(stock) => panic!("its node is dead, and it has {stock}"),
+        Err(error) => error.call_error().is_some_and(|error| error.kind().name() == "gone"),
+    };
+    stage.until("calls of it are known to be in vain", gone).await;
+}
