@@ -48,6 +48,10 @@ pub struct MethodDescriptor {
     pub compute: bool,
     /// Whether an argument or the result is a stream.
     pub streams: bool,
+    /// How many of its arguments are streams.
+    pub stream_arguments: u8,
+    /// Whether its result is one.
+    pub gives_stream: bool,
 }
 
 /// What no method says of itself.
@@ -59,6 +63,8 @@ const PLAIN: MethodDescriptor = MethodDescriptor {
     cancel_on_drop: false,
     compute: false,
     streams: false,
+    stream_arguments: 0,
+    gives_stream: false,
 };
 
 impl MethodDescriptor {
@@ -91,10 +97,16 @@ impl MethodDescriptor {
         MethodDescriptor { compute: true, ..self }
     }
 
-    /// An argument or the result is a stream.
+    /// So many of its arguments are streams.
     #[must_use]
-    pub const fn streams(self) -> MethodDescriptor {
-        MethodDescriptor { streams: true, ..self }
+    pub const fn takes_streams(self, stream_arguments: u8) -> MethodDescriptor {
+        MethodDescriptor { streams: true, stream_arguments, ..self }
+    }
+
+    /// Its result is a stream.
+    #[must_use]
+    pub const fn gives_stream(self) -> MethodDescriptor {
+        MethodDescriptor { streams: true, gives_stream: true, ..self }
     }
 
     /// It stops at its next await when its caller stops waiting.

@@ -55,6 +55,8 @@ pub(crate) struct AppInner {
     pub(crate) program: String,
     pub(crate) build: String,
     pub(crate) node: NodeName,
+    /// The node that people know: in a cell, the one it belongs to.
+    home: NodeName,
     pub(crate) incarnation: Incarnation,
     /// Where other nodes reach it.
     pub(crate) address: crate::conn::Address,
@@ -201,9 +203,9 @@ impl App {
         self.0.config.resource(name).ok_or_else(|| Missing::Resource(name.to_owned()))
     }
 
-    /// This node's name; `alone` in a single process.
+    /// This node's name; `alone` in a single process. In a cell, the name of the node that it belongs to.
     pub fn node(&self) -> &str {
-        self.0.node.as_str()
+        self.0.home.as_str()
     }
 
     /// Runs a future so that the tasks it calls are those of this App: needed only in a process with several.
@@ -216,7 +218,13 @@ impl App {
         crate::exposition::render(&[(self.node().to_owned(), crate::operate::edges(&self.0))])
     }
 
-    /// What this node runs and has counted.
+    /// What this node and its cells run and have counted. A cell that is too busy to answer within a quarter of a second
+    /// is shown as its node knows it.
+    pub async fn status_with_cells(&self) -> crate::status::NodeStatus {
+        crate::cell::status_with_cells(&self.0).await
+    }
+
+    /// What this node runs and has counted, without what only its cells know.
     pub fn status(&self) -> crate::status::NodeStatus {
         crate::operate::status(self)
     }

@@ -17,6 +17,7 @@ mod layer;
 mod live;
 mod passing;
 mod receiving;
+mod relay;
 mod reply_way;
 mod sending;
 mod streams;
@@ -38,6 +39,7 @@ pub use live::{Holds, Live};
 pub(crate) use passing::{FROM_A_PERSON, Landing, Outlets, arriving, collecting, refusing};
 pub use passing::{Passing, Streaming};
 pub(crate) use receiving::Incoming;
+pub(crate) use relay::relayed;
 pub(crate) use reply_way::{ReplyWay, Unanswered};
 pub(crate) use streams::{STRICT_CALL, Streams};
 

@@ -67,10 +67,14 @@ impl Callable<'_> {
             _ => quote!(),
         };
         let idempotent = idempotent.then(|| quote!(.idempotent()));
-        let streams = streams(self.method).then(|| quote!(.streams()));
+        // More than a call may have is refused when it is made.
+        let taken = u8::try_from(arguments.iter().filter(|argument| is_stream(argument)).count());
+        let taken = taken.unwrap_or(u8::MAX);
+        let takes = (taken > 0).then(|| quote!(.takes_streams(#taken)));
+        let gives = self.method.gives_stream.then(|| quote!(.gives_stream()));
         quote! {
             skybox_rt::MethodDescriptor::#mode(#name, &[#(#parameters),*])
-                #compute #cancel #idempotent #streams
+                #compute #cancel #idempotent #takes #gives
         }
     }
 
@@ -198,8 +202,11 @@ pub(super) fn borrows(method: &Method) -> bool {
 
 /// Whether something of the call goes on beside it.
 fn streams(method: &Method) -> bool {
-    let is_stream = |argument: &Argument| matches!(argument.form, ArgumentForm::Stream(_));
     method.gives_stream || method.arguments.iter().any(is_stream)
+}
+
+fn is_stream(argument: &Argument) -> bool {
+    matches!(argument.form, ArgumentForm::Stream(_))
 }
 
 /// `item: Item`, `note: &'c str`.

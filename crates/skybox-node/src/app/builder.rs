@@ -351,6 +351,7 @@ impl Builder {
                 program: identity.program.clone(),
                 build: identity.build.clone(),
                 node: identity.node.clone(),
+                home: born.as_ref().map_or(&identity.node, |(birth, _)| &birth.node).clone(),
                 incarnation: identity.incarnation,
                 address: sockets.address.clone(),
                 config,

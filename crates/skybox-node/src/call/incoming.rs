@@ -44,7 +44,7 @@ pub(crate) enum ReplyTo {
 
 impl ReplyTo {
     /// Where the streams of the call are, if it can have any.
-    fn streams(&self) -> Option<(&Arc<Streams>, CallId)> {
+    pub(super) fn streams(&self) -> Option<(&Arc<Streams>, CallId)> {
         match self {
             ReplyTo::Conn(conn, call) => Some((&conn.streams, *call)),
             ReplyTo::Channel(_, streams) => streams.as_ref().map(|streams| (streams, STRICT_CALL)),

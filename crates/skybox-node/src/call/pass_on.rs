@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use skybox_core::{CallErrorKind, ModuleKind};
 use skybox_wire::codec::Form;
+use skybox_wire::frame::PayloadOf;
 
 use super::far::{Link, may_resend, with_scratch};
 use super::find::{Place, Tries};
@@ -16,18 +17,20 @@ use super::{Arriving, RESENDS_MAX, Reply, ReplyTo, Serving, Target};
 use crate::conn::{Conn, Request};
 use crate::host::{AnyHost, Head, Host, HostCore};
 use crate::module::Module;
-use crate::stream::Outlets;
+use crate::stream::{Outlets, relayed};
 use crate::thread::Inherited;
 
 /// A call to an instance that lives in a cell of this node.
 pub(crate) fn to_cell(core: Arc<HostCore>, call: Arriving) -> Serving {
     Serving::new(async move {
-        let (call, owed) = Passing::take(call);
-        owed.pay(into_cell(&core, &call).await);
+        match Passing::take(&core, call) {
+            Ok((call, owed)) => owed.pay(into_cell(&core, &call).await),
+            Err((kind, reply)) => reply.fail(kind),
+        }
     })
 }
 
-async fn into_cell(core: &Arc<HostCore>, call: &Passing) -> Result<Reply, CallErrorKind> {
+async fn into_cell(core: &Arc<HostCore>, call: &Passing) -> Result<Answer, CallErrorKind> {
     let mut resends = 0;
     loop {
         let Some(cells) = &core.cells else { return Err(CallErrorKind::Moved) };
@@ -40,7 +43,9 @@ async fn into_cell(core: &Arc<HostCore>, call: &Passing) -> Result<Reply, CallEr
         };
         match call.send(core, &link, head).await {
             // It has not run, and the cell has a successor.
-            Err(kind) if may_resend(&kind, false) && resends < RESENDS_MAX => resends += 1,
+            Err(kind) if may_resend(&kind, false) && resends < RESENDS_MAX && !call.has_given() => {
+                resends += 1
+            }
             outcome => return outcome,
         }
     }
@@ -54,21 +59,21 @@ pub(crate) fn from_cell<T: Module>(host: Arc<Host<T>>, call: Arriving) -> Servin
     Serving::new(async move {
         let to = host.named(call.key.clone());
         let target = Target::new(host, to);
-        let (call, owed) = Passing::take(call);
+        let (call, owed) = match Passing::take(&target.host.core, call) {
+            Ok(taken) => taken,
+            Err((kind, reply)) => return reply.fail(kind),
+        };
         let core = &target.host.core;
         let mut tries = Tries::default();
         let outcome = loop {
             let (link, head) = match target.place(&call.inherited, &mut tries).await {
                 Ok(Place::Far(Link::Peer(link), head)) => (link, head),
-                // Between the look and here.
-                Ok(Place::Here(..) | Place::Far(Link::Strict, _)) => {
-                    let call = call.into_arriving(owed.reply());
-                    return target.host.clone().serve(call).run().await;
-                }
+                // It has come here in this moment: the cell sends the call again.
+                Ok(Place::Here(..) | Place::Far(Link::Strict, _)) => break Err(CallErrorKind::Moved),
                 Err(kind) => break Err(kind),
             };
             match call.send(core, &link, head).await {
-                Err(kind) if may_resend(&kind, false) && tries.may_go_on() => {
+                Err(kind) if may_resend(&kind, false) && tries.may_go_on() && !call.has_given() => {
                     tries.failed(Some(link.peer().node.clone()), core.placement.load().version, kind);
                 }
                 outcome => break outcome,
@@ -85,17 +90,36 @@ struct Passing {
     payload: Bytes,
     key: Option<Bytes>,
     inherited: Inherited,
+    /// The streams among its arguments, from where it came.
+    outlets: Outlets,
+    gives_stream: bool,
+}
+
+/// The answer to a call, with the stream in it.
+struct Answer {
+    reply: Reply,
+    outlets: Outlets,
 }
 
 impl Passing {
-    fn take(call: Arriving) -> (Passing, Owed) {
+    fn take(core: &HostCore, call: Arriving) -> Result<(Passing, Owed), (CallErrorKind, ReplyTo)> {
         let Arriving { method, form, payload, key, inherited, reply } = call;
-        (Passing { method, form, payload, key, inherited }, Owed(Some(reply)))
+        let descriptor = core.descriptor.methods.get(usize::from(method));
+        let count = descriptor.map_or(0, |method| method.stream_arguments);
+        let outlets = match reply.streams().filter(|_| count > 0) {
+            Some((streams, call)) => match relayed(streams, PayloadOf::Call, call, count) {
+                Ok(outlets) => outlets,
+                Err(kind) => return Err((kind, reply)),
+            },
+            None => Outlets::new(),
+        };
+        let gives_stream = descriptor.is_some_and(|method| method.gives_stream);
+        Ok((Passing { method, form, payload, key, inherited, outlets, gives_stream }, Owed(Some(reply))))
     }
 
-    fn into_arriving(self, reply: ReplyTo) -> Arriving {
-        let Passing { method, form, payload, key, inherited } = self;
-        Arriving { method, form, payload, key, inherited, reply }
+    /// Somebody has asked its streams for an item: what was given is gone, and nobody else can be asked.
+    fn has_given(&self) -> bool {
+        self.outlets.iter().any(|outlet| outlet.has_given())
     }
 
     /// Sends it on, and waits for the answer. No clock bounds the wait: its caller has one, and so has its callee.
@@ -104,7 +128,7 @@ impl Passing {
         core: &HostCore,
         link: &Arc<Conn>,
         head: Option<Head>,
-    ) -> Result<Reply, CallErrorKind> {
+    ) -> Result<Answer, CallErrorKind> {
         let context = self.inherited.context();
         let request = Request {
             module: core.index,
@@ -113,7 +137,7 @@ impl Passing {
             context,
             trace: context.trace,
             caller: self.inherited.caller(),
-            streams: &Outlets::new(),
+            streams: &self.outlets,
             edge: None,
             ordered: core.descriptor.kind != ModuleKind::Task,
         };
@@ -123,7 +147,12 @@ impl Passing {
         });
         // It is on its way: the next call may follow.
         drop(head);
-        pending?.await
+        let mut pending = pending?;
+        let reply = (&mut pending).await?;
+        let gives = u8::from(self.gives_stream && !reply.own_error);
+        let (streams, call) = pending.streams();
+        let outlets = relayed(streams, PayloadOf::Reply, call, gives)?;
+        Ok(Answer { reply, outlets })
     }
 }
 
@@ -135,10 +164,15 @@ impl Owed {
         self.0.take().expect("it is owed until it is paid, once")
     }
 
-    fn pay(self, outcome: Result<Reply, CallErrorKind>) {
+    fn pay(self, outcome: Result<Answer, CallErrorKind>) {
         let reply = self.reply();
         match outcome {
-            Ok(Reply { own_error, form, payload }) => {
+            Ok(Answer { reply: Reply { own_error, form, payload }, outlets }) => {
+                if let Some((streams, call)) = reply.streams()
+                    && let Err(kind) = streams.attach_sending(PayloadOf::Reply, call, &outlets, form, None)
+                {
+                    return reply.fail(CallErrorKind::BadReply { why: kind.to_string() });
+                }
                 let mut payload = payload.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
                 reply.answer(own_error, form, &mut payload);
             }

@@ -10,7 +10,7 @@ use skybox_core::{CallErrorKind, CallId};
 use super::Conn;
 use crate::call::{Failed, Reply};
 use crate::host::lock;
-use crate::stream::ReplyWay;
+use crate::stream::{ReplyWay, Streams};
 
 /// Bits of a call id that name its slot; the rest counts up, so that ids rise and a late reply finds nobody.
 const SLOT_BITS: u32 = 16;
@@ -152,6 +152,11 @@ impl PendingCall {
         lock(&self.conn.pending).release(self.call);
         self.done = true;
         None
+    }
+
+    /// The streams of its connection, and what its own are called by there.
+    pub(crate) fn streams(&self) -> (&Arc<Streams>, CallId) {
+        (&self.conn.streams, self.call)
     }
 
     /// Where it was sent.

@@ -10,9 +10,10 @@ use serde::Serialize;
 use skybox_core::{CallErrorKind, WireError};
 use skybox_wire::codec::{self, Form, Lead, Proof};
 use skybox_wire::frame::{Credit, FrameError, ItemHead, PayloadOf, StreamId};
-use skybox_wire::stream::{ITEM_BYTES_MAX, Sending};
+use skybox_wire::stream::{Arrived, ITEM_BYTES_MAX, Sending};
 
 use super::layer::uncrossable;
+use super::receiving::Inlet;
 use super::{Event, Stream, Streams};
 use crate::call::Crosses;
 use crate::call::far::data_code;
@@ -94,6 +95,16 @@ enum Next<T, E: WireError> {
     Stop,
 }
 
+/// What has become of one step of a stream that only passes through.
+pub(super) enum Passed {
+    /// An item has gone on.
+    Item,
+    /// No more follow, and why if it broke off.
+    End(Option<CallErrorKind>),
+    /// Nobody reads it any more.
+    Stop,
+}
+
 impl Sender {
     pub(super) fn new(
         streams: Arc<Streams>,
@@ -123,25 +134,45 @@ impl Sender {
         .await
     }
 
+    /// Whether an item may be sent, once it may; no, if nobody reads it any more.
+    fn poll_may_send(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut state = lock(&self.outgoing.state);
+        if state.over {
+            return Poll::Ready(false);
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        if state.sending.may_send() { Poll::Ready(true) } else { Poll::Pending }
+    }
+
     fn poll_next<T, E: WireError>(
         &self,
         stream: &mut Stream<T, E>,
         cx: &mut Context<'_>,
     ) -> Poll<Next<T, E>> {
-        {
-            let mut state = lock(&self.outgoing.state);
-            if state.over {
-                return Poll::Ready(Next::Stop);
-            }
-            match &mut state.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
-            if !state.sending.may_send() {
-                return Poll::Pending;
-            }
+        if !ready!(self.poll_may_send(cx)) {
+            return Poll::Ready(Next::Stop);
         }
         Poll::Ready(ready!(stream.poll_event(cx)).map_or(Next::End, Next::Send))
+    }
+
+    /// Sends what comes in, as it is.
+    pub(super) fn poll_pass(&self, inlet: &mut Inlet, cx: &mut Context<'_>) -> Poll<Passed> {
+        if !ready!(self.poll_may_send(cx)) {
+            return Poll::Ready(Passed::Stop);
+        }
+        Poll::Ready(match ready!(inlet.poll_item(cx)) {
+            None => Passed::End(None),
+            Some(Err(kind)) => Passed::End(Some(kind)),
+            Some(Ok(Arrived { head, payload, .. })) => {
+                lock(&self.outgoing.state).sending.sent(payload.len());
+                let head = ItemHead { stream: self.id, ..head };
+                self.streams.write_item(&head, &[], payload);
+                Passed::Item
+            }
+        })
     }
 
     /// Sends one item.
@@ -157,7 +188,7 @@ impl Sender {
     }
 
     /// Tells the reader that no more items follow.
-    fn end(mut self, failed: Option<&CallErrorKind>) {
+    pub(super) fn end(mut self, failed: Option<&CallErrorKind>) {
         self.ended = true;
         self.streams.remove_sending(self.id);
         self.streams.write_end(self.id, failed);

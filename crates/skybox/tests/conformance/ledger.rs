@@ -1,55 +1,115 @@
-//! What callees do and wait for, as each node counts it. The test sees it through [`crate::modules::Probe`].
+//! What callees do and wait for, as they count it. The test sees it through [`crate::modules::Probe`].
+//!
+//! Each node has a ledger of its own. Cells of one node have one together, which is the test's: they ask it.
+
+mod asked;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use skybox::cloud::testing::Nodes;
 use tokio::sync::watch;
 
-/// Counts by name; a gate is a name somebody waits for.
-#[derive(Clone, Default)]
-pub struct Ledger(Arc<Inner>);
+use asked::Asked;
 
+/// Counts by name; a gate is a name somebody waits for.
+#[derive(Clone)]
+pub struct Ledger(Where);
+
+#[derive(Clone)]
+enum Where {
+    Here(Arc<Inner>),
+    /// In the test's own process.
+    There(Asked),
+}
+
+#[derive(Default)]
 struct Inner {
     counts: Mutex<BTreeMap<String, u64>>,
     noted: Condvar,
     changed: watch::Sender<()>,
 }
 
-impl Default for Inner {
-    fn default() -> Inner {
-        Inner { counts: Mutex::default(), noted: Condvar::new(), changed: watch::Sender::new(()) }
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger(Where::Here(Arc::default()))
     }
 }
 
-impl Ledger {
+impl Inner {
     fn counts(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.0.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Counts one more; gives the new count.
-    pub fn note(&self, what: &str) -> u64 {
+    fn note(&self, what: &str) -> u64 {
         let mut counts = self.counts();
         let count = counts.entry(what.to_owned()).or_default();
         *count += 1;
         let count = *count;
         drop(counts);
-        self.0.noted.notify_all();
-        self.0.changed.send_replace(());
+        self.noted.notify_all();
+        self.changed.send_replace(());
         count
     }
 
-    pub fn count(&self, what: &str) -> u64 {
+    fn count(&self, what: &str) -> u64 {
         self.counts().get(what).copied().unwrap_or(0)
     }
 
+    /// Waits until something was noted, holding the thread.
+    fn wait_for(&self, what: &str) {
+        let waited = self.noted.wait_while(self.counts(), |counts| !counts.contains_key(what));
+        drop(waited.unwrap_or_else(|poisoned| poisoned.into_inner()));
+    }
+}
+
+impl Ledger {
+    /// The one that all processes of a test share: kept by the test's own, which is the first to come here.
+    pub fn of_all_processes() -> Ledger {
+        Ledger(match Asked::from_environment() {
+            Some(asked) => Where::There(asked),
+            None => Where::There(Asked::serve(Arc::default())),
+        })
+    }
+
+    /// Has nodes, and their cells, find it.
+    pub fn shared_with(&self, nodes: Nodes) -> Nodes {
+        match &self.0 {
+            Where::Here(_) => nodes,
+            Where::There(asked) => asked.shared_with(nodes),
+        }
+    }
+
+    /// Counts one more; gives the new count.
+    pub fn note(&self, what: &str) -> u64 {
+        match &self.0 {
+            Where::Here(inner) => inner.note(what),
+            Where::There(asked) => asked.note(what),
+        }
+    }
+
+    pub fn count(&self, what: &str) -> u64 {
+        match &self.0 {
+            Where::Here(inner) => inner.count(what),
+            Where::There(asked) => asked.count(what),
+        }
+    }
+
     pub fn all(&self) -> BTreeMap<String, u64> {
-        self.counts().clone()
+        match &self.0 {
+            Where::Here(inner) => inner.counts().clone(),
+            Where::There(asked) => asked.all(),
+        }
     }
 
     /// Waits until something was noted.
     pub async fn noted(&self, what: &str) {
-        let mut changes = self.0.changed.subscribe();
-        while self.count(what) == 0 {
+        let inner = match &self.0 {
+            Where::Here(inner) => inner,
+            Where::There(asked) => return asked.noted(what).await,
+        };
+        let mut changes = inner.changed.subscribe();
+        while inner.count(what) == 0 {
             // The sender lives as long as this ledger.
             drop(changes.changed().await);
         }
@@ -66,8 +126,10 @@ impl Ledger {
     pub fn pass_now(&self, gate: &str) {
         let trail = Trail::begin(self, gate);
         let open = format!("{gate} open");
-        let waited = self.0.noted.wait_while(self.counts(), |counts| !counts.contains_key(&open));
-        drop(waited.unwrap_or_else(|poisoned| poisoned.into_inner()));
+        match &self.0 {
+            Where::Here(inner) => inner.wait_for(&open),
+            Where::There(asked) => asked.wait_for(&open),
+        }
         trail.end();
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! A case plays on a [`Stage`](stage::Stage): an App and a view of what ran on the callees' side. It knows the
 //! callees only through the App, so the same case runs in one process (`inline`), in one process with everything
-//! that a network does (`strict`), and to two further processes, over Unix sockets (`split`) and over TCP with TLS
-//! (`tls`). Cases assert counts
-//! and outcomes, never times. They are listed once, below; each mode makes a test of each.
+//! that a network does (`strict`), to two further processes, over Unix sockets (`split`) and over TCP with TLS
+//! (`tls`), and to cells of those (`cells`). Cases assert counts and outcomes, never times. They are listed once, below; each mode makes a test of each.
 //!
 //! Two sentences need more than an App to be seen, and have their cases beside the command, in
 //! `crates/skybox-cli/tests/programs`: health traffic passes payload (`frames.rs`), and `skybox ps` shows the chains
@@ -224,9 +223,7 @@ macro_rules! in_several_processes {
     ($mode:ident) => {
         tests! { $mode by run:
             delivery:
-                a_lost_call_is_not_sent_again
                 a_lost_idempotent_call_is_sent_again
-                a_full_replica_is_passed_over
                 a_node_that_leaves_fails_no_call
                 calls_wait_while_a_node_is_replaced
                 calls_follow_a_module_that_moves
@@ -242,17 +239,10 @@ macro_rules! in_several_processes {
                 a_call_whose_stream_has_given_nothing_is_sent_again
                 a_node_that_leaves_ends_its_streams_first
                 small_calls_pass_between_the_items;
-            silence:
-                a_silent_node_leaves_rotation_and_its_calls_wait
-                a_call_that_arrives_too_late_does_not_run
-                what_a_dead_node_had_not_taken_is_asked_of_its_successor
-                bytes_that_wait_to_be_sent_are_bounded
-                calls_in_progress_over_a_connection_are_bounded;
             failures:
                 a_call_that_waited_long_enough_is_unreachable;
             stops:
                 a_module_that_moves_stops_where_it_was
-                a_key_that_moves_starts_only_when_its_stop_has_ended
                 a_node_that_leaves_waits_for_each_stop;
             cancellation:
                 the_death_of_its_caller_stops_a_shared_method
@@ -265,6 +255,26 @@ macro_rules! in_several_processes {
                 a_module_with_other_methods_is_a_mismatch
                 an_argument_that_the_callee_does_not_know_is_a_mismatch
                 a_result_that_the_caller_does_not_know_is_a_bad_reply;
+        }
+    };
+}
+
+/// Cases that look at the callees' process as that of their node: they stop it, or know it by its number, or have it count
+/// for itself. In cells all that is several processes.
+macro_rules! in_the_process_of_a_node {
+    ($mode:ident) => {
+        tests! { $mode by run:
+            delivery:
+                a_lost_call_is_not_sent_again
+                a_full_replica_is_passed_over;
+            silence:
+                a_silent_node_leaves_rotation_and_its_calls_wait
+                a_call_that_arrives_too_late_does_not_run
+                what_a_dead_node_had_not_taken_is_asked_of_its_successor
+                bytes_that_wait_to_be_sent_are_bounded
+                calls_in_progress_over_a_connection_are_bounded;
+            stops:
+                a_key_that_moves_starts_only_when_its_stop_has_ended;
         }
     };
 }
@@ -282,6 +292,7 @@ mod strict {
 mod split {
     in_every_mode! { Split }
     in_several_processes! { Split }
+    in_the_process_of_a_node! { Split }
     // What takes half a minute says nothing of the transport.
     tests! { Split by run_long:
         silence:
@@ -291,9 +302,15 @@ mod split {
     }
 }
 
+mod cells {
+    in_every_mode! { Cells }
+    in_several_processes! { Cells }
+}
+
 mod tls {
     in_every_mode! { Tls }
     in_several_processes! { Tls }
+    in_the_process_of_a_node! { Tls }
     tests! { Tls by run:
         failures:
             an_operator_with_too_little_right_is_denied;

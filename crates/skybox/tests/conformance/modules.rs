@@ -66,6 +66,15 @@ pub const CALLEES: &[&str] = &[
     "work",
 ];
 
+/// The callees that live in cells where the mode says so: all but the one who looks at their node.
+pub fn in_cells() -> impl Iterator<Item = &'static str> {
+    CALLEES
+        .iter()
+        .copied()
+        .chain(["conduit", "relay"])
+        .filter(|module| *module != "probe" && (cfg!(feature = "anyhow") || *module != "anyhow"))
+}
+
 /// Shows the test what happened on the callees' side.
 pub struct Probe {
     ledger: Ledger,
@@ -97,14 +106,14 @@ impl Probe {
 
     /// How a module's instances have ended, the first one first.
     pub async fn endings(&self, module: &str) -> Result<Vec<String>> {
-        let modules = App::current()?.status().modules.into_iter();
+        let modules = App::current()?.status_with_cells().await.modules.into_iter();
         let endings = modules.filter(|status| status.module == module).flat_map(|status| status.endings);
         Ok(endings.map(|ending| ending.exit.to_string()).collect())
     }
 
     /// Calls that wait for their turn on a module's instances.
     pub async fn waiting(&self, module: &str) -> Result<u64> {
-        let status = App::current()?.status();
+        let status = App::current()?.status_with_cells().await;
         let instances =
             status.modules.into_iter().filter(|status| status.module == module).flat_map(|m| m.instances);
         Ok(instances.filter_map(|instance| instance.waiting).sum())

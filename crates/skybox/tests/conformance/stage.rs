@@ -12,6 +12,7 @@ use skybox::{
     App, CallError, CallErrorKind, CallOptions, Callable, Handle, KeyOf, Module, Phase, Ran, Spawned,
     Spawning, Spawns,
 };
+use skybox_core::{ModulePlan, Plan};
 
 use crate::ledger::Ledger;
 use crate::modules::{self, Booth, Opening, Probe};
@@ -27,12 +28,14 @@ pub enum Mode {
     Split,
     /// To another process, over TCP with TLS.
     Tls,
+    /// To another process, and on to a cell of it.
+    Cells,
 }
 
 impl Mode {
     /// Whether the callees are in other processes.
     pub fn is_split(self) -> bool {
-        matches!(self, Mode::Split | Mode::Tls)
+        matches!(self, Mode::Split | Mode::Tls | Mode::Cells)
     }
 }
 
@@ -91,12 +94,22 @@ async fn play(patience: Duration, mode: Mode, case: Case) {
             let builder = App::builder().aside().strict(mode == Mode::Strict).provide(Ledger::default());
             (builder.start().await.expect("an App that nothing keeps from starting"), None)
         }
-        Mode::Split | Mode::Tls => {
+        Mode::Split | Mode::Tls | Mode::Cells => {
+            let ledger = if mode == Mode::Cells { Ledger::of_all_processes() } else { Ledger::default() };
             let nodes = Nodes::of_this_test(2).env("SKYBOX_MODULES__CRAMPED__QUEUE", "1");
             let nodes = modules::CALLEES.iter().fold(nodes, |nodes, module| nodes.pin(module, &[CALLEES]));
             let nodes = nodes.pin("relay", &[RELAYS]).pin("conduit", &[RELAYS]).pin("fair", &[RELAYS]);
-            let nodes = if mode == Mode::Tls { nodes.tls() } else { nodes };
-            let nodes = nodes.start(|builder| builder.provide(Ledger::default())).await;
+            let nodes = match mode {
+                Mode::Tls => nodes.tls(),
+                Mode::Cells => modules::in_cells().fold(ledger.shared_with(nodes), |nodes, module| {
+                    nodes.env(&format!("SKYBOX_MODULES__{}__ISOLATE", module.to_uppercase()), "process")
+                }),
+                _ => nodes,
+            };
+            let nodes = nodes.start(|builder| builder.provide(ledger)).await;
+            if mode == Mode::Cells {
+                nodes.wait_plan(are_born).await;
+            }
             (nodes.app().clone(), Some(Arc::new(nodes)))
         }
     };
@@ -111,6 +124,18 @@ async fn play(patience: Duration, mode: Mode, case: Case) {
             Arc::into_inner(nodes).expect("a case leaves nothing behind that holds its stage").stop().await;
         }
     }
+}
+
+/// Whether the cells have started that a case does not wait for itself: its deadlines are for calls, not for those.
+fn are_born(plan: &Plan) -> bool {
+    let mut theirs =
+        plan.modules.iter().filter(|(module, _)| modules::in_cells().any(|name| name == *module));
+    theirs.all(|(module, place)| match place {
+        // Its start waits for the case.
+        ModulePlan::Replicated { .. } if module == "latecomer" => true,
+        ModulePlan::Replicated { serving, failed, .. } => !serving.is_empty() || failed.is_some(),
+        ModulePlan::Keyed(_) => true,
+    })
 }
 
 impl Stage {
