@@ -1,5 +1,6 @@
 //! `skybox ps`: the nodes of a program, its modules, and what runs where.
 
+mod cells;
 mod knots;
 mod past;
 
@@ -10,12 +11,13 @@ use std::process::ExitCode;
 use serde::Serialize;
 use skybox_cloud::running::{ALONE, Running, RunningError, Shown};
 use skybox_core::{ModuleKind, ModulePlan, NodeName};
-use skybox_node::{ImplementationStatus, ModuleStatus, NodeStatus};
+use skybox_node::{CellStatus, ImplementationStatus, ModuleStatus, NodeStatus};
 
 use crate::args::ReadArgs;
 use crate::call::print_json;
 use crate::choose::{Purpose, choose};
 use crate::table::{self, Cell, Table, Tone, paint};
+use cells::show_cells;
 use knots::{Wait, knots};
 use past::{Ended, Given, show_endings, show_failures};
 
@@ -110,6 +112,8 @@ struct Instance {
     holding: Option<u64>,
     /// Calls that wait for their turn on it.
     waiting: Option<u64>,
+    /// The process it lives in, if that is a cell.
+    cell: Option<CellStatus>,
 }
 
 type Statuses = BTreeMap<NodeName, Result<NodeStatus, RunningError>>;
@@ -179,6 +183,7 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
         up_ms: instance.up_ms,
         holding: instance.holding,
         waiting: instance.waiting,
+        cell: instance.cell.clone(),
     }));
     module.remember(node.as_str(), &status.endings, &status.given_up);
 }
@@ -277,6 +282,7 @@ fn show(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Resu
     nodes_table(program).write(out, colours)?;
     writeln!(out)?;
     modules_table(program).write(out, colours)?;
+    show_cells(&program.modules, out, colours)?;
     show_failures(&program.modules, out, colours)?;
     show_endings(&program.modules, out, colours)?;
     if !program.knots.is_empty() {

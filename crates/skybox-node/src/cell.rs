@@ -15,6 +15,7 @@ mod birth;
 mod ending;
 mod inside;
 mod launch;
+mod limits;
 mod words;
 
 use std::fmt;
@@ -29,6 +30,8 @@ use tokio::sync::watch;
 pub(crate) use asking::status_with_cells;
 pub(crate) use birth::{Birth, is_cell};
 pub(crate) use inside::{Inside, obey};
+pub use limits::LimitedBy;
+use limits::Limits;
 pub(crate) use words::{Order, Word};
 
 use crate::app::AppInner;
@@ -36,6 +39,7 @@ use crate::conn::{Conn, Kin, shake_link};
 use crate::control::Report;
 use crate::host::{HostCore, Useful, lock};
 use crate::operate::THE_NODE;
+use crate::status::CellStatus;
 use crate::stream::Outlets;
 
 /// How long a cell may take from its start to its first word: `main` may connect to a database before `start()`.
@@ -58,6 +62,8 @@ pub(crate) struct Cell {
     phase: watch::Sender<Phase>,
     /// Absent while it lives.
     exit: watch::Sender<Option<Exit>>,
+    /// What it may have, and who sees to it.
+    limits: CellStatus,
     /// Why its node has killed it.
     sentence: OnceLock<Exit>,
     /// `None` once it has been waited for: the number may be another's.
@@ -169,7 +175,8 @@ impl Cell {
             descriptor: -1,
             module,
         };
-        let process = launch::start(&birth, theirs, Vec::new()).await?;
+        let (limits, entry) = Limits::of(&host.settings);
+        let process = launch::start(&birth, theirs, entry).await?;
         let pid = process.pid();
         let cell = Arc::new(Cell {
             name,
@@ -180,28 +187,41 @@ impl Cell {
             link: OnceLock::new(),
             phase: watch::Sender::new(Phase::Starting),
             exit: watch::Sender::new(None),
+            limits: CellStatus {
+                pid: pid.as_raw_nonzero().get().unsigned_abs(),
+                memory_bytes: limits.memory().map(|(bytes, _)| bytes),
+                memory_by: limits.memory().map(|(_, by)| by),
+                cpu_milli: limits.cpu_milli().map(|(milli, _)| milli),
+                cpu_by: limits.cpu_milli().map(|(_, by)| by),
+            },
             sentence: OnceLock::new(),
             process: Mutex::new(Some(pid)),
         });
         app.family.born(&cell);
-        app.runtime.spawn(cell.clone().wait_for_its_end(process));
+        app.runtime.spawn(cell.clone().wait_for_its_end(process, limits));
         let ours = std::os::unix::net::UnixStream::from(ours);
         ours.set_nonblocking(true)?;
         Ok((cell, UnixStream::from_std(ours)?))
     }
 
-    async fn wait_for_its_end(self: Arc<Cell>, process: launch::Process) {
+    async fn wait_for_its_end(self: Arc<Cell>, process: launch::Process, limits: Limits) {
         process.exited().await;
         // From here on its number is not to be used.
         lock(&self.process).take();
         let (status, last_words) = process.ended().await;
-        let of_kernel = ending::exit_of(status, last_words, None, None);
+        let of_kernel = ending::exit_of(status, last_words, limits.ran_out_of_memory(), limits.data_bytes());
         let exit = self.sentence.get().cloned().unwrap_or(of_kernel);
         let why = exit.to_string();
         self.exit.send_replace(Some(exit));
         if let Some(link) = self.link.get().and_then(Weak::upgrade) {
             link.close(&why);
         }
+        limits.lift().await;
+    }
+
+    /// Its process, and its limits.
+    pub(crate) fn status(&self) -> CellStatus {
+        self.limits.clone()
     }
 
     /// Ends its process, whatever it does.

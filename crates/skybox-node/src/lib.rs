@@ -39,6 +39,7 @@ mod thread;
 pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, program_name, spawn};
 pub use call::ItemError;
 pub use call::{CallOptions, Handle};
+pub use cell::LimitedBy;
 pub use conn::{Address, DialError, Right};
 pub use host::{Ending, GivenUp, Restarted};
 pub use interface::Candidate;

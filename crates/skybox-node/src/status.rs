@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use skybox_core::{Mode, ModuleKind, NodeName};
 
+use crate::cell::LimitedBy;
 use crate::host::{Ending, GivenUp};
 use crate::metrics::EdgeCounts;
 
@@ -42,6 +43,14 @@ pub struct InstanceStatus {
 pub struct CellStatus {
     /// Its number.
     pub pid: u32,
+    /// How much memory it may have, if that is limited.
+    pub memory_bytes: Option<u64>,
+    /// Who sees to that.
+    pub memory_by: Option<LimitedBy>,
+    /// How many thousandths of a core it may have, if that is limited.
+    pub cpu_milli: Option<u32>,
+    /// Who sees to that.
+    pub cpu_by: Option<LimitedBy>,
 }
 
 /// Waiting calls of an instance that its status tells of. Two that wait for each other are the first of their queues.

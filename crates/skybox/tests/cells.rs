@@ -1,5 +1,7 @@
 //! Modules that live in cells: what ends the process ends that cell alone, and nothing is left behind.
 
+use std::time::Instant;
+
 use skybox::cloud::testing::{Nodes, RunningNodes};
 use skybox::{App, CallErrorKind, Ran};
 
@@ -54,6 +56,37 @@ fn kill_self() {
     std::thread::park();
 }
 
+/// Wants more than it may have.
+#[derive(Default)]
+struct Hungry;
+
+#[skybox::module(isolate = "process", memory = "64MiB", cpu = 0.2)]
+impl Hungry {
+    pub(crate) async fn eat(&self, mib: usize) -> skybox::Result<usize> {
+        let mut eaten = Vec::new();
+        for _ in 0..mib {
+            // Memory counts once it is written.
+            eaten.push(std::hint::black_box(vec![1u8; 1 << 20]));
+        }
+        Ok(eaten.len())
+    }
+
+    /// Works for so many milliseconds of a core; says how long that took.
+    pub(crate) fn work(&self, work_ms: u64) -> skybox::Result<u64> {
+        let (began, used) = (Instant::now(), used_ms());
+        while used_ms() < used + work_ms {
+            std::hint::black_box((0..1000).sum::<u64>());
+        }
+        Ok(began.elapsed().as_millis() as u64)
+    }
+}
+
+/// The time on a core that this thread has had.
+fn used_ms() -> u64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    used.tv_sec.unsigned_abs() * 1000 + used.tv_nsec.unsigned_abs() / 1_000_000
+}
+
 /// Lives in the node itself.
 #[derive(Default)]
 struct Steady;
@@ -64,6 +97,13 @@ impl Steady {
         Ok(std::process::id())
     }
 
+    /// What the node and its cells say of a module.
+    pub(crate) async fn look(&self, module: &str) -> skybox::Result<String> {
+        let status = App::current()?.status_with_cells().await;
+        let module = status.modules.into_iter().find(|status| status.module == module);
+        Ok(serde_json::to_string(&module)?)
+    }
+
     /// Calls the cell from its own node.
     pub(crate) async fn count(&self) -> skybox::Result<(u32, u64)> {
         App::current()?.get::<Victim>().count().await
@@ -71,8 +111,15 @@ impl Steady {
 }
 
 async fn start() -> RunningNodes {
-    let nodes = Nodes::of_this_test(1).pin("victim", &["node-1"]).pin("steady", &["node-1"]);
+    let here = ["node-1"];
+    let nodes = Nodes::of_this_test(1).pin("victim", &here).pin("steady", &here).pin("hungry", &here);
     nodes.start(|builder| builder).await
+}
+
+/// What the node of the cells says of a module.
+async fn look(nodes: &RunningNodes, module: &str) -> serde_json::Value {
+    let text = nodes.app().get::<Steady>().look(module).await.unwrap();
+    serde_json::from_str(&text).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,5 +159,123 @@ async fn what_ends_the_process_ends_the_cell_alone() {
         assert_eq!(steady.pid().await.unwrap(), node);
         before = after;
     }
+    let status = look(&nodes, "victim").await;
+    let reasons: Vec<_> = status["endings"].as_array().unwrap().iter().map(|end| &end["reason"]).collect();
+    assert_eq!(reasons, ["aborted", "exited", "exited", "signalled", "stack-overflow", "signalled"]);
+    assert_eq!(status["instances"][0]["cell"]["pid"], before);
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_the_cells_own_matter() {
+    let nodes = start().await;
+    let victim = nodes.app().get::<Victim>();
+    let (pid, _) = victim.count().await.unwrap();
+    let error = victim.die("panic").await.unwrap_err();
+    assert!(matches!(error.call_error().unwrap().kind(), CallErrorKind::Crashed { .. }), "{error}");
+    assert_eq!(victim.count().await.unwrap(), (pid, 1));
+    // Its node remembers.
+    let status = look(&nodes, "victim").await;
+    assert_eq!(status["endings"][0]["reason"], "crashed");
+    assert_eq!(status["endings"][0]["message"], "as told");
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_gets_no_more_memory_than_it_may_have() {
+    let nodes = start().await;
+    let hungry = nodes.app().get::<Hungry>();
+    assert_eq!(hungry.eat(1).await.unwrap(), 1);
+    let error = hungry.eat(200).await.unwrap_err();
+    let CallErrorKind::Lost { why } = error.call_error().unwrap().kind() else { panic!("{error}") };
+    assert_eq!(why.split(';').next(), Some("its cell wanted more memory than 64 MiB"));
+    assert_eq!(hungry.eat(1).await.unwrap(), 1);
+    let status = look(&nodes, "hungry").await;
+    assert_eq!(status["endings"][0]["reason"], "out-of-memory");
+    let cell = &status["instances"][0]["cell"];
+    assert_eq!(cell["memory_bytes"], 64 << 20);
+    assert!(["cgroup-v1", "cgroup-v2", "rlimit"].contains(&cell["memory_by"].as_str().unwrap()), "{cell}");
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_gets_no_more_of_a_core_than_it_may_have() {
+    let nodes = start().await;
+    let took_ms = nodes.app().get::<Hungry>().work(200).await.unwrap();
+    let status = look(&nodes, "hungry").await;
+    let cell = &status["instances"][0]["cell"];
+    assert_eq!(cell["cpu_milli"], 200);
+    // Twenty of each hundred milliseconds: what a busy machine adds makes it longer still.
+    if cell["cpu_by"] != "nobody" {
+        assert!(took_ms >= 600, "200 ms of work took {took_ms} ms");
+    }
+    nodes.stop().await;
+}
+
+/// The groups that nodes have made, by the number of the node's process in their names.
+fn groups_of(pid: u32) -> Vec<std::path::PathBuf> {
+    let mine = format!("skybox-{pid}-");
+    let mut found = Vec::new();
+    let mut look_in = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
+    while let Some(directory) = look_in.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let is_mine = entry.file_name().to_string_lossy().starts_with(&mine);
+            match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                true if is_mine => found.push(entry.path()),
+                true => look_in.push(entry.path()),
+                false => {}
+            }
+        }
+    }
+    found
+}
+
+/// The processes that have this one as their parent, and what state they are in.
+fn children_of(pid: u32) -> Vec<String> {
+    let stat = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("stat")).ok();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(stat);
+    // `number (name) state parent …`.
+    let is_child = |stat: &String| {
+        let behind = stat.rsplit(')').next().unwrap_or_default();
+        behind.split_whitespace().nth(1).and_then(|parent| parent.parse().ok()) == Some(pid)
+    };
+    processes.filter(is_child).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_leave_nothing_behind() {
+    let nodes = start().await;
+    let (victim, hungry) = (nodes.app().get::<Victim>(), nodes.app().get::<Hungry>());
+    let node = nodes.app().get::<Steady>().pid().await.unwrap();
+    let open = || std::fs::read_dir(format!("/proc/{node}/fd")).unwrap().count();
+    victim.count().await.unwrap();
+    hungry.eat(1).await.unwrap();
+    let before = (open(), children_of(node).len(), groups_of(node).len());
+    for _ in 0..10 {
+        victim.die("abort").await.unwrap_err();
+        victim.count().await.unwrap();
+    }
+    hungry.eat(200).await.unwrap_err();
+    hungry.eat(1).await.unwrap();
+    // A group goes a moment after its last process, and so do the ends of pipes.
+    let mut after = (open(), children_of(node).len(), groups_of(node).len());
+    let since = Instant::now();
+    while after != before && since.elapsed() < std::time::Duration::from_secs(30) {
+        tokio::task::yield_now().await;
+        after = (open(), children_of(node).len(), groups_of(node).len());
+    }
+    assert_eq!(after, before, "descriptors, children and groups of the node");
+    // The kernel ends the cells of a node that is killed.
+    let (pid, _) = victim.count().await.unwrap();
+    nodes.kill("node-1").await;
+    // Whoever inherits what is left of it may take its time.
+    let is_gone = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_none_or(|behind| behind.is_empty() || behind.starts_with(" Z"))
+    };
+    while !is_gone() && since.elapsed() < std::time::Duration::from_secs(60) {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_gone(), "the cell outlives its node");
     nodes.stop().await;
 }

@@ -8,7 +8,7 @@ use super::{Cell, Order};
 use crate::app::{App, AppInner};
 use crate::conn::Conn;
 use crate::metrics::EdgeCounts;
-use crate::status::{CellStatus, InstanceStatus, NodeStatus};
+use crate::status::{InstanceStatus, NodeStatus};
 
 /// How long a cell may take to answer. One that is busy is shown as its node knows it.
 const ANSWER_WAIT: Duration = Duration::from_millis(250);
@@ -45,7 +45,7 @@ fn take_over(status: &mut NodeStatus, cell: &Cell, of_cell: NodeStatus) {
             continue;
         };
         let known = module.instances.remove(at);
-        let process = || known.cell.as_ref().map(|cell| CellStatus { pid: cell.pid });
+        let process = || known.cell.clone();
         module.instances.extend(inside.instances.iter().map(|instance| InstanceStatus {
             node: node.clone(),
             cell: process(),

@@ -19,6 +19,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use super::birth::{Birth, CELL_ENV};
+use super::limits::Entry;
 use crate::host::lock;
 use crate::output::{LastWords, pass_on};
 use crate::parenthood::NODES_ENV;
@@ -56,8 +57,8 @@ pub(super) struct Process {
 }
 
 /// Starts this very program once more, as a cell. `link` is its end of the link.
-pub(super) async fn start(birth: &Birth, link: OwnedFd, groups: Vec<OwnedFd>) -> io::Result<Process> {
-    let mut command = command(birth, link, groups)?;
+pub(super) async fn start(birth: &Birth, link: OwnedFd, entry: Entry) -> io::Result<Process> {
+    let mut command = command(birth, link, entry)?;
     let (started, starting) = oneshot::channel();
     on_lasting_thread(Box::new(move || {
         let child = command.spawn();
@@ -93,7 +94,7 @@ fn watch(pid: Pid) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?)
 }
 
-fn command(birth: &Birth, link: OwnedFd, groups: Vec<OwnedFd>) -> io::Result<Command> {
+fn command(birth: &Birth, link: OwnedFd, entry: Entry) -> io::Result<Command> {
     let mut arguments = std::env::args_os();
     // Not its path: the file may have been replaced by another build since.
     let mut command = Command::new("/proc/self/exe");
@@ -117,9 +118,7 @@ fn command(birth: &Birth, link: OwnedFd, groups: Vec<OwnedFd>) -> io::Result<Com
         if parent != Some(node) {
             return Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error()));
         }
-        for group in &groups {
-            rustix::io::write(group, b"0")?;
-        }
+        entry.enter()?;
         rustix::io::fcntl_setfd(link.as_fd(), rustix::io::FdFlags::empty())?;
         Ok(())
     };

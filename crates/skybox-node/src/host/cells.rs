@@ -19,7 +19,7 @@ use super::restart::{Ordered, Orders, Restarted};
 use super::{Failure, GivenUp, Head, HostCore, Line, failed_here, lock};
 use crate::conn::Conn;
 use crate::control::Report;
-use crate::status::{CellStatus, GIVEN_UP_MAX, InstanceStatus};
+use crate::status::{GIVEN_UP_MAX, InstanceStatus};
 
 /// The cells of one module.
 pub(crate) struct Cells {
@@ -295,7 +295,7 @@ impl Cells {
                 waiting: None,
                 waits: Vec::new(),
                 holders: Vec::new(),
-                cell: Some(CellStatus { pid: cell.pid }),
+                cell: Some(cell.status()),
             })
         };
         self.slots().iter().filter_map(status).collect()
