@@ -31,8 +31,16 @@ pub enum Exit {
         /// The error's text with its causes, or what else became of it.
         cause: String,
     },
-    /// It was to end, and its calls had come to their ends: another instance had taken over.
+    /// It was to end, and its calls had come to their ends: its owner or the plan did not want it any more, or another
+    /// instance had taken over.
     Stopped,
+    /// Its node was lost: it died, or could not be reached, which is not proof of death.
+    NodeLost {
+        /// The node's name.
+        node: String,
+    },
+    /// There is no such instance: it ended so long ago that nobody remembers why.
+    NoSuchInstance,
     /// It lived in a cell, and its process called `abort`, as Rust does after a second panic.
     Aborted {
         /// What the process had written to its standard error last.
@@ -78,6 +86,8 @@ impl Exit {
             Exit::Crashed { .. } => Some(Code::CRASHED),
             Exit::FailedStart { .. } => Some(Code::NOT_STARTED),
             Exit::FailedStop { .. } | Exit::Stopped => None,
+            Exit::NodeLost { .. } => Some(Code::LOST),
+            Exit::NoSuchInstance => Some(Code::GONE),
             Exit::Aborted { .. }
             | Exit::StackOverflow { .. }
             | Exit::OutOfMemory { .. }
@@ -94,7 +104,9 @@ impl fmt::Display for Exit {
             Exit::Crashed { message, place } => write!(f, "crashed at {place}: {message}"),
             Exit::FailedStart { cause } => write!(f, "did not start: {cause}"),
             Exit::FailedStop { cause } => write!(f, "its `stop` failed: {cause}"),
-            Exit::Stopped => f.write_str("stopped: another one took over"),
+            Exit::Stopped => f.write_str("stopped"),
+            Exit::NodeLost { node } => write!(f, "its node {node} was lost"),
+            Exit::NoSuchInstance => f.write_str("there is no such instance: it ended long ago"),
             Exit::Aborted { last_words } => write!(f, "its cell called abort{}", Last(last_words)),
             Exit::StackOverflow { last_words } => {
                 write!(f, "a thread of its cell overflowed its stack{}", Last(last_words))

@@ -5,15 +5,15 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
 use skybox_core::{CallId, Exit, InstanceId, Link, Mode, ModuleKind};
 use tokio::sync::watch;
 
-use super::HostCore;
 use super::slot::Slot;
 use super::turn::Turn;
+use super::{HostCore, lock};
 
 /// One live value of a module.
 ///
@@ -59,10 +59,12 @@ impl<T> Instance<T> {
             calls: Mutex::default(),
             crashed: AtomicBool::new(false),
             useful: Useful::default(),
+            exit: Mutex::default(),
             started: Instant::now(),
         };
         let ended = EndedGuard {
-            told: watch::Sender::new(false),
+            told: OnceLock::new(),
+            exit: None,
             lives: host.upgrade().filter(|_| last_word.is_some()).map(|host| host.lives.clone()),
         };
         if let Some(lives) = &ended.lives {
@@ -74,16 +76,17 @@ impl<T> Instance<T> {
 
     /// Resolves when the value is gone, its `stop` included.
     pub(crate) fn ended(&self) -> Ended {
-        Ended(self.ended.told.subscribe())
+        Ended(self.ended.told.get_or_init(|| watch::Sender::new(None)).subscribe())
     }
 }
 
 impl<T> Drop for Instance<T> {
     fn drop(&mut self) {
         // SAFETY: each is taken here and nowhere else, and this runs once: nothing reaches the fields after it.
-        let (value, ended) = unsafe {
+        let (value, mut ended) = unsafe {
             (ManuallyDrop::take(&mut self.value).into_inner(), ManuallyDrop::take(&mut self.ended))
         };
+        ended.exit = self.core.exit.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         match self.last_word {
             // What a panic has left behind is not to be trusted with a last word.
             Some(last_word) if !self.core.crashed() => last_word(value, ended, &self.core),
@@ -111,28 +114,34 @@ impl<T> fmt::Debug for Instance<T> {
     }
 }
 
-/// Tells when the value of an instance is gone.
+/// Tells when the value of an instance is gone, and why it ended.
 #[derive(Debug)]
-pub(crate) struct Ended(watch::Receiver<bool>);
+pub(crate) struct Ended(watch::Receiver<Option<Exit>>);
 
 impl Ended {
-    pub(crate) async fn wait(mut self) {
-        // An error means that the sender is gone, which it is once the instance is.
-        drop(self.0.wait_for(|ended| *ended).await);
+    pub(crate) async fn wait(mut self) -> Exit {
+        // An error means that the sender is gone, which speaks first.
+        let exit = self.0.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
+        exit.unwrap_or(Exit::Stopped)
     }
 }
 
 /// Kept as long as there is something left of an instance.
 #[derive(Debug)]
 pub(crate) struct EndedGuard {
-    told: watch::Sender<bool>,
+    /// Made by the first who waits: most instances end unwatched, and it is larger than all the rest of a small one.
+    told: OnceLock<watch::Sender<Option<Exit>>>,
+    /// Why it ended, if not simply because it was to.
+    pub(super) exit: Option<Box<Exit>>,
     /// The instances of the host that have a last word to say, this one among them.
     lives: Option<watch::Sender<usize>>,
 }
 
 impl Drop for EndedGuard {
     fn drop(&mut self) {
-        self.told.send_replace(true);
+        if let Some(told) = self.told.get() {
+            told.send_replace(Some(self.exit.take().map_or(Exit::Stopped, |exit| *exit)));
+        }
         if let Some(lives) = &self.lives {
             lives.send_modify(|count| *count -= 1);
         }
@@ -156,6 +165,8 @@ pub(crate) struct InstanceCore {
     crashed: AtomicBool,
     /// A call has ended well.
     useful: Useful,
+    /// Why it ends: the first reason stands.
+    exit: Mutex<Option<Box<Exit>>>,
     pub(crate) started: Instant,
 }
 
@@ -221,6 +232,7 @@ impl InstanceCore {
 
     /// It takes no more calls: its module remembers why.
     pub(crate) fn ended_by(&self, exit: Exit) {
+        lock(&self.exit).get_or_insert_with(|| Box::new(exit.clone()));
         if let Some(host) = self.host.upgrade() {
             host.endings.ended(self.id, self.started.elapsed(), self.key.as_deref(), exit);
         }

@@ -241,7 +241,7 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
 }
 
 /// Lets go of an instance; resolves when nothing of it is left.
-fn gone<T>(instance: Arc<Instance<T>>) -> impl Future<Output = ()> {
+fn gone<T>(instance: Arc<Instance<T>>) -> impl Future<Output = Exit> {
     let ended = instance.ended();
     drop(instance);
     ended.wait()

@@ -59,34 +59,32 @@ struct Of {
     key: Option<Box<[u8]>>,
 }
 
-async fn run<T: Module>(core: Arc<HostCore>, app: App, of: Of, value: T, ended: EndedGuard) {
+async fn run<T: Module>(core: Arc<HostCore>, app: App, of: Of, value: T, mut ended: EndedGuard) {
     let wait = core.settings.stop_wait;
     let mut code = OwnCode::new(&core, T::stop(value, app));
     let outcome = tokio::time::timeout(wait, &mut code).await;
     // Before anybody hears that it has ended: where it was cut off, the code still has the value.
     let dropped = code.end();
-    match outcome {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => core.stop_failed(&of, error.joined()),
-        Ok(Err(panicked)) => core.stop_panicked(&of, &panicked),
-        Err(_) => core.stop_failed(&of, format!("it was cut off after {wait:?} (`stop-wait`)")),
-    }
-    if let Err(panicked) = dropped {
-        core.stop_panicked(&of, &panicked);
+    let panicked = |Panicked { message, place }| format!("it panicked at {place}: {message}");
+    let failed = match outcome {
+        Ok(Ok(Ok(()))) => None,
+        Ok(Ok(Err(error))) => Some(error.joined()),
+        Ok(Err(own)) => Some(panicked(own)),
+        Err(_) => Some(format!("it was cut off after {wait:?} (`stop-wait`)")),
+    };
+    for cause in failed.into_iter().chain(dropped.err().map(panicked)) {
+        ended.exit = Some(Box::new(core.stop_failed(&of, cause)));
     }
     drop(ended);
 }
 
 impl HostCore {
-    fn stop_panicked(&self, of: &Of, Panicked { message, place }: &Panicked) {
-        self.stop_failed(of, format!("it panicked at {place}: {message}"));
-    }
-
     /// Says that an instance has not had its last word.
-    fn stop_failed(&self, of: &Of, cause: String) {
+    fn stop_failed(&self, of: &Of, cause: String) -> Exit {
         tracing::error!(module = self.descriptor.name, instance = %of.id, "its `stop` failed: {cause}");
         let exit = Exit::FailedStop { cause };
-        self.endings.ended(of.id, of.started.elapsed(), of.key.as_deref(), exit);
+        self.endings.ended(of.id, of.started.elapsed(), of.key.as_deref(), exit.clone());
+        exit
     }
 }
 
