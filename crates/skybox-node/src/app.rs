@@ -41,6 +41,7 @@ use crate::host::{AnyHost, Host};
 use crate::interface::CandidateRegistration;
 use crate::links::Links;
 use crate::module::{Callable, KeyOf, Module, Spawns};
+use crate::monitor::Monitors;
 use crate::random::Random;
 use crate::spawned::Spawning;
 
@@ -69,6 +70,8 @@ pub(crate) struct AppInner {
     pub(crate) links: Links,
     /// Which instances here other nodes own.
     pub(crate) owners: Owners,
+    /// The instances of other nodes whose ends somebody here waits for.
+    pub(crate) monitors: Monitors,
     pub(crate) control: Arc<dyn Control>,
     pub(crate) runtime: Runtime,
     pub(crate) random: Random,
@@ -78,6 +81,8 @@ pub(crate) struct AppInner {
     leave: watch::Sender<Option<Leave>>,
     /// Everything here has been handed over: `draining()` resolves.
     drained: watch::Sender<bool>,
+    /// Every instance here has ended.
+    closed: watch::Sender<bool>,
     signals: std::sync::Once,
     /// Whether `main` waits for `draining()`; one that does not has signal handlers of its own, or none.
     asked: AtomicBool,
@@ -231,6 +236,11 @@ impl App {
 }
 
 impl AppInner {
+    /// Turns true when every instance here has ended, because the node leaves.
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
     pub(crate) fn next_instance_id(&self) -> InstanceId {
         InstanceId { node: self.incarnation, count: 1 + self.instances.fetch_add(1, Ordering::Relaxed) }
     }

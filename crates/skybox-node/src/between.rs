@@ -1,4 +1,4 @@
-//! What nodes ask of each other, beside calls: to make instances and to end them.
+//! What nodes ask of each other, beside calls: to make instances, to end them, and to hear of their ends.
 
 mod owners;
 
@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skybox_core::{CallErrorKind, CallId, InstanceId};
+use skybox_core::{CallErrorKind, CallId, Callee, Error, Exit, InstanceId};
 use skybox_wire::codec::{self, Form, Proof};
+use skybox_wire::frame::PayloadOf;
 
 pub(crate) use owners::Owners;
 
@@ -20,11 +21,15 @@ use crate::call::ReplyTo;
 use crate::conn::{Conn, PendingCall};
 use crate::host::AnyHost;
 use crate::links::Peer;
+use crate::monitor::{self, Monitor, Told, Watched};
 use crate::operate::THE_NODE;
-use crate::stream::Outlets;
+use crate::stream::{Landing, Passing, Stream, arriving, collecting};
 
 /// The pause before a node that did not answer is asked again to end an instance.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Ends that wait to be told to a node that does not ask for them.
+const TOLD_AHEAD_MAX: usize = 256;
 
 /// A spawned instance, as nodes name it to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,7 +39,7 @@ pub(crate) struct Named {
 }
 
 /// What a node can be asked by another.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 enum Ask {
     /// Make an instance, which the asking node owns: when that is lost, it ends.
     Spawn { module: String, arguments: Bytes },
@@ -42,7 +47,12 @@ enum Ask {
     Keep(Named),
     /// End it, and say so once it is gone.
     End(Named),
+    /// Tell of the ends of those that this stream names; the answer is a stream of [`Told`].
+    Watch { watched: Passing<Watched, Error> },
 }
+
+/// The callee of what is asked, in errors.
+const NODE: Callee = Callee::new("node", "ask");
 
 /// Has another node make an instance.
 ///
@@ -117,6 +127,26 @@ pub(crate) async fn keep(app: &Arc<AppInner>, peer: &Peer, named: Named) -> Resu
     ask(app, peer, &Ask::Keep(named)).await
 }
 
+/// Has another node tell of the ends of the instances that a stream names.
+///
+/// # Errors
+/// `Unreachable`, `Lost`, `Overloaded`; later, the stream breaks off.
+pub(crate) async fn watch(
+    app: &Arc<AppInner>,
+    peer: &Peer,
+    watched: Stream<Watched>,
+) -> Result<Stream<Told>, CallErrorKind> {
+    let ask = Ask::Watch { watched: Passing::argument(watched, NODE) };
+    let mut pending = send(app, peer, &ask).await?;
+    let reply = (&mut pending).await?;
+    let read = || read::<Passing<Told, Error>>(&reply.payload);
+    let told = match pending.way().landing(NODE, app.id, None) {
+        Some(landing) => arriving(landing, read)?,
+        None => read()?,
+    };
+    Ok(told.into_stream())
+}
+
 async fn ask<A: DeserializeOwned>(app: &Arc<AppInner>, peer: &Peer, ask: &Ask) -> Result<A, CallErrorKind> {
     read(&send(app, peer, ask).await?.await?.payload)
 }
@@ -125,7 +155,8 @@ async fn send(app: &Arc<AppInner>, peer: &Peer, ask: &Ask) -> Result<PendingCall
     let conn = peer.connect(app).await.map_err(|why| CallErrorKind::Unreachable {
         why: format!("{} could not be reached: {why}", peer.node),
     })?;
-    conn.send_to(THE_NODE, 0, &write(ask)?, &Outlets::new())
+    let (payload, outlets) = collecting(|| write(ask));
+    conn.send_to(THE_NODE, 0, &payload?, &outlets)
 }
 
 fn write<V: Serialize + DeserializeOwned>(value: &V) -> Result<BytesMut, CallErrorKind> {
@@ -150,9 +181,11 @@ pub(crate) fn answer(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let reply = Answer(Some(ReplyTo::Conn(conn.clone(), id)));
-        let answered = match codec::decode::<Ask>(Form::Named, &payload) {
+        let (streams, of) = (conn.streams.clone(), PayloadOf::Call);
+        let landing = Landing { streams, of, call: id, callee: NODE, app: app.id, edge: None, marked: false };
+        let answered = match arriving(landing, || codec::decode::<Ask>(Form::Named, &payload)) {
             Err(error) => Err(CallErrorKind::Mismatch { why: error.to_string() }),
-            Ok(ask) => answer_to(&app, &conn, ask).await,
+            Ok(ask) => answer_to(&app, &conn, id, ask).await,
         };
         reply.give(answered);
     })
@@ -179,7 +212,12 @@ impl Drop for Answer {
     }
 }
 
-async fn answer_to(app: &Arc<AppInner>, conn: &Conn, ask: Ask) -> Result<BytesMut, CallErrorKind> {
+async fn answer_to(
+    app: &Arc<AppInner>,
+    conn: &Conn,
+    id: CallId,
+    ask: Ask,
+) -> Result<BytesMut, CallErrorKind> {
     match ask {
         Ask::Spawn { module, arguments } => {
             // The code of a `start` may take its time: not on the reader's.
@@ -199,6 +237,23 @@ async fn answer_to(app: &Arc<AppInner>, conn: &Conn, ask: Ask) -> Result<BytesMu
             }
             write(&())
         }
+        Ask::Watch { watched } => {
+            let (sender, told) = Stream::channel(TOLD_AHEAD_MAX);
+            let told = Passing::of(PayloadOf::Reply, told);
+            let (payload, outlets) = collecting(|| write(&told));
+            conn.streams.attach_sending(PayloadOf::Reply, id, &outlets, Form::Named, None)?;
+            let serving = monitor::serve(Arc::downgrade(app), watched.into_stream(), sender, app.closed());
+            app.runtime.spawn(serving);
+            payload
+        }
+    }
+}
+
+/// A monitor of an instance in this node that another one names.
+pub(crate) fn monitor(app: &AppInner, named: &Named) -> Monitor {
+    match host_of(app, &named.module) {
+        Ok(host) => host.monitor(named.seat),
+        Err(_) => Monitor::known(Exit::NoSuchInstance),
     }
 }
 

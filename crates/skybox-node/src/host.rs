@@ -50,6 +50,7 @@ use turn::Turn;
 use crate::app::AppId;
 use crate::call::{Arriving, Failed, Relayed, Serving, Target, To, data_code, decode_key, in_app};
 use crate::module::Module;
+use crate::monitor::Monitor;
 use crate::route::{Name, Route};
 use crate::status::InstanceStatus;
 use crate::stream::Outlets;
@@ -99,6 +100,8 @@ pub(crate) trait AnyHost: Send + Sync {
         self: Arc<Self>,
         arguments: Bytes,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<InstanceId, CallErrorKind>> + Send>>;
+    /// Tells of the end of a spawned instance.
+    fn monitor(&self, seat: InstanceId) -> Monitor;
     /// Ends a spawned instance, if it is here; what is given back resolves when it is gone.
     fn end_seat(&self, seat: InstanceId) -> Option<Ended>;
     /// A key of the module, from the command line.
@@ -288,6 +291,10 @@ impl<T: Module> AnyHost for Host<T> {
             })?;
             Ok(self.seat(arguments).await?.id)
         })
+    }
+
+    fn monitor(&self, seat: InstanceId) -> Monitor {
+        self.watch(&self.seat_here(seat))
     }
 
     fn end_seat(&self, seat: InstanceId) -> Option<Ended> {

@@ -7,12 +7,13 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use skybox_core::{CallError, CallErrorKind, Callee, NodeName};
+use skybox_core::{CallError, CallErrorKind, Callee, Exit, NodeName};
 
 use crate::between::{self, Named};
 use crate::call::{Handle, Target, To, encode_key};
 use crate::host::{Host, Seat};
 use crate::module::{Module, Spawns};
+use crate::monitor::{Monitor, Monitors};
 
 /// A spawned instance, owned: dropped, the instance stops once the calls that it has taken have ended.
 ///
@@ -68,6 +69,7 @@ impl<T: Module> Drop for Spawned<T> {
         match &seat.node {
             None => drop(host.end(seat)),
             Some(node) => {
+                seat.is_no_more();
                 let named = Named { module: T::descriptor().name.to_owned(), seat: seat.id };
                 let core = &host.core;
                 core.runtime.spawn(between::end_at_last(core.app.clone(), node.clone(), named));
@@ -79,6 +81,27 @@ impl<T: Module> Drop for Spawned<T> {
 impl<T: Module> fmt::Debug for Spawned<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Spawned({})", T::descriptor().name)
+    }
+}
+
+impl<T: Spawns> Handle<T> {
+    /// Tells of the end of the instance, wherever it is: once, also if it has ended already, and if its node is lost.
+    ///
+    /// [`Exit::NoSuchInstance`](skybox_core::Exit) is told of one that ended so long ago that nobody remembers why: a
+    /// node remembers the last 16 ends of each module. [`Exit::NodeLost`](skybox_core::Exit) is no proof of its death:
+    /// the node may merely have been unreachable for a second.
+    pub fn monitor(this: &Handle<T>) -> Monitor {
+        let Target { host, to, .. } = this.target();
+        // A handle of a spawned module has a seat, unless it is of a plain value, which nobody ends.
+        let To::Seat(seat) = to else { return Monitor::known(Exit::NoSuchInstance) };
+        match (&seat.node, host.core.app.upgrade()) {
+            (None, _) => host.watch(seat),
+            (Some(node), Some(app)) => {
+                let named = Named { module: T::descriptor().name.to_owned(), seat: seat.id };
+                Monitor::elsewhere(Monitors::of(&app, node, seat.id.node), named, seat.clone())
+            }
+            (Some(_), None) => Monitor::known(Exit::NoSuchInstance),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::host::{AnyHost, HostSeed};
 use crate::interface::{Candidate, CandidateRegistration};
 use crate::links::Links;
 use crate::module::Registration;
+use crate::monitor::Monitors;
 use crate::random::Random;
 
 /// Makes every call go the long way.
@@ -361,6 +362,7 @@ impl Builder {
                 chosen,
                 links: Links::default(),
                 owners: Owners::default(),
+                monitors: Monitors::default(),
                 control,
                 runtime: runtime.clone(),
                 random: Random::new(identity.incarnation.0),
@@ -368,6 +370,7 @@ impl Builder {
                 ready: AtomicBool::new(false),
                 leave: watch::Sender::new(None),
                 drained: watch::Sender::new(false),
+                closed: watch::Sender::new(false),
                 signals: std::sync::Once::new(),
                 asked: AtomicBool::new(false),
                 started: Instant::now(),

@@ -110,6 +110,7 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
             conn.drain();
         }
         close(app).await;
+        app.closed.send_replace(true);
         if !answered(app, ANSWERED_WAIT).await {
             log(|| {
                 tracing::warn!("a call goes on {ANSWERED_WAIT:?} after its instance was handed over; stopped")

@@ -380,7 +380,7 @@ impl<T: Module> Target<T> {
 /// Looks where an instance is that code has made.
 fn look_at<T: Module>(seat: &Seat<T>) -> Look<T> {
     match &seat.node {
-        None if seat.is_over() => Look::Never(CallErrorKind::Gone),
+        _ if seat.is_over() => Look::Never(CallErrorKind::Gone),
         None => Look::Wake,
         Some(node) if node.is_in_another_life(seat.id.node) => Look::Never(CallErrorKind::Gone),
         Some(node) => match node.ready() {

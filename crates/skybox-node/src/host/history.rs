@@ -116,6 +116,13 @@ impl Endings {
         }
     }
 
+    /// Why an instance ended, if that is remembered still.
+    pub(crate) fn of(&self, instance: InstanceId) -> Option<Exit> {
+        let id = instance.to_string();
+        let is_it = |past: &&Past| past.lived.as_ref().is_some_and(|(past, _)| *past == id);
+        lock(&self.kept).iter().find(is_it).map(|past| past.exit.clone())
+    }
+
     /// For whoever asked, oldest first.
     pub(crate) fn list(&self) -> Vec<Ending> {
         let ending = |past: &Past| Ending {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use skybox_core::{CallErrorKind, Incarnation, InstanceId, NodeName};
+use skybox_core::{CallErrorKind, Exit, Incarnation, InstanceId, NodeName};
 
 use super::instance::Ended;
 use super::replicated::start;
@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::call::crossed_key;
 use crate::links::Peer;
 use crate::module::Module;
+use crate::monitor::{Monitor, Owned};
 use crate::route::Route;
 use crate::status::InstanceStatus;
 
@@ -103,9 +104,14 @@ impl<T: Send + 'static> Seat<T> {
         Seat { id, node, local: Route::new(None), over, line }
     }
 
-    /// Whether nobody will sit here any more. Says nothing of a seat elsewhere.
+    /// Whether nobody will sit here any more, as far as this process knows.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// This process has it ended in another node.
+    pub(crate) fn is_no_more(&self) {
+        self.over.store(true, Ordering::Release);
     }
 
     /// The instance, if it is here and nobody has to wait for it.
@@ -120,6 +126,12 @@ impl<T: Send + 'static> Seat<T> {
     pub(crate) fn written(&self, here: &NodeName) -> Vec<u8> {
         let node = self.node.as_ref().map_or(here, |node| &node.node);
         [&seat_bytes(self.id)[..], node.as_str().as_bytes()].concat()
+    }
+}
+
+impl<T: Send + 'static> Owned for Seat<T> {
+    fn is_ended(&self) -> bool {
+        self.is_over()
     }
 }
 
@@ -222,6 +234,14 @@ impl<T: Module> Host<T> {
         drop(instance);
         self.core.notify();
         Some(ended)
+    }
+
+    /// Tells of the end of the instance in a seat that is here.
+    pub(crate) fn watch(&self, seat: &Seat<T>) -> Monitor {
+        match seat.local.load() {
+            Some(instance) => Monitor::here(instance.ended()),
+            None => Monitor::known(self.core.endings.of(seat.id).unwrap_or(Exit::NoSuchInstance)),
+        }
     }
 
     fn forget(&self, id: InstanceId) {

@@ -191,7 +191,13 @@ macro_rules! in_every_mode {
                 calls_that_wait_for_one_that_crashes_are_gone
                 a_start_that_fails_is_told_to_who_spawns
                 what_cannot_cross_spawns_nothing
-                a_spawn_that_is_dropped_leaves_nothing_behind;
+                a_spawn_that_is_dropped_leaves_nothing_behind
+                a_monitor_tells_why_an_instance_crashed
+                a_monitor_tells_that_an_instance_was_stopped
+                a_monitor_waits_for_the_last_call
+                every_monitor_of_an_instance_tells_once
+                a_monitor_of_an_instance_that_has_ended_tells_at_once
+                a_monitor_of_an_instance_that_is_forgotten_tells_so;
             interfaces:
                 an_interface_is_called_as_a_module_is
                 a_body_in_the_trait_runs_where_the_implementation_is
@@ -250,7 +256,9 @@ macro_rules! in_several_processes {
             spawned:
                 the_death_of_its_owner_stops_a_spawned_instance
                 the_death_of_its_owner_leaves_what_was_kept
-                the_death_of_its_node_ends_a_spawned_instance;
+                the_death_of_its_node_ends_a_spawned_instance
+                a_killed_node_is_told_to_each_monitor_once
+                a_node_that_leaves_tells_of_its_instances_first;
             versions:
                 a_module_with_other_methods_is_a_mismatch
                 an_argument_that_the_callee_does_not_know_is_a_mismatch

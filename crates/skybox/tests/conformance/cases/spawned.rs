@@ -1,6 +1,6 @@
 //! Instances that code makes: one owner, any number of handles, one end.
 
-use skybox::{Ran, Spawned};
+use skybox::{Exit, Handle, Ran, Spawned};
 
 use crate::modules::{Booth, Fair, Odd, Oddity, Opening};
 use crate::stage::{CALLEES, RELAYS, Stage, fails};
@@ -115,6 +115,105 @@ pub async fn a_spawn_that_is_dropped_leaves_nothing_behind(stage: Stage) {
     }
     stage.reached("slow dropped", 1).await;
     assert_eq!(stage.count("booth slow opened").await, 0);
+}
+
+pub async fn a_monitor_tells_why_an_instance_crashed(stage: Stage) {
+    let (pears, plums) = (stage.booth("pears", 7).await, stage.booth("plums", 3).await);
+    let (monitor, other) = (Handle::monitor(&pears), Handle::monitor(&plums));
+    fails(pears.burn().await, "crashed", Ran::Yes);
+    let Exit::Crashed { message, place } = stage.patiently("its end is told", monitor).await else {
+        panic!("it has crashed")
+    };
+    assert_eq!(message, "pears burns");
+    assert!(place.contains("booths.rs"), "{place}");
+    drop(plums);
+    assert_eq!(stage.patiently("its end is told", other).await, Exit::Stopped);
+}
+
+pub async fn a_monitor_tells_that_an_instance_was_stopped(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let handle = Spawned::handle(&pears);
+    drop(Handle::monitor(&handle));
+    let monitor = Handle::monitor(&handle);
+    drop(pears);
+    assert_eq!(stage.patiently("its end is told", monitor).await, Exit::Stopped);
+    assert_eq!(stage.count("booth pears closed").await, 1);
+}
+
+pub async fn a_monitor_waits_for_the_last_call(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let (handle, mut monitor) = (Spawned::handle(&pears), Handle::monitor(&pears));
+    let dropping = async {
+        stage.reached("gate began", 1).await;
+        drop(pears);
+        stage.until("calls are refused", async || handle.stock().await.is_err()).await;
+        tokio::select! {
+            biased;
+            exit = &mut monitor => panic!("a call goes on: {exit}"),
+            () = stage.settle() => {}
+        }
+        stage.open("gate").await;
+    };
+    let (looked, ()) = tokio::join!(handle.look("gate"), dropping);
+    looked.unwrap();
+    assert_eq!(stage.patiently("its end is told", monitor).await, Exit::Stopped);
+}
+
+pub async fn every_monitor_of_an_instance_tells_once(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let monitors: Vec<_> = (0..1_000).map(|_| Handle::monitor(&pears)).collect();
+    drop(pears);
+    for monitor in monitors {
+        assert_eq!(stage.patiently("each is told", monitor).await, Exit::Stopped);
+    }
+}
+
+pub async fn a_monitor_of_an_instance_that_has_ended_tells_at_once(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    fails(pears.burn().await, "crashed", Ran::Yes);
+    stage.reached("booth pears closed", 1).await;
+    let exit = stage.patiently("its end is told", Handle::monitor(&pears)).await;
+    assert!(matches!(exit, Exit::Crashed { .. }), "{exit}");
+}
+
+pub async fn a_monitor_of_an_instance_that_is_forgotten_tells_so(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    fails(pears.burn().await, "crashed", Ran::Yes);
+    // A node remembers the last 16 ends of a module.
+    for _ in 0..16 {
+        fails(stage.booth("plums", 3).await.burn().await, "crashed", Ran::Yes);
+    }
+    let exit = stage.patiently("its end is told", Handle::monitor(&pears)).await;
+    assert_eq!(exit, Exit::NoSuchInstance);
+}
+
+pub async fn a_killed_node_is_told_to_each_monitor_once(stage: Stage) {
+    let (fair, watched) = (stage.get::<Fair>(), 500);
+    let mut handles = Vec::new();
+    for n in 0..watched {
+        handles.push(fair.open(Opening::of("pears", n)).await.unwrap());
+    }
+    let monitors: Vec<_> = handles.iter().map(Handle::monitor).collect();
+    let stopped = stage.booth("plums", 3).await;
+    let known = Handle::monitor(&stopped);
+    drop(stopped);
+    // It is asked for behind all the others, over one stream.
+    assert_eq!(stage.patiently("its end is told", known).await, Exit::Stopped);
+    stage.nodes().kill(CALLEES).await;
+    for monitor in monitors {
+        let exit = stage.patiently("each is told", monitor).await;
+        assert_eq!(exit, Exit::NodeLost { node: CALLEES.to_owned() });
+    }
+    let late = stage.patiently("also to who asks late", Handle::monitor(&handles[0])).await;
+    assert_eq!(late, Exit::NodeLost { node: CALLEES.to_owned() });
+}
+
+pub async fn a_node_that_leaves_tells_of_its_instances_first(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let monitor = Handle::monitor(&pears);
+    assert_eq!(pears.stock().await.unwrap(), 7);
+    let (exit, ()) = tokio::join!(stage.patiently("its end is told", monitor), stage.nodes().drain(CALLEES));
+    assert_eq!(exit, Exit::Stopped);
 }
 
 pub async fn the_death_of_its_owner_stops_a_spawned_instance(stage: Stage) {

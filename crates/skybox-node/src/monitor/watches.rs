@@ -1,0 +1,181 @@
+//! The instances of one other node, in one of its lives, that this one watches.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use skybox_core::{CallErrorKind, Exit, Incarnation};
+use tokio::sync::{Notify, oneshot};
+
+use super::Watched;
+use crate::app::AppInner;
+use crate::between::{self, Named};
+use crate::host::lock;
+use crate::links::Peer;
+use crate::stream::{Stream, StreamSender};
+
+/// Watched instances on their way to the other node before its connection takes them.
+const AHEAD_MAX: usize = 256;
+/// The pause after which the streams are opened again when they broke off.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// All of them, by the lives of other nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Monitors(Mutex<HashMap<Incarnation, Arc<Watches>>>);
+
+impl Monitors {
+    /// Those of one life of a node.
+    pub(crate) fn of(app: &Arc<AppInner>, peer: &Arc<Peer>, life: Incarnation) -> Arc<Watches> {
+        let mut all = lock(&app.monitors.0);
+        let watches = all.entry(life).or_insert_with(|| {
+            let watches =
+                Arc::new(Watches { peer: peer.clone(), life, table: Mutex::default(), news: Notify::new() });
+            app.runtime.spawn(watches.clone().keep(Arc::downgrade(app)));
+            watches
+        });
+        watches.clone()
+    }
+}
+
+/// Those of one life of a node.
+pub(crate) struct Watches {
+    peer: Arc<Peer>,
+    life: Incarnation,
+    table: Mutex<Table>,
+    /// There is something to be sent.
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    waiting: HashMap<u64, (Named, oneshot::Sender<Exit>)>,
+    unsent: VecDeque<Watched>,
+    /// The node's life is over, and so are these.
+    lost: bool,
+}
+
+impl Watches {
+    /// Begins to watch an instance.
+    pub(super) fn begin(&self, named: Named) -> (u64, oneshot::Receiver<Exit>) {
+        let (tell, told) = oneshot::channel();
+        let mut table = lock(&self.table);
+        let number = table.next;
+        table.next += 1;
+        if table.lost {
+            drop(tell.send(self.node_lost()));
+            return (number, told);
+        }
+        table.unsent.push_back(Watched::Begin(number, named.clone()));
+        table.waiting.insert(number, (named, tell));
+        drop(table);
+        self.news.notify_one();
+        (number, told)
+    }
+
+    /// Nobody waits for the end of this one any more.
+    pub(super) fn end(&self, number: u64) {
+        let mut table = lock(&self.table);
+        if table.waiting.remove(&number).is_some() {
+            table.unsent.push_back(Watched::End(number));
+            drop(table);
+            self.news.notify_one();
+        }
+    }
+
+    fn node_lost(&self) -> Exit {
+        Exit::NodeLost { node: self.peer.node.to_string() }
+    }
+
+    /// Keeps the streams open as long as the node lives; then tells those who wait that it was lost.
+    async fn keep(self: Arc<Self>, app: Weak<AppInner>) {
+        let mut lost = pin!(self.peer.clone().lost(self.life, app.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut lost => break,
+                // Whatever broke them off: if the node is lost, that is noticed.
+                _ = self.exchange(&app) => {}
+            }
+            if tokio::time::timeout(AGAIN, &mut lost).await.is_ok() {
+                break;
+            }
+        }
+        if let Some(app) = app.upgrade() {
+            lock(&app.monitors.0).remove(&self.life);
+        }
+        let waiting = {
+            let mut table = lock(&self.table);
+            table.lost = true;
+            table.unsent.clear();
+            std::mem::take(&mut table.waiting)
+        };
+        for (_, tell) in waiting.into_values() {
+            drop(tell.send(self.node_lost()));
+        }
+    }
+
+    /// Opens the streams, and sends and takes until they break off.
+    async fn exchange(&self, app: &Weak<AppInner>) -> Result<(), CallErrorKind> {
+        {
+            let mut table = lock(&self.table);
+            let Table { waiting, unsent, .. } = &mut *table;
+            *unsent =
+                waiting.iter().map(|(number, (named, _))| Watched::Begin(*number, named.clone())).collect();
+        }
+        let (sender, watched) = Stream::channel(AHEAD_MAX);
+        let mut told = {
+            let Some(app) = app.upgrade() else { return Ok(()) };
+            between::watch(&app, &self.peer, watched).await?
+        };
+        let mut sending = pin!(self.send(sender));
+        loop {
+            tokio::select! {
+                () = &mut sending => return Ok(()),
+                next = next(&mut told) => match next {
+                    Some(Ok((number, exit))) => self.tell(number, exit),
+                    _ => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Sends what is to be sent, until nobody reads it any more.
+    async fn send(&self, sender: StreamSender<Watched>) {
+        loop {
+            let news = self.news.notified();
+            let unsent = lock(&self.table).unsent.pop_front();
+            match unsent {
+                Some(watched) => {
+                    if sender.send(watched).await.is_err() {
+                        return;
+                    }
+                }
+                None => news.await,
+            }
+        }
+    }
+
+    fn tell(&self, number: u64, exit: Exit) {
+        let waiting = lock(&self.table).waiting.remove(&number);
+        if let Some((_, tell)) = waiting {
+            // Whoever has waited may have left this moment.
+            drop(tell.send(exit));
+        }
+    }
+}
+
+/// The next item of a stream.
+pub(super) fn next<T: Unpin>(stream: &mut Stream<T>) -> impl Future<Output = Option<skybox_core::Result<T>>> {
+    use futures_core::Stream as _;
+    std::future::poll_fn(move |cx| std::pin::Pin::new(&mut *stream).poll_next(cx))
+}
+
+impl fmt::Debug for Watches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watches").field("node", &self.peer.node).finish_non_exhaustive()
+    }
+}
