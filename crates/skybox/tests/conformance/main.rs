@@ -307,6 +307,8 @@ mod split {
             a_node_that_stays_silent_is_given_up;
         cancellation:
             a_call_that_does_not_end_is_cancelled_when_its_node_leaves;
+        spawned:
+            a_killed_node_is_told_to_a_hundred_thousand_monitors;
     }
 }
 

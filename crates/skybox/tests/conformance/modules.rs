@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use skybox::{App, Result};
 
-pub use booths::{Booth, Fair, Odd, Oddity, Opening};
+pub use booths::{Booth, Fair, Market, Odd, Oddity, Opening};
 pub use desk::{Cramped, Desk, Narrow, Overdue, Pooled, Register, work};
 #[cfg(feature = "anyhow")]
 pub use errors::any::Anyhow;
@@ -47,6 +47,7 @@ pub const CALLEES: &[&str] = &[
     "lodger",
     "lookup",
     "louder",
+    "market",
     "narrow",
     "nest",
     "overdue",

@@ -2,7 +2,7 @@
 
 use skybox::{Exit, Handle, Ran, Spawned};
 
-use crate::modules::{Booth, Fair, Odd, Oddity, Opening};
+use crate::modules::{Booth, Fair, Market, Odd, Oddity, Opening};
 use crate::stage::{CALLEES, RELAYS, Stage, fails};
 
 pub async fn a_spawned_instance_is_called_by_its_owner(stage: Stage) {
@@ -206,6 +206,26 @@ pub async fn a_killed_node_is_told_to_each_monitor_once(stage: Stage) {
     }
     let late = stage.patiently("also to who asks late", Handle::monitor(&handles[0])).await;
     assert_eq!(late, Exit::NodeLost { node: CALLEES.to_owned() });
+}
+
+pub async fn a_killed_node_is_told_to_a_hundred_thousand_monitors(stage: Stage) {
+    const COUNT: u32 = 100_000;
+    let (market, mut row) = (stage.get::<Market>(), Vec::new());
+    while row.len() < COUNT as usize {
+        row.extend(market.open_row(COUNT / 10).await.unwrap());
+    }
+    let monitors: Vec<_> = row.iter().map(Handle::monitor).collect();
+    // Asked for behind all the others: once it is told, the node has all of them.
+    let last = stage.booth("plums", 3).await;
+    let known = Handle::monitor(&last);
+    drop(last);
+    assert_eq!(known.await, Exit::Stopped);
+    let killed = std::time::Instant::now();
+    stage.nodes().kill(CALLEES).await;
+    for monitor in monitors {
+        assert_eq!(monitor.await, Exit::NodeLost { node: CALLEES.to_owned() });
+    }
+    println!("{COUNT} monitors were told of a lost node within {:?}", killed.elapsed());
 }
 
 pub async fn a_node_that_leaves_tells_of_its_instances_first(stage: Stage) {

@@ -111,6 +111,23 @@ impl Fair {
     }
 }
 
+/// Where booths stand in rows, with the callees.
+#[derive(Default)]
+pub struct Market;
+
+#[skybox::module]
+impl Market {
+    /// Opens so many booths and gives them away.
+    pub async fn open_row(&self, count: u32) -> Result<Vec<Handle<Booth>>> {
+        let app = App::current()?;
+        let mut row = Vec::new();
+        for n in 0..count {
+            row.push(Spawned::keep(app.spawn::<Booth>(Opening::of("row", n)).await?).await?);
+        }
+        Ok(row)
+    }
+}
+
 /// A number that is written and cannot be read.
 #[derive(Clone, Debug, Serialize)]
 pub struct Odd(u8);
