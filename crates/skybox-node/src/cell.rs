@@ -12,6 +12,7 @@
 
 mod asking;
 mod birth;
+mod deadlines;
 mod ending;
 mod inside;
 mod launch;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 pub(crate) use asking::status_with_cells;
 pub(crate) use birth::{Birth, is_cell};
+use deadlines::Due;
 pub(crate) use inside::{Inside, obey};
 pub use limits::LimitedBy;
 use limits::Limits;
@@ -64,6 +66,7 @@ pub(crate) struct Cell {
     exit: watch::Sender<Option<Exit>>,
     /// What it may have, and who sees to it.
     limits: CellStatus,
+    due: Due,
     /// Why its node has killed it.
     sentence: OnceLock<Exit>,
     /// `None` once it has been waited for: the number may be another's.
@@ -194,10 +197,12 @@ impl Cell {
                 cpu_milli: limits.cpu_milli().map(|(milli, _)| milli),
                 cpu_by: limits.cpu_milli().map(|(_, by)| by),
             },
+            due: Due::default(),
             sentence: OnceLock::new(),
             process: Mutex::new(Some(pid)),
         });
         app.family.born(&cell);
+        app.runtime.spawn(deadlines::keep(Arc::downgrade(&cell), host.settings.overrun));
         app.runtime.spawn(cell.clone().wait_for_its_end(process, limits));
         let ours = std::os::unix::net::UnixStream::from(ours);
         ours.set_nonblocking(true)?;
@@ -289,6 +294,7 @@ impl Cell {
                 let instance = instance.map(|(id, lived_ms)| (id, Duration::from_millis(lived_ms)));
                 host.endings.note(instance, key.as_deref(), exit);
             }
+            Ok(Word::Overran { past_ms }) => self.overran(Duration::from_millis(past_ms)),
             Err(error) => tracing::warn!(cell = %self.name, "it said what is not understood: {error}"),
         }
     }

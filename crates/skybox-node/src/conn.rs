@@ -322,11 +322,20 @@ impl Conn {
             chain: &request.context.chain,
             caller: request.caller.0.checked_sub(1).map(ModuleNumber),
         };
+        // One with streams may go on: a deadline covers their start.
+        if let (Kin::Cell(cell), Some(deadline), true) =
+            (&self.kin, request.context.deadline(), streams.is_empty())
+        {
+            cell.owes(call, deadline);
+        }
         let is_alone = out.is_alone(pending.len() == 1) && !reader::is_reading(&self);
         match out.call(&head, request.ordered, payload) {
             Ok(position) => pending.sent(call, position),
             Err(error) => {
                 pending.release(call);
+                if let Kin::Cell(cell) = &self.kin {
+                    cell.answered(call);
+                }
                 self.streams.unread(PayloadOf::Call, call);
                 return Err(CallErrorKind::Mismatch { why: error.to_string() });
             }
@@ -424,6 +433,9 @@ impl Conn {
         let withdrawn = out.withdraw(call);
         // The peer has never heard of a call that was not sent.
         if withdrawn == Withdrawn::Unsent {
+            if let Kin::Cell(cell) = &self.kin {
+                cell.answered(call);
+            }
             drop(out);
         } else {
             encode_cancel(out.filling(), call);

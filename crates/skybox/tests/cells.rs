@@ -1,9 +1,9 @@
 //! Modules that live in cells: what ends the process ends that cell alone, and nothing is left behind.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use skybox::cloud::testing::{Nodes, RunningNodes};
-use skybox::{App, CallErrorKind, Ran};
+use skybox::{App, CallErrorKind, CallOptions, Ran};
 
 /// Does to its process what it is told.
 #[derive(Default)]
@@ -81,6 +81,41 @@ impl Hungry {
     }
 }
 
+/// Never ends, and never awaits.
+#[derive(Default)]
+struct Endless;
+
+#[skybox::module(isolate = "process", overrun = "200ms")]
+impl Endless {
+    pub(crate) async fn pid(&self) -> skybox::Result<u32> {
+        Ok(std::process::id())
+    }
+
+    pub(crate) async fn turn(&mut self) -> skybox::Result<()> {
+        turn();
+        Ok(())
+    }
+
+    pub(crate) fn turn_beside(&self) -> skybox::Result<()> {
+        turn();
+        Ok(())
+    }
+}
+
+/// The same on a thread of its own.
+#[skybox::task(isolate = "process", deadline = "300ms", cpu = 1)]
+fn turn_alone() -> skybox::Result<()> {
+    turn();
+    Ok(())
+}
+
+fn turn() {
+    let mut turns = 0u64;
+    while std::hint::black_box(turns) < u64::MAX {
+        turns += 1;
+    }
+}
+
 /// The time on a core that this thread has had.
 fn used_ms() -> u64 {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
@@ -113,6 +148,8 @@ impl Steady {
 async fn start() -> RunningNodes {
     let here = ["node-1"];
     let nodes = Nodes::of_this_test(1).pin("victim", &here).pin("steady", &here).pin("hungry", &here);
+    let nodes = nodes.pin("endless", &here).pin("turn_alone", &here);
+    let nodes = nodes.env("SKYBOX_MODULES__TURN_ALONE__OVERRUN", "200ms");
     nodes.start(|builder| builder).await
 }
 
@@ -212,6 +249,44 @@ async fn a_cell_gets_no_more_of_a_core_than_it_may_have() {
     nodes.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_never_ends_ends_its_cell() {
+    let nodes = start().await;
+    let endless = nodes.app().get::<Endless>();
+    let soon = || CallOptions::new().deadline(Duration::from_millis(300));
+    let mut before = endless.pid().await.unwrap();
+    for _ in 0..2 {
+        let error = endless.with(soon()).turn().await.unwrap_err();
+        let kind = error.call_error().unwrap().kind().clone();
+        assert!(matches!(kind, CallErrorKind::Deadline { .. }), "{kind:?}");
+        let mut after = before;
+        while after == before {
+            // A call that waits behind it is lost with the cell.
+            after = endless.pid().await.unwrap_or(before);
+        }
+        before = after;
+    }
+    let error = endless.with(soon()).turn_beside().await.unwrap_err();
+    assert!(matches!(error.call_error().unwrap().kind(), CallErrorKind::Deadline { .. }), "{error}");
+    let endings = async |module: &str| {
+        let mut endings = look(&nodes, module).await["endings"].take();
+        let endings = endings.as_array_mut().map(std::mem::take).unwrap_or_default();
+        endings.into_iter().map(|end| end["reason"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    while endings("endless").await.len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(endings("endless").await, ["overran", "overran", "overran"]);
+    // One that was answered in time, and whose thread goes on.
+    let alone = turn_alone().await.unwrap_err();
+    assert!(matches!(alone.call_error().unwrap().kind(), CallErrorKind::Deadline { .. }), "{alone}");
+    while endings("turn_alone").await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(endings("turn_alone").await, ["overran"]);
+    nodes.stop().await;
+}
+
 /// The groups that nodes have made, by the number of the node's process in their names.
 fn groups_of(pid: u32) -> Vec<std::path::PathBuf> {
     let mine = format!("skybox-{pid}-");
@@ -260,7 +335,7 @@ async fn cells_leave_nothing_behind() {
     // A group goes a moment after its last process, and so do the ends of pipes.
     let mut after = (open(), children_of(node).len(), groups_of(node).len());
     let since = Instant::now();
-    while after != before && since.elapsed() < std::time::Duration::from_secs(30) {
+    while after != before && since.elapsed() < Duration::from_secs(30) {
         tokio::task::yield_now().await;
         after = (open(), children_of(node).len(), groups_of(node).len());
     }
@@ -273,7 +348,7 @@ async fn cells_leave_nothing_behind() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(')').next().is_none_or(|behind| behind.is_empty() || behind.starts_with(" Z"))
     };
-    while !is_gone() && since.elapsed() < std::time::Duration::from_secs(60) {
+    while !is_gone() && since.elapsed() < Duration::from_secs(60) {
         tokio::task::yield_now().await;
     }
     assert!(is_gone(), "the cell outlives its node");

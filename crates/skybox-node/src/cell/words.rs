@@ -20,6 +20,11 @@ pub(crate) enum Word {
         /// Why.
         exit: Exit,
     },
+    /// A call goes on so many milliseconds beyond its deadline, on a thread that nobody can stop.
+    Overran {
+        /// How many.
+        past_ms: u64,
+    },
 }
 
 /// What a node has a cell do.

@@ -323,6 +323,9 @@ fn reply_progress(conn: &Conn, progress: Progress<ReplyHead>) {
 }
 
 fn complete(conn: &Conn, call: CallId, result: Result<Reply, CallErrorKind>) {
+    if let Kin::Cell(cell) = &conn.kin {
+        cell.answered(call);
+    }
     let waker = lock(&conn.pending).complete(call, result);
     if let Some(waker) = waker {
         waker.wake();

@@ -260,6 +260,7 @@ impl HostCore {
                     threads,
                     self.settings.queue as usize,
                     self.runtime.clone(),
+                    self.endings.node().map(|node| (self.settings.overrun, node)),
                 ))
             })
             .as_ref()

@@ -87,6 +87,11 @@ impl Endings {
         drop(self.node.set(node));
     }
 
+    /// In a cell, its node.
+    pub(crate) fn node(&self) -> Option<Arc<Inside>> {
+        self.node.get().cloned()
+    }
+
     /// Keeps one, and tells the node of it.
     pub(crate) fn note(&self, lived: Option<(InstanceId, Duration)>, key: Option<&[u8]>, exit: Exit) {
         if let Some(node) = self.node.get() {

@@ -6,11 +6,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use skybox_core::{CallErrorKind, Phase};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::oneshot;
+
+use crate::cell::{Inside, Word};
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -18,6 +20,10 @@ type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Pool {
     shared: Arc<PoolShared>,
     jobs_max: usize,
+    /// In a cell, how long a job may go on beyond its deadline until the node is told, which ends the cell: nobody can
+    /// stop a thread.
+    overrun: Option<(Duration, Arc<Inside>)>,
+    runtime: Runtime,
 }
 
 struct PoolShared {
@@ -34,9 +40,16 @@ struct Queue {
 const WAITING: u8 = 0;
 const STARTED: u8 = 1;
 const GIVEN_UP: u8 = 2;
+const ENDED: u8 = 3;
 
 impl Pool {
-    pub(crate) fn start(module: &str, threads: usize, jobs_max: usize, runtime: Runtime) -> Pool {
+    pub(crate) fn start(
+        module: &str,
+        threads: usize,
+        jobs_max: usize,
+        runtime: Runtime,
+        overrun: Option<(Duration, Arc<Inside>)>,
+    ) -> Pool {
         let shared = Arc::new(PoolShared { queue: Mutex::default(), filled: Condvar::new() });
         for n in 0..threads {
             let (shared, runtime) = (shared.clone(), runtime.clone());
@@ -45,7 +58,7 @@ impl Pool {
                 .spawn(move || shared.work(&runtime))
                 .expect("the operating system gives a process the few threads its modules ask for");
         }
-        Pool { shared, jobs_max }
+        Pool { shared, jobs_max, overrun, runtime }
     }
 
     /// Runs a future to its end on one of the threads.
@@ -67,8 +80,10 @@ impl Pool {
             let waits =
                 theirs.compare_exchange(WAITING, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok();
             if waits && !answer.is_closed() {
+                let ended = future.await;
+                theirs.store(ENDED, Ordering::Release);
                 // Nobody may be listening any more; the call has ended as it should.
-                drop(answer.send(future.await));
+                drop(answer.send(ended));
             }
         }))?;
         let result = match deadline {
@@ -80,11 +95,26 @@ impl Pool {
                         .compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire)
                         .is_ok();
                     let phase = if waited { Phase::Queued } else { Phase::Running };
+                    if !waited {
+                        self.watch(state);
+                    }
                     return Err(CallErrorKind::Deadline { phase });
                 }
             },
         };
         result.map_err(|_| CallErrorKind::Cancelled)
+    }
+
+    /// Tells the node of a cell if a job does not come to its end.
+    fn watch(&self, state: Arc<AtomicU8>) {
+        let Some((overrun, node)) = self.overrun.clone() else { return };
+        self.runtime.spawn(async move {
+            tokio::time::sleep(overrun).await;
+            if state.load(Ordering::Acquire) != ENDED {
+                let past_ms = u64::try_from(overrun.as_millis()).unwrap_or(u64::MAX);
+                node.say(&Word::Overran { past_ms });
+            }
+        });
     }
 
     fn push(&self, job: Job) -> Result<(), CallErrorKind> {
