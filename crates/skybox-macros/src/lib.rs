@@ -42,7 +42,8 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// are a `Result`, by whatever alias.
 ///
 /// `start(app: &App)`, or `start(app: &App, key: &Key)` when keyed, makes an instance: `async` or not, returning
-/// a `Result<Self>` or `Self`. A module that is not keyed and implements `Default` needs none.
+/// a `Result<Self>` or `Self`; `start(app: &App, arguments: Arguments)` when spawned. A module that is not keyed and
+/// implements `Default` needs none.
 ///
 /// `stop(self, app: &App)`, or `stop(self)`, is the last word of an instance that is retired: `async` or not, not
 /// `pub`, returning nothing or a `Result<()>` whose error is logged. It runs once, after the last call, and never for an
@@ -53,6 +54,7 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// | key | meaning |
 /// |---|---|
 /// | `keyed` | one instance for each key, started by the first call |
+/// | `spawned` | instances are made by code: `app.spawn::<T>(arguments)` |
 /// | `cpu = 2`, `memory = "512MiB"`, `gpu = 1` | reserved for each instance; `cpu` also sizes its threads |
 /// | `near = "db"` | lowest measured round trip to that resource or module |
 /// | `with = Other`, `apart = Other` | on the same nodes as that module, or never on the same |

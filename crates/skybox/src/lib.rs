@@ -122,6 +122,11 @@ mod tracing_page {}
 #[doc = include_str!("../../../docs/streams.md")]
 mod streams_page {}
 
+/// The program of the page about spawned instances.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/spawned.md")]
+mod spawned_page {}
+
 /// The program of the page about interfaces.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/interfaces.md")]
