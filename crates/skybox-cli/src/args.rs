@@ -29,8 +29,8 @@ pub(crate) enum Command {
     Move(MoveArgs),
     /// Start a module, or one key of it, anew: one that was given up, or one that runs, while it is called
     Restart(RestartArgs),
-    /// Kill a node's process, as a crash would; it is started again
-    Kill(NodeArgs),
+    /// Kill a node's process, as a crash would, or one instance; another one is started
+    Kill(KillArgs),
     /// Have a node hand everything over and end
     Drain(NodeArgs),
     /// End the whole program
@@ -168,6 +168,23 @@ pub(crate) struct RestartArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct KillArgs {
+    /// Which node, or which instance, as `skybox ps` names it
+    #[arg(value_name = "NODE|ID", value_parser = victim)]
+    pub(crate) victim: Victim,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+/// What is killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Victim {
+    Node(NodeName),
+    /// By its name.
+    Instance(String),
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct NodeArgs {
     /// Which node
     #[arg(value_parser = node)]
@@ -243,6 +260,16 @@ pub(crate) struct CertsOperatorArgs {
     pub(crate) days: u32,
     #[command(flatten)]
     pub(crate) at: CertsDirectory,
+}
+
+/// An instance is named after a life of its node and a count: `0b2d3c1a.4`.
+fn victim(text: &str) -> Result<Victim, String> {
+    let is_instance = text.split_once('.').is_some_and(|(life, count)| {
+        life.len() == 8
+            && life.bytes().all(|digit| digit.is_ascii_hexdigit())
+            && count.bytes().all(|digit| digit.is_ascii_digit())
+    });
+    if is_instance { Ok(Victim::Instance(text.to_owned())) } else { node(text).map(Victim::Node) }
 }
 
 fn node(text: &str) -> Result<NodeName, String> {

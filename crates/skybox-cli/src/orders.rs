@@ -8,7 +8,7 @@ use skybox_cloud::parent::Order;
 use skybox_cloud::running::{Running, running};
 use skybox_core::NodeName;
 
-use crate::args::{MoveArgs, NodeArgs, StopArgs};
+use crate::args::{KillArgs, MoveArgs, NodeArgs, StopArgs, Victim};
 use crate::choose::{Purpose, choose};
 use crate::ps::joined;
 
@@ -28,10 +28,19 @@ pub(crate) async fn move_module(args: &MoveArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Kills a node's process.
-pub(crate) async fn kill(args: &NodeArgs) -> anyhow::Result<ExitCode> {
-    choose(&args.which, Purpose::Change)?.order(&Order::Kill { node: args.node.clone() }).await?;
-    say(&format!("{} was killed; it is started again", args.node))
+/// Kills a node's process, or one instance.
+pub(crate) async fn kill(args: &KillArgs) -> anyhow::Result<ExitCode> {
+    let program = choose(&args.which, Purpose::Change)?;
+    match &args.victim {
+        Victim::Node(node) => {
+            program.order(&Order::Kill { node: node.clone() }).await?;
+            say(&format!("{node} was killed; it is started again"))
+        }
+        Victim::Instance(instance) => match program.kill_instance(instance).await? {
+            Some((module, node)) => say(&format!("{instance} of {module} on {node} was killed")),
+            None => bail!("no instance {instance} is live: `skybox ps` shows those that are"),
+        },
+    }
 }
 
 /// Drains a node; ends when it has ended.

@@ -322,6 +322,27 @@ impl Running {
         Ok(nodes)
     }
 
+    /// Kills an instance, wherever it lives; gives its module and node. `None`: no node that answers has it.
+    ///
+    /// # Errors
+    /// [`RunningError`]: of a node that could not be asked, if no other has it.
+    pub async fn kill_instance(&self, instance: &str) -> Result<Option<(String, NodeName)>, RunningError> {
+        let mut silent = None;
+        for node in self.names().await? {
+            let killed = async {
+                let operator = self.operator(Some(&node)).await?;
+                operator.kill(instance).await.map_err(|error| told(node.clone(), error))
+            };
+            match killed.await {
+                Ok(Some(module)) => return Ok(Some((module, node))),
+                Ok(None) => {}
+                Err(refused @ RunningError::Refused(_)) => return Err(refused),
+                Err(error) => silent = Some(error),
+            }
+        }
+        silent.map_or(Ok(None), Err)
+    }
+
     /// The names of its living nodes.
     async fn names(&self) -> Result<Vec<NodeName>, RunningError> {
         #[cfg(feature = "tls")]

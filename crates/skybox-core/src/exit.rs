@@ -41,6 +41,11 @@ pub enum Exit {
     },
     /// There is no such instance: it ended so long ago that nobody remembers why.
     NoSuchInstance,
+    /// Somebody killed it: it had no time for a `stop`, and its calls in progress were cancelled.
+    Killed {
+        /// Who.
+        by: String,
+    },
     /// It lived in a cell, and its process called `abort`, as Rust does after a second panic.
     Aborted {
         /// What the process had written to its standard error last.
@@ -88,6 +93,7 @@ impl Exit {
             Exit::FailedStop { .. } | Exit::Stopped => None,
             Exit::NodeLost { .. } => Some(Code::LOST),
             Exit::NoSuchInstance => Some(Code::GONE),
+            Exit::Killed { .. } => Some(Code::CANCELLED),
             Exit::Aborted { .. }
             | Exit::StackOverflow { .. }
             | Exit::OutOfMemory { .. }
@@ -107,6 +113,7 @@ impl fmt::Display for Exit {
             Exit::Stopped => f.write_str("stopped"),
             Exit::NodeLost { node } => write!(f, "its node {node} was lost"),
             Exit::NoSuchInstance => f.write_str("there is no such instance: it ended long ago"),
+            Exit::Killed { by } => write!(f, "killed by {by}"),
             Exit::Aborted { last_words } => write!(f, "its cell called abort{}", Last(last_words)),
             Exit::StackOverflow { last_words } => {
                 write!(f, "a thread of its cell overflowed its stack{}", Last(last_words))

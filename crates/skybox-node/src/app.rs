@@ -233,6 +233,17 @@ impl App {
     pub fn status(&self) -> crate::status::NodeStatus {
         crate::operate::status(self)
     }
+
+    /// Kills an instance that is live in this process, by the name that [`status`](App::status) and `skybox ps` have for
+    /// it; says whether there was one.
+    ///
+    /// Its calls in progress and their streams end with [`Cancelled`](skybox_core::CallErrorKind::Cancelled) where they
+    /// next wait; code that holds its thread runs on until it does not. Calls that wait for their turn go to its
+    /// successor, which is started at once, or of a key by its next call, and that is not counted as a failure. It has no
+    /// `stop`.
+    pub fn kill(&self, instance: &str) -> bool {
+        self.0.hosts.iter().any(|host| host.clone().kill(instance, "the program"))
+    }
 }
 
 impl AppInner {

@@ -28,7 +28,7 @@ use skybox_core::{Exit, NodeName};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-pub(crate) use asking::status_with_cells;
+pub(crate) use asking::{kill_in_cells, status_with_cells};
 pub(crate) use birth::{Birth, is_cell};
 use deadlines::Due;
 pub(crate) use inside::{Inside, obey};

@@ -6,6 +6,7 @@ mod history;
 mod hold;
 mod instance;
 mod keyed;
+mod kill;
 mod line;
 mod pool;
 mod replicated;
@@ -39,6 +40,7 @@ pub(crate) use history::{Endings, Failure};
 pub use hold::{Exclusive, Shared};
 pub(crate) use hold::{Hold, Taken};
 pub(crate) use instance::{Ended, Instance, InstanceCore, Useful};
+pub(crate) use kill::Watch;
 pub(crate) use line::{Head, Line};
 pub(crate) use pool::Pool;
 pub use restart::Restarted;
@@ -112,6 +114,8 @@ pub(crate) trait AnyHost: Send + Sync {
     fn given_up(&self) -> Vec<GivenUp>;
     /// New calls no longer find this replicated instance.
     fn unroute(&self, instance: InstanceId);
+    /// Kills a live instance; says whether it is one of these.
+    fn kill(self: Arc<Self>, instance: &str, by: &str) -> bool;
 }
 
 impl<T: Module> Host<T> {
@@ -334,6 +338,17 @@ impl<T: Module> AnyHost for Host<T> {
         // Only if it is still there: a successor may have been published in the meantime.
         if self.local.clear_if(|local| local.id == instance) {
             self.core.notify();
+        }
+    }
+
+    fn kill(self: Arc<Self>, instance: &str, by: &str) -> bool {
+        match self.core.descriptor.kind {
+            ModuleKind::Keyed => keyed::kill(&self, instance, by),
+            ModuleKind::Spawned => spawned::kill(&self, instance, by),
+            _ => {
+                let local = self.local.load().filter(|local| local.id.to_string() == instance);
+                local.is_some_and(|local| local.kill(by))
+            }
         }
     }
 }

@@ -56,6 +56,11 @@ pub(crate) enum Ask {
         /// The key of a keyed module: JSON, or a bare word.
         key: Option<String>,
     },
+    /// Kill an instance.
+    Kill {
+        /// Its name, as the status says it.
+        instance: String,
+    },
 }
 
 /// The argument that an operator sends item by item.
@@ -181,7 +186,7 @@ impl Ask {
         match self {
             Ask::Status => Right::Read,
             Ask::Call { .. } => Right::Call,
-            Ask::Drain | Ask::Restart { .. } => Right::Admin,
+            Ask::Drain | Ask::Restart { .. } | Ask::Kill { .. } => Right::Admin,
         }
     }
 }
@@ -211,6 +216,10 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
             let shown = key.as_ref().map(|key| format!("[{key}]")).unwrap_or_default();
             tracing::info!(target: AUDIT, %operator, "restarts {module}{shown}");
             restart(&app, &module, key.as_deref()).await.and_then(|restarted| to_json(&restarted))
+        }
+        Ok(Ask::Kill { instance }) => {
+            tracing::info!(target: AUDIT, %operator, "kills {instance}");
+            to_json(&kill(&app, &instance, &operator).await)
         }
     };
     match answered {
@@ -326,6 +335,18 @@ async fn restart(app: &AppInner, module: &str, key: Option<&str>) -> Result<Rest
     }
     let key = key_of(&**host, key)?;
     host.clone().restart(key).await
+}
+
+/// The module whose instance was killed; nothing if none of that name is live.
+async fn kill(app: &AppInner, instance: &str, by: &NodeName) -> Option<String> {
+    for host in &app.hosts {
+        let killed = host.clone().kill(instance, by.as_str())
+            || crate::cell::kill_in_cells(&**host, instance, by.as_str()).await;
+        if killed {
+            return Some(host.core().descriptor.name.to_owned());
+        }
+    }
+    None
 }
 
 async fn relay(app: &Arc<AppInner>, asked: Asked, stdin: Option<ItemsIn>) -> Result<Relayed, CallErrorKind> {
@@ -475,6 +496,15 @@ impl Operator {
     /// [`AskError`]; `Denied` without the right of an admin, `Mismatch` if there is no such module or key.
     pub async fn restart(&self, module: &str, key: Option<&str>) -> Result<Restarted, AskError> {
         self.ask(&Ask::Restart { module: module.to_owned(), key: key.map(str::to_owned) }).await
+    }
+
+    /// Has the node kill an instance: its calls in progress end with `Cancelled`, and another one takes its place, which
+    /// is not counted as a failure. Gives its module; `None` if no instance of that name is live there.
+    ///
+    /// # Errors
+    /// [`AskError`]; `Denied` without the right of an admin.
+    pub async fn kill(&self, instance: &str) -> Result<Option<String>, AskError> {
+        self.ask(&Ask::Kill { instance: instance.to_owned() }).await
     }
 
     async fn ask<A: serde::de::DeserializeOwned>(&self, ask: &Ask) -> Result<A, AskError> {

@@ -29,6 +29,8 @@ pub enum End {
     Crashed,
     /// It ended of itself.
     Normal,
+    /// Somebody killed it.
+    Killed,
 }
 
 /// What to do now.
@@ -61,7 +63,8 @@ impl History {
         match end {
             _ if policy.restart == Restart::Never => return Decision::GiveUp,
             End::Normal if policy.restart == Restart::OnCrash => return Decision::GiveUp,
-            End::Normal => return Decision::After(Duration::ZERO),
+            // Whoever kills knows why: it says nothing about the module.
+            End::Normal | End::Killed => return Decision::After(Duration::ZERO),
             End::Failed => self.failures.push(now),
             End::Crashed => self.crashes.push(now),
         }
@@ -135,5 +138,16 @@ mod tests {
         let on_crash = Policy { restart: Restart::OnCrash, ..POLICY };
         assert_eq!(decide(on_crash, &[(End::Normal, 0), (End::Crashed, 1)]), [None, Some(0)]);
         assert_eq!(decide(POLICY, &[(End::Normal, 0)]), [Some(0)]);
+        assert_eq!(decide(never, &[(End::Killed, 0)]), [None]);
+        assert_eq!(decide(on_crash, &[(End::Killed, 0)]), [Some(0)]);
+    }
+
+    #[test]
+    fn kills_never_give_up_and_pace_nothing() {
+        let mut ends: Vec<_> = (0..50).map(|n| (End::Killed, n)).collect();
+        ends.extend([(End::Failed, 50), (End::Crashed, 51)]);
+        let pauses = decide(POLICY, &ends);
+        assert!(pauses[..50].iter().all(|pause| *pause == Some(0)));
+        assert_eq!(pauses[50..], [Some(50), Some(0)], "as if nothing had been before");
     }
 }

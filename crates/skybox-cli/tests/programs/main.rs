@@ -13,6 +13,7 @@ mod ends;
 mod frames;
 mod garbage;
 mod items;
+mod kills;
 mod mistakes;
 mod restarts;
 mod starts;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::stage::{Program, Stage, press, skybox, wait_for};
 
 /// The press as a single process, whose printer has no paper.
-fn alone(stage: &Stage) -> Program<'_> {
+pub(crate) fn alone(stage: &Stage) -> Program<'_> {
     let program = Program::start(stage, &mut stage.command(press()));
     wait_for("a running program", || {
         let ended = program.skybox(&["ps", "--json"]);
@@ -15,7 +15,7 @@ fn alone(stage: &Stage) -> Program<'_> {
 }
 
 /// The press as two nodes; the printer is on the second.
-fn split(stage: &Stage) -> Program<'_> {
+pub(crate) fn split(stage: &Stage) -> Program<'_> {
     let mut command = stage.command(skybox());
     let places = ["--place", "printer=node-2", "--place", "gate=node-1"];
     command.args(["run", "--nodes", "2"]).args(places).arg("--program").arg(press());
@@ -30,18 +30,18 @@ fn split(stage: &Stage) -> Program<'_> {
     program
 }
 
-fn module(program: &Program<'_>, name: &str) -> Value {
+pub(crate) fn module(program: &Program<'_>, name: &str) -> Value {
     let ps = program.json(&["ps"]);
     let found = ps["modules"].as_array().and_then(|all| all.iter().find(|module| module["module"] == name));
     found.cloned().unwrap_or_else(|| panic!("no {name}: {ps}"))
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("no list: {value}"))
 }
 
 /// How often a start was tried that needs this file.
-fn attempts(stage: &Stage, file: &str) -> usize {
+pub(crate) fn attempts(stage: &Stage, file: &str) -> usize {
     let text = std::fs::read_to_string(stage.directory().join("starts")).unwrap_or_default();
     text.lines().filter(|line| *line == file).count()
 }
@@ -183,7 +183,7 @@ fn a_module_that_was_given_up_is_brought_back() {
 }
 
 /// A call that goes on while others are made.
-fn calling<'s>(stage: &'s Stage, program: &Program<'s>, arguments: &[&str]) -> Program<'s> {
+pub(crate) fn calling<'s>(stage: &'s Stage, program: &Program<'s>, arguments: &[&str]) -> Program<'s> {
     let pid = program.pid().to_string();
     let mut command = stage.command(skybox());
     Program::start(stage, command.arg("call").args(arguments).args(["--program", &pid]))
@@ -196,7 +196,7 @@ fn outcome(call: &Program<'_>) -> String {
 }
 
 /// Waits until so many calls hold the first instance of a module, and so many wait for it.
-fn busy(program: &Program<'_>, name: &str, holding: u64, waiting: u64) -> Value {
+pub(crate) fn busy(program: &Program<'_>, name: &str, holding: u64, waiting: u64) -> Value {
     wait_for(&format!("{holding} calls on {name} and {waiting} that wait"), || {
         let instance = module(program, name)["instances"][0].clone();
         let is = (instance["holding"].as_u64(), instance["waiting"].as_u64());
@@ -223,6 +223,10 @@ fn a_running_module_is_replaced_and_no_call_fails() {
         assert_eq!(program.skybox(&["call", "printer.print"]).ok(), "1\n");
         assert_eq!(program.skybox(&["call", "gate.open"]).code, Some(0));
         assert_eq!((outcome(&held), outcome(&queued)), ("2\n".to_owned(), "3\n".to_owned()));
+        wait_for("the last word of the old one", || {
+            let stops = std::fs::read_to_string(stage.directory().join("stops")).unwrap_or_default();
+            if stops == "3 printed\n" { Ok(()) } else { Err(stops) }
+        });
         let ending = &printer["endings"][0];
         assert_eq!((&ending["reason"], &ending["instance"]), (&json!("stopped"), &old), "{printer}");
         // Without paper the one that runs goes on.
@@ -234,7 +238,7 @@ fn a_running_module_is_replaced_and_no_call_fails() {
     }
 }
 
-fn word(value: &Value) -> &str {
+pub(crate) fn word(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 

@@ -242,7 +242,7 @@ where
             Ok(Poll::Pending) => {
                 *timed = Some(Timed { edge, began });
                 taken.count();
-                match rest.insert(Rest::new(frame, taken)).poll_timer(cx) {
+                match rest.insert(Rest::new(frame, taken)).wait(cx) {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(late) => self.end(Err(late)),
                 }

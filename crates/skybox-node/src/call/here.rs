@@ -16,7 +16,7 @@ use skybox_core::{CallErrorKind, Phase};
 use tokio::time::Sleep;
 
 use super::Crossing;
-use crate::host::{HostCore, InstanceCore, Taken};
+use crate::host::{HostCore, InstanceCore, Taken, Watch};
 use crate::spans;
 use crate::thread::{self, CallFrame, Inherited};
 
@@ -98,29 +98,38 @@ pub(crate) struct Rest<T> {
     taken: Taken<T>,
     /// Armed once the call has a deadline and has to wait: no clock is read before.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Left with the instance once the call has to wait.
+    watch: Watch,
 }
 
 impl<T> Rest<T> {
     /// `frame` is of a call of `taken`, which is counted.
     pub(crate) fn new(frame: CallFrame, taken: Taken<T>) -> Rest<T> {
-        Rest { frame, taken, timer: None }
+        Rest { frame, taken, timer: None, watch: Watch::default() }
     }
 
-    /// Polls the call's code; `Deadline` once time is up.
+    /// Polls the call's code; `Deadline` once time is up, `Cancelled` once the instance was killed. The code has not
+    /// ended then.
     fn poll<F: Future, W: Crossing<F::Output>>(
         &mut self,
         wire: W,
         code: Pin<&mut F>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<F::Output, Stopped>> {
+        if self.taken.is_killed() {
+            return Poll::Ready(Err(cancelled()));
+        }
         match poll_in(&self.frame, &self.taken, wire, code, cx)? {
-            Poll::Pending => self.poll_timer(cx).map(Err),
+            Poll::Pending => self.wait(cx).map(Err),
             Poll::Ready(result) => Poll::Ready(Ok(result)),
         }
     }
 
-    /// Resolves when the call's time is up.
-    pub(crate) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Stopped> {
+    /// The code waits. Resolves when the call's time is up, or its instance was killed.
+    pub(crate) fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Stopped> {
+        if self.wait_alone(cx) {
+            return Poll::Ready(cancelled());
+        }
         let Some(deadline) = self.deadline() else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
         // Code that always has something to do uses up what tokio grants a task; its time is up all the same.
@@ -128,9 +137,25 @@ impl<T> Rest<T> {
         late.map(|()| Box::new(CallErrorKind::Deadline { phase: Phase::Running }))
     }
 
+    /// The code waits, and somebody else keeps its time. Says whether its instance was killed.
+    fn wait_alone(&mut self, cx: &Context<'_>) -> bool {
+        self.taken.watch(&mut self.watch, cx)
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.frame.deadline()
     }
+}
+
+impl<T> Drop for Rest<T> {
+    fn drop(&mut self) {
+        self.taken.unwatch(&mut self.watch);
+    }
+}
+
+#[cold]
+fn cancelled() -> Stopped {
+    Box::new(CallErrorKind::Cancelled)
 }
 
 pin_project! {
@@ -198,7 +223,7 @@ impl<T, C: Code<T>, W: Crossing<C::Output>> Future for Running<T, C, W> {
         let mut this = self.project();
         let rest = this.rest.as_mut().expect("polled only until it ends");
         let outcome = ready!(rest.poll(*this.wire, this.code.as_mut(), cx));
-        if !is_late(&outcome) {
+        if !is_cut_off(&outcome) {
             // Before the turn is given back: the next call takes over the slot that the code lives in.
             this.code.ended();
             *this.rest = None;
@@ -207,7 +232,9 @@ impl<T, C: Code<T>, W: Crossing<C::Output>> Future for Running<T, C, W> {
     }
 }
 
-/// The caller's time is up, but the code has not ended.
-fn is_late<R>(outcome: &Result<R, Stopped>) -> bool {
-    matches!(outcome, Err(stopped) if matches!(**stopped, CallErrorKind::Deadline { .. }))
+/// The caller's time is up, or its instance was killed, but the code has not ended.
+fn is_cut_off<R>(outcome: &Result<R, Stopped>) -> bool {
+    let cut_off =
+        |stopped: &Stopped| matches!(**stopped, CallErrorKind::Deadline { .. } | CallErrorKind::Cancelled);
+    outcome.as_ref().is_err_and(cut_off)
 }

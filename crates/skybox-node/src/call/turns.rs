@@ -10,7 +10,7 @@ use crate::metrics::Edge;
 use crate::module::Method;
 use crate::thread::Inherited;
 
-/// Takes an instance's turn, if its calls have turns. `None`: it has crashed; look again.
+/// Takes an instance's turn, if its calls have turns. `None`: it has crashed or was killed; look again.
 #[inline]
 pub(crate) async fn turn<T>(
     core: &HostCore,
@@ -60,7 +60,7 @@ async fn take_turn(
             .await
             .map_err(|_| CallErrorKind::Deadline { phase: Phase::Queued })?,
     };
-    if waited.is_ok() && instance.crashed() {
+    if waited.is_ok() && instance.is_over() {
         // The call before this one was stopped half done.
         turn.close();
         turn.give_back(mode);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Cell, Order};
 use crate::app::{App, AppInner};
 use crate::conn::Conn;
+use crate::host::AnyHost;
 use crate::metrics::EdgeCounts;
 use crate::status::{InstanceStatus, NodeStatus};
 
@@ -25,6 +26,19 @@ pub(crate) async fn status_with_cells(app: &Arc<AppInner>) -> NodeStatus {
         }
     }
     status
+}
+
+/// Has the cells of a module kill an instance; says whether it was live in one that answers.
+pub(crate) async fn kill_in_cells(host: &dyn AnyHost, instance: &str, by: &str) -> bool {
+    let Some(cells) = &host.core().cells else { return false };
+    for link in cells.links() {
+        let order = Order::Kill { instance: instance.to_owned(), by: by.to_owned() };
+        let answer = tokio::time::timeout(ANSWER_WAIT, Cell::order(&link, &order)).await;
+        if answer.is_ok_and(|answer| answer.is_some_and(|answer| &answer[..] == b"true")) {
+            return true;
+        }
+    }
+    false
 }
 
 async fn ask(link: Arc<Conn>) -> Option<(Arc<Cell>, NodeStatus)> {

@@ -143,6 +143,10 @@ pub(crate) async fn obey(app: Arc<AppInner>, link: Arc<Conn>, id: CallId, payloa
             let status = crate::operate::status(&App::from_inner(app));
             answer(reply, &serde_json::to_vec(&status).unwrap_or_default());
         }
+        Ok(Order::Kill { instance, by }) => {
+            let was_live = app.hosts.iter().any(|host| host.clone().kill(&instance, &by));
+            answer(reply, if was_live { b"true" } else { b"false" });
+        }
         Err(error) => reply.fail(CallErrorKind::Mismatch { why: error.to_string() }),
     }
 }

@@ -34,4 +34,11 @@ pub(crate) enum Order {
     Leave,
     /// Say what lives here, as to a person.
     Status,
+    /// Kill an instance; say whether it was live here.
+    Kill {
+        /// Its name.
+        instance: String,
+        /// Who wants it.
+        by: String,
+    },
 }

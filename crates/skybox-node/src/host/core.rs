@@ -70,8 +70,8 @@ pub(crate) struct HostCore {
     pub(crate) endings: Endings,
     /// The count of the replicated instance that is live here; zero for none.
     pub(super) live: AtomicU64,
-    /// The last crash of a live replicated instance, for the task that starts the next.
-    pub(super) crashed: watch::Sender<Option<InstanceId>>,
+    /// The live replicated instance whose end came last, and whether it was killed: for the task that starts the next.
+    pub(super) over: watch::Sender<Option<(InstanceId, bool)>>,
     /// Whether the plan wants an instance here.
     pub(super) wanted: watch::Sender<bool>,
     /// Orders to start a replicated instance anew, for the task that keeps it.
@@ -150,7 +150,7 @@ impl HostCore {
             failed: Mutex::default(),
             endings: Endings::default(),
             live: AtomicU64::new(0),
-            crashed: watch::Sender::new(None),
+            over: watch::Sender::new(None),
             wanted: watch::Sender::new(false),
             orders,
             ordered: Mutex::new(Some(ordered)),
@@ -229,9 +229,21 @@ impl HostCore {
         let (module, code) = (self.descriptor.name, Code::CRASHED);
         tracing::error!(module, %instance, place, %code, "crashed: {message}");
         self.unroute(instance);
-        // A call that an already replaced instance still runs must not take its successor down.
+        self.is_over(instance, false);
+    }
+
+    /// A replicated instance has ended, if that is the live one: a call that an already replaced instance still runs
+    /// must not take its successor down.
+    pub(super) fn is_over(&self, instance: InstanceId, killed: bool) {
         if self.live.load(Ordering::Acquire) == instance.count {
-            self.crashed.send_replace(Some(instance));
+            // Once each: whoever is killed may crash when its code is dropped.
+            self.over.send_if_modified(|last| {
+                let news = last.is_none_or(|(last, _)| last != instance);
+                if news {
+                    *last = Some((instance, killed));
+                }
+                news
+            });
         }
     }
 

@@ -4,13 +4,14 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
 use skybox_core::{CallId, Exit, InstanceId, Link, Mode, ModuleKind};
 use tokio::sync::watch;
 
+use super::kill::Watchers;
 use super::slot::Slot;
 use super::turn::Turn;
 use super::{HostCore, lock};
@@ -57,7 +58,8 @@ impl<T> Instance<T> {
             traced: host.upgrade().is_some_and(|host| host.traced),
             host: host.clone(),
             calls: Mutex::default(),
-            crashed: AtomicBool::new(false),
+            over: AtomicU8::new(LIVE),
+            watchers: Watchers::default(),
             useful: Useful::default(),
             exit: Mutex::default(),
             started: Instant::now(),
@@ -88,8 +90,8 @@ impl<T> Drop for Instance<T> {
         };
         ended.exit = self.core.exit.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         match self.last_word {
-            // What a panic has left behind is not to be trusted with a last word.
-            Some(last_word) if !self.core.crashed() => last_word(value, ended, &self.core),
+            // What a panic or a kill has left half done is not to be trusted with a last word.
+            Some(last_word) if !self.core.is_over() => last_word(value, ended, &self.core),
             _ => {
                 // In this order also if the value's `Drop` panics: locals go in the order opposite to theirs.
                 let _ended = ended;
@@ -149,7 +151,7 @@ impl Drop for EndedGuard {
 }
 
 /// The part of an instance that does not know the module's type: whose turn it is, the calls that hold it and have
-/// made calls themselves, which can come back to it; and whether one of them crashed it.
+/// made calls themselves, which can come back to it; and whether it has come to a sudden end.
 #[derive(Debug)]
 pub(crate) struct InstanceCore {
     pub(crate) id: InstanceId,
@@ -161,14 +163,22 @@ pub(crate) struct InstanceCore {
     traced: bool,
     pub(super) host: Weak<HostCore>,
     calls: Mutex<Vec<CallId>>,
-    /// A call's code panicked.
-    crashed: AtomicBool,
+    /// `LIVE`, or how it has ended.
+    over: AtomicU8,
+    /// Who is woken when it is killed.
+    pub(super) watchers: Watchers,
     /// A call has ended well.
     useful: Useful,
     /// Why it ends: the first reason stands.
     exit: Mutex<Option<Box<Exit>>>,
     pub(crate) started: Instant,
 }
+
+const LIVE: u8 = 0;
+/// A call's code panicked.
+const CRASHED: u8 = 1;
+/// Somebody killed it.
+const KILLED: u8 = 2;
 
 /// Whether a call has ended well, ever. Read by each call, written by the first.
 #[derive(Debug, Default)]
@@ -219,7 +229,7 @@ impl InstanceCore {
                 host.useful.note();
             }
             // It ends once, however many calls of it panic.
-            if !self.crashed.swap(true, Ordering::AcqRel) {
+            if self.end_as(CRASHED) {
                 self.ended_by(Exit::Crashed { message: message.to_owned(), place: place.to_owned() });
             }
             host.unroute(self.id);
@@ -230,6 +240,15 @@ impl InstanceCore {
         host.crash(self.id, message, place);
     }
 
+    /// Says whether it was live until now.
+    fn end_as(&self, over: u8) -> bool {
+        self.over.compare_exchange(LIVE, over, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    pub(super) fn end_as_killed(&self) -> bool {
+        self.end_as(KILLED)
+    }
+
     /// It takes no more calls: its module remembers why.
     pub(crate) fn ended_by(&self, exit: Exit) {
         lock(&self.exit).get_or_insert_with(|| Box::new(exit.clone()));
@@ -238,8 +257,13 @@ impl InstanceCore {
         }
     }
 
-    pub(crate) fn crashed(&self) -> bool {
-        self.crashed.load(Ordering::Acquire)
+    /// It has crashed or was killed: it takes no more calls.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire) != LIVE
+    }
+
+    pub(crate) fn is_killed(&self) -> bool {
+        self.over.load(Ordering::Acquire) == KILLED
     }
 
     pub(crate) fn enter(&self, call: CallId) {

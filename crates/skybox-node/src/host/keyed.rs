@@ -65,7 +65,7 @@ enum Now<T> {
     Asleep,
     /// It is being started, or its crashed predecessor's last call is awaited.
     Starting,
-    /// It falls asleep: its `stop` is awaited.
+    /// It falls asleep, or was killed: the end of its last call and its `stop` is awaited.
     Stopping,
     Live(Arc<Instance<T>>),
     /// Its start failed; it is not tried again before then.
@@ -78,10 +78,13 @@ enum Now<T> {
 }
 
 impl<T> State<T> {
-    /// How the end of an instance that has crashed counts for its successor.
+    /// How the end of an instance that has crashed counts for its successor; that of one that was killed does not.
     fn counts_as(&mut self, before: &Now<T>) -> Option<End> {
-        let Now::Live(crashed) = before else { return None };
-        self.useful |= crashed.useful();
+        let Now::Live(over) = before else { return None };
+        self.useful |= over.useful();
+        if over.is_killed() {
+            return None;
+        }
         Some(if self.useful { End::Crashed } else { End::Failed })
     }
 }
@@ -140,7 +143,7 @@ pub(super) async fn find<T: Module>(
             let mut state = lock(&slot.state);
             match &state.now {
                 _ if state.gone => return Err(CallErrorKind::Moved),
-                Now::Live(instance) if !instance.crashed() => {
+                Now::Live(instance) if !instance.is_over() => {
                     let instance = instance.clone();
                     state.last_call = Instant::now();
                     return Ok((Hold::counted(instance), head));
@@ -175,7 +178,7 @@ pub(super) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Arc<Instanc
     }
     let mut state = lock(&slot.state);
     match &state.now {
-        Now::Live(instance) if !instance.crashed() => {
+        Now::Live(instance) if !instance.is_over() => {
             let instance = instance.clone();
             state.last_call = Instant::now();
             Some(instance)
@@ -267,7 +270,7 @@ pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Resu
             Now::Live(_) | Now::Failed { .. } => {
                 let before = std::mem::replace(&mut state.now, Now::Starting);
                 if let Now::Live(live) = &before
-                    && !live.crashed()
+                    && !live.is_over()
                 {
                     old = Some(live.id);
                     live.ended_by(Exit::Stopped);
@@ -361,14 +364,43 @@ fn put_to_sleep<T: Module>(host: &Host<T>) {
             Arc::strong_count(slot) > 1
         });
         for (slot, instance) in stopping {
-            let gone = gone(instance);
-            host.core.runtime.spawn(async move {
-                gone.await;
-                lock(&slot.state).now = Now::Asleep;
-                slot.changed.send_modify(|count| *count += 1);
-            });
+            asleep_when_gone(&host.core, slot, instance);
         }
     }
+}
+
+/// Lets go of the instance of a slot that is `Stopping`; when nothing of it is left, the next call starts another.
+fn asleep_when_gone<T: Send + 'static>(core: &HostCore, slot: Arc<Slot<T>>, instance: Arc<Instance<T>>) {
+    let gone = gone(instance);
+    core.runtime.spawn(async move {
+        gone.await;
+        lock(&slot.state).now = Now::Asleep;
+        slot.changed.send_modify(|count| *count += 1);
+    });
+}
+
+/// Kills the instance of some key; says whether there is one of that name. The next call starts another, when the
+/// calls of this one have ended.
+pub(super) fn kill<T: Module>(host: &Arc<Host<T>>, instance: &str, by: &str) -> bool {
+    for stripe in &host.keyed.stripes {
+        let slots: Vec<_> = lock(stripe).values().cloned().collect();
+        for slot in slots {
+            let mut state = lock(&slot.state);
+            match &state.now {
+                Now::Live(live) if live.id.to_string() == instance => {}
+                _ => continue,
+            }
+            let Now::Live(live) = std::mem::replace(&mut state.now, Now::Stopping) else {
+                unreachable!("just seen")
+            };
+            state.useful |= live.useful();
+            drop(state);
+            let was_live = live.kill(by);
+            asleep_when_gone(&host.core, slot, live);
+            return was_live;
+        }
+    }
+    false
 }
 
 /// Hands over the shards that the plan has given to others or wants back.

@@ -74,7 +74,7 @@ async fn retire<T: Module>(host: &Arc<Host<T>>) {
 async fn keep<T: Module>(host: Arc<Host<T>>, mut ordered: Ordered) {
     let core = host.core.clone();
     let mut wanted = core.wanted.subscribe();
-    let mut crashed = core.crashed.subscribe();
+    let mut over = core.over.subscribe();
     let mut history = History::default();
     let born = Instant::now();
     // Given while nothing ran: the next start is the answer.
@@ -102,16 +102,20 @@ async fn keep<T: Module>(host: Arc<Host<T>>, mut ordered: Ordered) {
             Ok(instance) => {
                 publish(&host, instance);
                 order.take().into_iter().for_each(|order| order.answer(answer_of(None, started.clone())));
-                if !watch_over(&host, &mut wanted, &mut crashed, &mut ordered).await {
+                let Some(killed) = watch_over(&host, &mut wanted, &mut over, &mut ordered).await else {
                     retire(&host).await;
                     core.report(Report::Stopped { module: core.descriptor.name.into() });
                     continue;
-                }
+                };
                 // New calls wait for the next one; those in progress keep the old one until they end.
                 host.local.store(None);
                 core.notify();
                 // Ten bad pictures in a row must not end thumbnails for everyone.
-                if core.useful.yet() { End::Crashed } else { End::Failed }
+                match killed {
+                    true => End::Killed,
+                    false if core.useful.yet() => End::Crashed,
+                    false => End::Failed,
+                }
             }
             Err(cause) => {
                 failed_start(&core, &cause);
@@ -144,30 +148,30 @@ async fn pause(core: &HostCore, decision: Decision, wanted: &mut watch::Receiver
     }
 }
 
-/// Waits for the end of the live instance, and replaces it whenever that is ordered. True: it has crashed; false: the
-/// plan does not want it here any more.
+/// Waits for the end of the live instance, and replaces it whenever that is ordered. Says whether it was killed, or had
+/// crashed; `None`: the plan does not want it here any more.
 async fn watch_over<T: Module>(
     host: &Arc<Host<T>>,
     wanted: &mut watch::Receiver<bool>,
-    crashed: &mut watch::Receiver<Option<InstanceId>>,
+    over: &mut watch::Receiver<Option<(InstanceId, bool)>>,
     ordered: &mut Ordered,
-) -> bool {
+) -> Option<bool> {
     let core = &host.core;
     loop {
         let live = core.live.load(Ordering::Acquire);
         let order = tokio::select! {
             biased;
-            () = until(wanted, |wanted| !wanted) => return false,
-            () = until(crashed, |crashed| crashed.is_some_and(|crashed| crashed.count == live)) => return true,
+            () = until(wanted, |wanted| !wanted) => return None,
+            killed = end_of(over, live) => return Some(killed),
             Some(order) = ordered.recv() => order,
         };
-        let Some(app) = core.app.upgrade().map(App::from_inner) else { return false };
+        let app = core.app.upgrade().map(App::from_inner)?;
         // The old one takes the calls meanwhile.
         let outcome = tokio::select! {
             biased;
             () = until(wanted, |wanted| !wanted) => {
                 order.answer(Restarted::Elsewhere);
-                return false;
+                return None;
             }
             outcome = start::<T>(core, app, <T::Key as UnitKey>::owned(), core.next_instance_id(), None) => outcome,
         };
@@ -195,6 +199,16 @@ pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>) -> Result<Restarted,
         Ok(Err(_)) => Err(CallErrorKind::Gone),
         Err(_) => Ok(Restarted::Waiting),
     }
+}
+
+/// Waits for the end of the instance that is the live one; says whether it was killed.
+async fn end_of(over: &mut watch::Receiver<Option<(InstanceId, bool)>>, live: u64) -> bool {
+    let mut killed = false;
+    let ended = |over: &Option<(InstanceId, bool)>| {
+        over.filter(|(ended, _)| ended.count == live).map(|(_, by_force)| killed = by_force).is_some()
+    };
+    until(over, ended).await;
+    killed
 }
 
 /// Waits for a value of a watch whose sender the waiting task's own host holds.

@@ -336,6 +336,13 @@ pub(super) fn unroute<T: Module>(host: &Host<T>, instance: InstanceId) {
     }
 }
 
+/// Kills the instance of some seat; says whether there is one of that name.
+pub(super) fn kill<T: Module>(host: &Host<T>, instance: &str, by: &str) -> bool {
+    let count = instance.rsplit_once('.').and_then(|(_, count)| count.parse().ok());
+    let sits = count.and_then(|count| host.spawned.get(count)).and_then(|seat| seat.local.load());
+    sits.filter(|sits| sits.id.to_string() == instance).is_some_and(|sits| sits.kill(by))
+}
+
 /// Ends every instance, once its calls have ended.
 pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
     host.spawned.closed.store(true, Ordering::Release);

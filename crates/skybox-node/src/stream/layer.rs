@@ -12,6 +12,7 @@ use skybox_core::{CallErrorKind, WireError};
 use super::{Event, InFlight, Source, Stream};
 use crate::call::far::data_code;
 use crate::call::{Panicked, catch};
+use crate::host::Watch;
 use crate::thread::{self, CallFrame, Inherited};
 
 /// Whose code makes a stream's items.
@@ -28,6 +29,8 @@ pub(super) struct Layer<T, E: WireError> {
     inner: Stream<T, E>,
     frame: CallFrame,
     maker: Maker,
+    /// Left with the instance that makes it, once it has to wait.
+    watch: Watch,
 }
 
 impl<T: 'static, E: WireError + 'static> Layer<T, E> {
@@ -38,18 +41,26 @@ impl<T: 'static, E: WireError + 'static> Layer<T, E> {
             // It covers the call, and not what its stream does afterwards.
             inherited.context_mut().deadline = None;
         }
-        Layer { inner, frame: CallFrame::scope(inherited), maker }
+        Layer { inner, frame: CallFrame::scope(inherited), maker, watch: Watch::default() }
     }
 
     fn panicked(&self, Panicked { message, place }: Panicked) -> CallErrorKind {
         match &self.maker {
             Maker::Instance(instance) => {
-                instance.crash(&message, &place);
+                instance.core().crash(&message, &place);
                 CallErrorKind::Crashed { message, place }
             }
             Maker::Caller => {
                 CallErrorKind::Lost { why: format!("the caller's stream panicked at {place}: {message}") }
             }
+        }
+    }
+}
+
+impl<T, E: WireError> Drop for Layer<T, E> {
+    fn drop(&mut self) {
+        if let Maker::Instance(instance) = &self.maker {
+            instance.core().unwatch(&mut self.watch);
         }
     }
 }
@@ -61,10 +72,21 @@ pub(super) fn uncrossable(of_argument: bool, why: String) -> CallErrorKind {
 
 impl<T: 'static, E: WireError + 'static> Source<T, E> for Layer<T, E> {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<T, E>>> {
+        let killed = || Poll::Ready(Some(Event::Broken(CallErrorKind::Cancelled)));
+        let instance = match &self.maker {
+            Maker::Instance(instance) => Some(instance.core()),
+            Maker::Caller => None,
+        };
+        if instance.is_some_and(|instance| instance.is_killed()) {
+            return killed();
+        }
         let (frame, inner) = (&self.frame, Pin::new(&mut self.inner));
         let polled = catch(AssertUnwindSafe(|| thread::enter(frame, || inner.poll_next(cx))));
         let item = match polled {
             Ok(Poll::Ready(item)) => item,
+            Ok(Poll::Pending) if instance.is_some_and(|instance| instance.watch(&mut self.watch, cx)) => {
+                return killed();
+            }
             Ok(Poll::Pending) => return Poll::Pending,
             Err(panicked) => return Poll::Ready(Some(Event::Broken(self.panicked(panicked)))),
         };

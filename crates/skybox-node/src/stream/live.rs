@@ -13,13 +13,13 @@ use crate::thread;
 
 /// An instance that something of a call still needs.
 pub(crate) trait InFlight: Send + Sync {
-    /// Code of the call panicked.
-    fn crash(&self, message: &str, place: &str);
+    /// The part of it that does not know its type.
+    fn core(&self) -> &InstanceCore;
 }
 
 impl<T: Send> InFlight for Instance<T> {
-    fn crash(&self, message: &str, place: &str) {
-        InstanceCore::crash(self, message, place);
+    fn core(&self) -> &InstanceCore {
+        self
     }
 }
 

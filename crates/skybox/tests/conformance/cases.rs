@@ -9,6 +9,7 @@ pub mod errors;
 pub mod failures;
 pub mod handles;
 pub mod interfaces;
+pub mod kills;
 pub mod order;
 pub mod reentrancy;
 pub mod silence;

@@ -216,6 +216,16 @@ macro_rules! in_one_process {
     ($mode:ident) => {
         tests! { $mode by run:
             failures: an_instance_of_an_app_that_ended_is_gone;
+            kills:
+                a_killed_instance_is_replaced_and_its_calls_are_cancelled
+                a_call_that_nothing_else_wakes_is_cancelled
+                a_kill_ends_a_call_that_nobody_waits_for
+                those_that_wait_for_their_turn_go_to_the_successor
+                a_killed_key_starts_again_with_its_next_call
+                a_killed_spawned_instance_is_over
+                kills_never_give_a_module_up
+                streams_of_a_killed_instance_break_off
+                what_holds_its_thread_runs_to_its_end;
             stops: an_app_that_shuts_down_waits_for_each_stop;
         }
         tests! { $mode by run_paused:
@@ -283,6 +293,16 @@ macro_rules! in_the_process_of_a_node {
                 calls_in_progress_over_a_connection_are_bounded;
             stops:
                 a_key_that_moves_starts_only_when_its_stop_has_ended;
+            kills:
+                a_killed_instance_is_replaced_and_its_calls_are_cancelled
+                a_call_that_nothing_else_wakes_is_cancelled
+                a_kill_ends_a_call_that_nobody_waits_for
+                those_that_wait_for_their_turn_go_to_the_successor
+                a_killed_key_starts_again_with_its_next_call
+                a_killed_spawned_instance_is_over
+                kills_never_give_a_module_up
+                streams_of_a_killed_instance_break_off
+                what_holds_its_thread_runs_to_its_end;
         }
     };
 }

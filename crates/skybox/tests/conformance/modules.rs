@@ -112,6 +112,22 @@ impl Probe {
         Ok(endings.map(|ending| ending.exit.to_string()).collect())
     }
 
+    /// Kills the live instances of a module; says how many there were.
+    pub async fn kill(&self, module: &str) -> Result<usize> {
+        let app = App::current()?;
+        let modules = app.status().modules.into_iter().filter(|status| status.module == module);
+        let instances = modules.flat_map(|status| status.instances);
+        Ok(instances.filter(|instance| app.kill(&instance.instance)).count())
+    }
+
+    /// Calls that hold a module's instances.
+    pub async fn holding(&self, module: &str) -> Result<u64> {
+        let status = App::current()?.status();
+        let instances =
+            status.modules.into_iter().filter(|status| status.module == module).flat_map(|m| m.instances);
+        Ok(instances.filter_map(|instance| instance.holding).sum())
+    }
+
     /// Calls that wait for their turn on a module's instances.
     pub async fn waiting(&self, module: &str) -> Result<u64> {
         let status = App::current()?.status_with_cells().await;

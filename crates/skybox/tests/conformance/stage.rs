@@ -200,6 +200,13 @@ impl Stage {
         self.until(&format!("{count} calls wait for `{module}`"), enough).await;
     }
 
+    /// Waits until so many calls hold a module.
+    pub async fn holding<T: Callable + ?Sized>(&self, count: u64) {
+        let module = T::Module::descriptor().name;
+        let enough = async || self.probe.holding(module).await.expect("the probe answers") == count;
+        self.until(&format!("{count} calls hold `{module}`"), enough).await;
+    }
+
     /// Makes a call whose time is up behind a gate, and gives its error. A machine may be so busy that the time is up
     /// before the call is there, or before the connection that it takes is open: then it is made with more time.
     pub async fn once_begun<E>(&self, gate: &str, call: impl AsyncFn(CallOptions) -> E) -> E {

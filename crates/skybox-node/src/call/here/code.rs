@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use skybox_core::MethodDescriptor;
 
-use super::{Rest, Stopped, drop_in, frame, poll_in};
+use super::{Rest, Stopped, cancelled, drop_in, frame, poll_in};
 use crate::call::Crossing;
 use crate::host::{HostCore, Taken, Tenant};
 use crate::thread::Inherited;
@@ -17,7 +17,7 @@ use crate::thread::Inherited;
 ///
 /// Once its future has returned `Ready`, it holds nothing that points to the instance.
 pub(crate) trait Code<T>: Future {
-    /// The caller has dropped the call, or its time is up. `rest` is dropped after the code.
+    /// The caller has dropped the call, its time is up, or its instance was killed. `rest` is dropped after the code.
     fn let_go<W: Crossing<Self::Output>>(self: Pin<&mut Self>, rest: Rest<T>, wire: W);
 
     /// The code has returned `Ready`, and is not dropped: frees the memory it has for itself.
@@ -62,7 +62,7 @@ impl<T, F: Future> Code<T> for Inline<F> {
 /// one marked `#[to_completion]`, in a box.
 ///
 /// Let go of, it goes on by itself to its end (unless it is `#[cancel_on_drop]`); past its deadline and the module's
-/// `overrun` it is stopped, and its instance counts as crashed.
+/// `overrun` it is stopped, and its instance counts as crashed. Of an instance that was killed nothing goes on.
 pub(crate) struct Kept<'c, H> {
     /// Absent once it was let go.
     home: Option<H>,
@@ -102,7 +102,7 @@ impl<T: Send + 'static, H: Future<Output: Send> + Unpin + Send + 'static> Code<T
     #[cold]
     fn let_go<W: Crossing<H::Output>>(mut self: Pin<&mut Self>, rest: Rest<T>, wire: W) {
         let Some(home) = self.home.take() else { return };
-        if self.abandon {
+        if self.abandon || rest.taken.is_killed() {
             drop_in(&rest, || drop(home));
         } else {
             go_on(self.core.clone(), home, rest, wire);
@@ -170,7 +170,15 @@ impl<T, H: Future + Unpin, W: Crossing<H::Output>> Future for Alone<T, H, W> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Alone { home, rest, wire } = &mut *self;
         let code = home.as_mut().expect("polled only until it ends");
+        if rest.taken.is_killed() {
+            self.drop_code();
+            return Poll::Ready(Err(cancelled()));
+        }
         let outcome = match poll_in(&rest.frame, &rest.taken, *wire, Pin::new(code), cx) {
+            Ok(Poll::Pending) if rest.wait_alone(cx) => {
+                self.drop_code();
+                return Poll::Ready(Err(cancelled()));
+            }
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => Ok(result),
             Err(stopped) => Err(stopped),
@@ -180,11 +188,18 @@ impl<T, H: Future + Unpin, W: Crossing<H::Output>> Future for Alone<T, H, W> {
     }
 }
 
-impl<T, H, W> Drop for Alone<T, H, W> {
-    fn drop(&mut self) {
+impl<T, H, W> Alone<T, H, W> {
+    /// Drops the code where it waits, if it has not ended.
+    fn drop_code(&mut self) {
         if let Some(home) = self.home.take() {
             drop_in(&self.rest, || drop(home));
         }
+    }
+}
+
+impl<T, H, W> Drop for Alone<T, H, W> {
+    fn drop(&mut self) {
+        self.drop_code();
     }
 }
 
