@@ -109,12 +109,14 @@ impl Cell {
         app: &Arc<AppInner>,
         host: &Arc<HostCore>,
         number: u64,
+        unborn: &Mutex<Weak<Cell>>,
     ) -> Result<Arc<Conn>, NotBorn> {
         let failed = |cause: String| NotBorn { cause, exit: None, given_up: false };
         let (cell, link) = match Cell::launch(app, host, number).await {
             Ok(launched) => launched,
             Err(error) => return Err(failed(format!("its cell could not be started: {error}"))),
         };
+        *lock(unborn) = Arc::downgrade(&cell);
         let mut unwanted = KillOnDrop(Some(cell.clone()));
         let opening = tokio::time::timeout(CONNECT_WAIT, shake_link(app, link, Kin::Cell(cell.clone())));
         let conn = match opening.await {

@@ -273,16 +273,20 @@ async fn a_call_that_never_ends_ends_its_cell() {
         let endings = endings.as_array_mut().map(std::mem::take).unwrap_or_default();
         endings.into_iter().map(|end| end["reason"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    while endings("endless").await.len() < 3 {
-        tokio::task::yield_now().await;
-    }
+    let ended = async |module: &str, times: usize| {
+        let all = async {
+            while endings(module).await.len() < times {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), all).await.expect("its cells are killed");
+    };
+    ended("endless", 3).await;
     assert_eq!(endings("endless").await, ["overran", "overran", "overran"]);
     // One that was answered in time, and whose thread goes on.
     let alone = turn_alone().await.unwrap_err();
     assert!(matches!(alone.call_error().unwrap().kind(), CallErrorKind::Deadline { .. }), "{alone}");
-    while endings("turn_alone").await.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    ended("turn_alone", 1).await;
     assert_eq!(endings("turn_alone").await, ["overran"]);
     nodes.stop().await;
 }

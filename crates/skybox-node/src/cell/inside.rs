@@ -27,8 +27,12 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Whoever plans, seen from a cell: its node.
 pub(crate) struct Inside {
+    /// The one that lives here.
+    module: String,
     plan: watch::Sender<Arc<Plan>>,
     leave: watch::Sender<Option<Leave>>,
+    /// The version of the plan whose other keys have ended here.
+    released: watch::Sender<u64>,
     link: OnceLock<(Arc<Conn>, tokio::runtime::Handle)>,
 }
 
@@ -36,8 +40,10 @@ impl Inside {
     pub(crate) fn new(birth: &Birth, modules: &[ModuleDecl]) -> Inside {
         let plan = plan(birth, modules);
         Inside {
+            module: birth.module.clone(),
             plan: watch::Sender::new(Arc::new(plan)),
             leave: watch::Sender::new(None),
+            released: watch::Sender::new(0),
             link: OnceLock::new(),
         }
     }
@@ -58,6 +64,20 @@ impl Inside {
         app.begin_in_cell();
         conn.wait_closed().await;
         std::process::exit(0)
+    }
+
+    /// Takes over which keys belong here. Resolves when the others have ended.
+    async fn follow(&self, module: &str, place: ModulePlan) {
+        let mut version = 0;
+        self.plan.send_modify(|plan| {
+            let plan = Arc::make_mut(plan);
+            plan.version += 1;
+            version = plan.version;
+            plan.modules.insert(module.to_owned(), place);
+        });
+        let mut released = self.released.subscribe();
+        // The sender lives as long as the process.
+        drop(released.wait_for(|released| *released >= version).await);
     }
 
     /// Tells the node. Never waits; what is said before the link is there is lost, but then nothing has happened.
@@ -107,6 +127,9 @@ impl Control for Inside {
     }
 
     fn report(&self, report: Report) {
+        if let Report::Released { version, .. } = &report {
+            self.released.send_replace(*version);
+        }
         self.say(&Word::Report(report));
     }
 
@@ -127,7 +150,13 @@ impl std::fmt::Debug for Inside {
 }
 
 /// Does what the node says, and answers.
-pub(crate) async fn obey(app: Arc<AppInner>, link: Arc<Conn>, id: CallId, payload: Bytes) {
+pub(crate) async fn obey(
+    inside: Arc<Inside>,
+    app: Arc<AppInner>,
+    link: Arc<Conn>,
+    id: CallId,
+    payload: Bytes,
+) {
     let reply = ReplyTo::Conn(link.clone(), id);
     let answer = |reply: ReplyTo, text: &[u8]| reply.answer(false, Form::Json, &mut BytesMut::from(text));
     match serde_json::from_slice(&payload) {
@@ -138,6 +167,10 @@ pub(crate) async fn obey(app: Arc<AppInner>, link: Arc<Conn>, id: CallId, payloa
             answer(reply, b"null");
             drop(tokio::time::timeout(ANSWER_WAIT, link.answered()).await);
             std::process::exit(0);
+        }
+        Ok(Order::Follow(place)) => {
+            inside.follow(&inside.module, place).await;
+            answer(reply, b"null");
         }
         Ok(Order::Status) => {
             let status = crate::operate::status(&App::from_inner(app));

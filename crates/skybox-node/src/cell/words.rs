@@ -2,7 +2,7 @@
 //! they keep their order with the calls and replies of the link.
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{Exit, InstanceId};
+use skybox_core::{Exit, InstanceId, ModulePlan};
 
 use crate::control::Report;
 
@@ -32,6 +32,8 @@ pub(crate) enum Word {
 pub(crate) enum Order {
     /// End what lives here; answered when that has ended.
     Leave,
+    /// The keys that belong here from now on; answered when the others have ended.
+    Follow(ModulePlan),
     /// Say what lives here, as to a person.
     Status,
     /// Kill an instance; say whether it was live here.

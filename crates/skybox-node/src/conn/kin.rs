@@ -23,7 +23,7 @@ pub(crate) enum Kin {
     /// A cell of this node is at the other end.
     Cell(Arc<Cell>),
     /// This process is a cell, and its node is at the other end.
-    Node(#[expect(dead_code, reason = "says who planned for it, in logs")] Arc<Inside>),
+    Node(Arc<Inside>),
 }
 
 /// How often a link is looked at whether its last call has ended: each cell is put away once.

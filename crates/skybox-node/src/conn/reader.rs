@@ -210,8 +210,9 @@ fn serve(
                 cell.heard(&payload);
                 return conn.reply(id, false, Form::Json, &mut BytesMut::from(&b"null"[..]));
             }
-            Kin::Node(_) => {
-                drop(app.runtime.spawn(crate::cell::obey(app.clone(), conn.clone(), id, payload)));
+            Kin::Node(inside) => {
+                let obeying = crate::cell::obey(inside.clone(), app.clone(), conn.clone(), id, payload);
+                drop(app.runtime.spawn(obeying));
                 return;
             }
         }

@@ -7,16 +7,17 @@ mod keep;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use skybox_core::{CallErrorKind, Isolate, ModuleKind, Settings};
+use skybox_core::{CallErrorKind, Isolate, ModuleKind, ModulePlan, SHARD_COUNT, Settings, Shard, Shards};
 use tokio::sync::watch;
 
 use super::restart::{Ordered, Orders, Restarted};
 use super::{Failure, GivenUp, Head, HostCore, Line, failed_here, lock};
+use crate::cell::{Cell, Order};
 use crate::conn::Conn;
 use crate::control::Report;
 use crate::status::{GIVEN_UP_MAX, InstanceStatus};
@@ -49,6 +50,8 @@ pub(super) struct Slot {
     failed: Mutex<Option<Failure>>,
     /// Its key belongs elsewhere, or to another slot: whoever still has this one looks again.
     gone: AtomicBool,
+    /// The cell that was started last, while it does not take calls.
+    unborn: Mutex<Weak<Cell>>,
     last_call: Mutex<Instant>,
     orders: Orders,
 }
@@ -64,6 +67,7 @@ impl Slot {
             wanted: watch::Sender::new(false),
             failed: Mutex::default(),
             gone: AtomicBool::new(false),
+            unborn: Mutex::default(),
             last_call: Mutex::new(Instant::now()),
             orders,
         };
@@ -201,8 +205,13 @@ impl Cells {
     /// Hands over the keys that the plan has given to others.
     pub(super) fn follow(&self, core: &Arc<HostCore>, version: u64) {
         let (leaving, core) = (self.give_up_keys(core), core.clone());
+        let shared = if self.by_key.is_none() { self.one.link.load_full() } else { None };
         core.runtime.clone().spawn(async move {
             leaving.await;
+            if let Some(link) = shared {
+                // What a cell had that has ended has ended too.
+                Cell::order(&link, &Order::Follow(of_cell(&core, &link))).await;
+            }
             core.report(Report::Released { module: core.descriptor.name.into(), version });
         });
     }
@@ -312,6 +321,15 @@ impl Cells {
     }
 }
 
+/// The keys of a cell that has all of its node's.
+fn of_cell(core: &HostCore, link: &Conn) -> ModulePlan {
+    let here = |shard| core.owns_shard(Shard(shard));
+    ModulePlan::Keyed(Shards {
+        nodes: vec![link.peer().node.clone(), core.node.clone()],
+        owner: (0..SHARD_COUNT).map(|shard| u16::from(!here(shard))).collect(),
+    })
+}
+
 impl Slot {
     /// Nobody calls it any more; resolves when its cell is gone.
     async fn leave(&self) {
@@ -322,6 +340,15 @@ impl Slot {
         while self.link.load().is_some() {
             // The sender lives in the slot.
             drop(changes.changed().await);
+        }
+        self.unborn_is_gone().await;
+    }
+
+    /// Resolves when a cell that was started and is not to be has ended: there are never two.
+    async fn unborn_is_gone(&self) {
+        let unborn = lock(&self.unborn).upgrade();
+        if let Some(unborn) = unborn {
+            unborn.ended().await;
         }
     }
 }

@@ -173,8 +173,12 @@ impl HostCore {
 
     /// Whether a key of this module belongs to this node.
     pub(crate) fn owns(&self, key: &[u8]) -> bool {
+        self.owns_shard(skybox_core::KeyHash::of(key).shard())
+    }
+
+    /// Whether the keys of a shard of this module belong to this node.
+    pub(crate) fn owns_shard(&self, shard: skybox_core::Shard) -> bool {
         let placement = self.placement.load();
-        let shard = skybox_core::KeyHash::of(key).shard();
         placement.shards.as_ref().is_none_or(|shards| shards.owner(shard) == Some(&self.node))
     }
 

@@ -1,8 +1,8 @@
 //! Keeps one cell after the other alive, as long as one is wanted. What [`replicated`](super::super::replicated) does for
 //! an instance, by the same policy.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use skybox_core::{Exit, ModuleKind};
@@ -124,12 +124,17 @@ impl Keeper {
     async fn start(&self, wanted: &mut watch::Receiver<bool>) -> Option<Result<Arc<Conn>, NotBorn>> {
         let app = self.core.app.upgrade()?;
         let cells = self.core.cells.as_ref()?;
+        self.slot.unborn_is_gone().await;
         let number = 1 + cells.count.fetch_add(1, Ordering::Relaxed);
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             () = until(wanted, |wanted| !wanted) => None,
-            outcome = Cell::start(&app, &self.core, number) => Some(outcome),
+            outcome = Cell::start(&app, &self.core, number, &self.slot.unborn) => Some(outcome),
+        };
+        if let Some(Ok(_)) = &outcome {
+            *lock(&self.slot.unborn) = Weak::new();
         }
+        outcome
     }
 
     fn publish(&self, link: &Arc<Conn>) {

@@ -1,0 +1,180 @@
+//! Cells of keyed modules, and cells that do not start.
+
+use skybox::cloud::testing::{Nodes, RunningNodes};
+use skybox::{App, CallErrorKind};
+
+/// One process for each key.
+struct Own {
+    key: String,
+    count: u64,
+}
+
+#[skybox::module(keyed, isolate = "process", idle = "50ms")]
+impl Own {
+    fn start(_: &App, key: &str) -> skybox::Result<Own> {
+        Ok(Own { key: key.to_owned(), count: 0 })
+    }
+
+    pub(crate) async fn add(&mut self) -> skybox::Result<(u32, u64)> {
+        self.count += 1;
+        Ok((std::process::id(), self.count))
+    }
+
+    pub(crate) async fn abort(&self) -> skybox::Result<()> {
+        eprintln!("{} goes", self.key);
+        std::process::abort()
+    }
+}
+
+/// One process for all keys of a node.
+struct Together {
+    count: u64,
+}
+
+#[skybox::module(keyed, isolate = "process:shared", idle = "1h")]
+impl Together {
+    fn start(_: &App, key: &u32) -> skybox::Result<Together> {
+        if *key == 13 { Err(skybox::Error::msg("unlucky")) } else { Ok(Together { count: 0 }) }
+    }
+
+    pub(crate) async fn add(&mut self) -> skybox::Result<(u32, u64)> {
+        self.count += 1;
+        Ok((std::process::id(), self.count))
+    }
+
+    pub(crate) async fn abort(&self) -> skybox::Result<()> {
+        std::process::abort()
+    }
+}
+
+/// Does not start.
+struct Stillborn;
+
+#[skybox::module(isolate = "process", max_restarts = 1)]
+impl Stillborn {
+    fn start(_: &App) -> skybox::Result<Stillborn> {
+        Err(skybox::Error::msg("no colour"))
+    }
+
+    pub(crate) async fn call(&self) -> skybox::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes its cell down whenever it starts.
+struct Bomb;
+
+#[skybox::module(isolate = "process", max_restarts = 1)]
+impl Bomb {
+    fn start(_: &App) -> skybox::Result<Bomb> {
+        eprintln!("tick");
+        std::process::abort()
+    }
+
+    pub(crate) async fn call(&self) -> skybox::Result<()> {
+        Ok(())
+    }
+}
+
+/// Its cells end before they come to `start()`.
+#[derive(Default)]
+struct Unmain;
+
+#[skybox::module(isolate = "process", max_restarts = 1)]
+impl Unmain {
+    pub(crate) async fn call(&self) -> skybox::Result<()> {
+        Ok(())
+    }
+}
+
+async fn start(nodes: &[&str]) -> RunningNodes {
+    if std::env::var("SKYBOX_CELL").is_ok_and(|cell| cell.contains("unmain")) {
+        std::process::exit(3);
+    }
+    let nodes_ = Nodes::of_this_test(nodes.len() as u32);
+    let modules = ["own", "together", "stillborn", "bomb", "unmain"];
+    modules
+        .iter()
+        .fold(nodes_, |nodes_, module| nodes_.pin(module, &nodes[..1]))
+        .start(|builder| builder)
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_key_has_a_cell_and_only_its_own_ends() {
+    let nodes = start(&["node-1"]).await;
+    let (ada, bob) = (nodes.app().at::<Own>("ada"), nodes.app().at::<Own>("bob"));
+    let (of_ada, one) = ada.add().await.unwrap();
+    let (of_bob, _) = bob.add().await.unwrap();
+    assert!(of_ada != of_bob && one == 1);
+    let error = ada.abort().await.unwrap_err();
+    let CallErrorKind::Lost { why } = error.call_error().unwrap().kind() else { panic!("{error}") };
+    assert!(why.contains("ada goes"), "{why}");
+    let (successor, first) = ada.add().await.unwrap();
+    assert!(successor != of_ada && first == 1);
+    // Nobody calls: they go to sleep, and their processes end.
+    let lives = |pid: u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let asleep = async {
+        while lives(successor) || lives(of_bob) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), asleep).await.expect("they go to sleep");
+    assert_eq!(bob.add().await.unwrap().1, 1, "its memory went with it");
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_share_a_cell_and_its_end() {
+    let nodes = start(&["node-1"]).await;
+    let at = |key: u32| nodes.app().at::<Together>(&key);
+    let (pid, _) = at(1).add().await.unwrap();
+    assert_eq!(at(2).add().await.unwrap(), (pid, 1));
+    assert_eq!(at(1).add().await.unwrap(), (pid, 2));
+    let error = at(13).add().await.unwrap_err();
+    let CallErrorKind::NotStarted { cause } = error.call_error().unwrap().kind() else { panic!("{error}") };
+    assert_eq!(cause, "unlucky");
+    at(1).abort().await.unwrap_err();
+    let (successor, first) = at(2).add().await.unwrap();
+    assert!(successor != pid && first == 1);
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_leave_a_shared_cell_one_by_one() {
+    let nodes = start(&["node-1", "node-2"]).await;
+    let at = |key: u32| nodes.app().at::<Together>(&key);
+    let mut before = Vec::new();
+    for key in 0..32 {
+        if key != 13 {
+            before.push((key, at(key).add().await.unwrap().0));
+        }
+    }
+    nodes.move_to("together", &["node-1", "node-2"]).await;
+    let (mut stayed, mut moved) = (0, 0);
+    for (key, pid) in before {
+        let (after, count) = at(key).add().await.unwrap();
+        match after == pid {
+            true => stayed += u32::from(count == 2),
+            false => moved += u32::from(count == 1),
+        }
+    }
+    assert!(stayed > 0 && moved > 0 && stayed + moved == 31, "{stayed} stayed and {moved} moved");
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_start_in_a_cell_says_why() {
+    let nodes = start(&["node-1"]).await;
+    let cause_of = |error: skybox::Error| match error.call_error().unwrap().kind() {
+        CallErrorKind::NotStarted { cause } => cause.clone(),
+        _ => panic!("{error}"),
+    };
+    let cause = cause_of(nodes.app().get::<Stillborn>().call().await.unwrap_err());
+    assert_eq!(cause, "no colour");
+    let cause = cause_of(nodes.app().get::<Bomb>().call().await.unwrap_err());
+    assert_eq!(cause, "its cell called abort; it said last: tick");
+    let cause = cause_of(nodes.app().get::<Unmain>().call().await.unwrap_err());
+    assert_eq!(cause, "its cell ended itself with exit code 3");
+    nodes.stop().await;
+}
