@@ -117,6 +117,11 @@ mod modules_page {}
 #[doc = include_str!("../../../docs/tracing.md")]
 mod tracing_page {}
 
+/// The program of the page about cells.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/cells.md")]
+mod cells_page {}
+
 /// The programs of the page about streams.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/streams.md")]
