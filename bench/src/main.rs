@@ -9,6 +9,7 @@
 //! below it and one line in the registry.
 
 mod call;
+mod cells;
 mod child;
 mod hello;
 mod stream;
@@ -35,6 +36,11 @@ enum Bench {
     Hello(hello::Options),
     /// What a stream carries between two processes, beside a bare socket.
     Stream(stream::Options),
+    /// What a cell costs: a call to it beside one to another node, and a start.
+    Cells(cells::Options),
+    /// A node of `cells`, which starts it.
+    #[command(hide = true)]
+    CellsNode,
     /// The server half of a remote subject; `call` starts it.
     #[command(hide = true)]
     Serve {
@@ -52,6 +58,8 @@ fn main() -> Result<()> {
         Bench::Beside(options) => call::run_beside(&options),
         Bench::Hello(options) => hello::run(&options),
         Bench::Stream(options) => stream::run(&options),
+        Bench::Cells(options) => cells::run(&options),
+        Bench::CellsNode => cells::node(),
         Bench::Serve { subject, address } => child::serve(&subject, &address),
     }
 }
