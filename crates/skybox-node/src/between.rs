@@ -47,6 +47,8 @@ enum Ask {
     Keep(Named),
     /// End it, and say so once it is gone.
     End(Named),
+    /// Stop it, killing after this time what goes on of it; or kill it at once. The answer is how it ended.
+    Stop { named: Named, limit: Option<Duration> },
     /// Tell of the ends of those that this stream names; the answer is a stream of [`Told`].
     Watch { watched: Passing<Watched, Error> },
 }
@@ -117,6 +119,19 @@ pub(crate) async fn end_at_last(app: Weak<AppInner>, peer: Arc<Peer>, named: Nam
 /// `Unreachable`, `Lost`: asking again does no harm.
 pub(crate) async fn end(app: &Arc<AppInner>, peer: &Peer, named: Named) -> Result<(), CallErrorKind> {
     ask(app, peer, &Ask::End(named)).await
+}
+
+/// Has another node stop an instance, or kill it; gives how it ended.
+///
+/// # Errors
+/// As those of [`end`].
+pub(crate) async fn stop(
+    app: &Arc<AppInner>,
+    peer: &Peer,
+    named: Named,
+    limit: Option<Duration>,
+) -> Result<Exit, CallErrorKind> {
+    ask(app, peer, &Ask::Stop { named, limit }).await
 }
 
 /// Lets go of an instance that this node owns.
@@ -236,6 +251,10 @@ async fn answer_to(
                 ended.wait().await;
             }
             write(&())
+        }
+        Ask::Stop { named, limit } => {
+            let host = host_of(app, &named.module)?.clone();
+            write(&host.stop_seat(named.seat, limit).await)
         }
         Ask::Watch { watched } => {
             let (sender, told) = Stream::channel(TOLD_AHEAD_MAX);

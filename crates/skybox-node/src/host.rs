@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use skybox_core::{CallErrorKind, InstanceId, ModuleKind, ModulePlan, NodeName, Settings};
+use skybox_core::{CallErrorKind, Exit, InstanceId, ModuleKind, ModulePlan, NodeName, Settings};
 use tokio::runtime::Handle as Runtime;
 
 pub(crate) use self::core::{HostCore, HostSeed, Placement, failed_here};
@@ -104,6 +104,12 @@ pub(crate) trait AnyHost: Send + Sync {
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<InstanceId, CallErrorKind>> + Send>>;
     /// Tells of the end of a spawned instance.
     fn monitor(&self, seat: InstanceId) -> Monitor;
+    /// Stops a spawned instance, and kills after `limit` what goes on of it; without one it is killed at once.
+    fn stop_seat(
+        self: Arc<Self>,
+        seat: InstanceId,
+        limit: Option<Duration>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Exit> + Send>>;
     /// Ends a spawned instance, if it is here; what is given back resolves when it is gone.
     fn end_seat(&self, seat: InstanceId) -> Option<Ended>;
     /// A key of the module, from the command line.
@@ -299,6 +305,20 @@ impl<T: Module> AnyHost for Host<T> {
 
     fn monitor(&self, seat: InstanceId) -> Monitor {
         self.watch(&self.seat_here(seat))
+    }
+
+    fn stop_seat(
+        self: Arc<Self>,
+        seat: InstanceId,
+        limit: Option<Duration>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Exit> + Send>> {
+        Box::pin(async move {
+            let seat = self.seat_here(seat);
+            match limit {
+                Some(limit) => self.stop(&seat, limit).await,
+                None => self.kill_seated(&seat).await,
+            }
+        })
     }
 
     fn end_seat(&self, seat: InstanceId) -> Option<Ended> {

@@ -6,6 +6,7 @@ use std::future::{Future, IntoFuture};
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use skybox_core::{CallError, CallErrorKind, Callee, Exit, NodeName};
 
@@ -85,6 +86,51 @@ impl<T: Module> fmt::Debug for Spawned<T> {
 }
 
 impl<T: Spawns> Handle<T> {
+    /// Stops the instance, whoever owns it, and waits until nothing of it is left; gives how it ended, also if that was
+    /// before. New calls fail with `Gone` at once, those in progress have until `limit`; then it is killed. Its `stop`
+    /// comes after the last call, and has `stop_wait` for itself.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Lost`, if it lives on another node that did not answer.
+    ///
+    /// # Cancel safety
+    /// Dropped, what has begun goes on here, and may be left undone on another node.
+    pub async fn stop(this: &Handle<T>, limit: Duration) -> Result<Exit, CallError> {
+        Handle::end_by(this, Some(limit), "stop").await
+    }
+
+    /// Kills the instance, whoever owns it: its calls end with `Cancelled` where they next wait, and its `stop` does not
+    /// run. Gives how it ended, also if that was before. Code that holds its thread cannot be killed, and goes on.
+    ///
+    /// # Errors
+    /// As those of [`stop`](Handle::stop).
+    pub async fn kill(this: &Handle<T>) -> Result<Exit, CallError> {
+        Handle::end_by(this, None, "kill").await
+    }
+
+    async fn end_by(
+        this: &Handle<T>,
+        limit: Option<Duration>,
+        what: &'static str,
+    ) -> Result<Exit, CallError> {
+        let Target { host, to, .. } = this.target();
+        let To::Seat(seat) = to else { return Ok(Exit::NoSuchInstance) };
+        let Some(node) = &seat.node else {
+            return Ok(match limit {
+                Some(limit) => host.stop(seat, limit).await,
+                None => host.kill_seated(seat).await,
+            });
+        };
+        let module = T::descriptor().name;
+        let failed = |kind| CallError::new(Callee::new(module, what), kind);
+        let app = host.core.app.upgrade().ok_or_else(|| failed(CallErrorKind::Gone))?;
+        if node.is_in_another_life(seat.id.node) {
+            return Ok(Exit::NodeLost { node: node.node.to_string() });
+        }
+        let named = Named { module: module.to_owned(), seat: seat.id };
+        between::stop(&app, node, named, limit).await.map_err(failed)
+    }
+
     /// Tells of the end of the instance, wherever it is: once, also if it has ended already, and if its node is lost.
     ///
     /// [`Exit::NoSuchInstance`](skybox_core::Exit) is told of one that ended so long ago that nobody remembers why: a

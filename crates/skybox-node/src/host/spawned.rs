@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use skybox_core::{CallErrorKind, Exit, Incarnation, InstanceId, NodeName};
 
@@ -30,6 +31,11 @@ const STRIPES: usize = 64;
 const SEATS_MAX: usize = 1 << 24;
 /// Spawned instances of one module that a status tells of.
 pub(crate) const SHOWN_MAX: usize = 100;
+
+/// Who kills, where it is the program itself.
+const BY_THE_PROGRAM: &str = "the program";
+/// How long whoever has killed an instance waits for its calls to notice. Code that holds its thread does not.
+const KILL_WAIT: Duration = Duration::from_secs(1);
 
 /// Where calls find a spawned instance.
 pub(crate) struct Seat<T> {
@@ -234,6 +240,35 @@ impl<T: Module> Host<T> {
         drop(instance);
         self.core.notify();
         Some(ended)
+    }
+
+    /// Ends a seat that is here, and waits until nothing is left of its instance; whatever calls of it go on after
+    /// `limit` are killed.
+    pub(crate) async fn stop(&self, seat: &Seat<T>, limit: Duration) -> Exit {
+        let Some(instance) = seat.local.load() else { return self.watch(seat).await };
+        let (weak, ended) = (Arc::downgrade(&instance), instance.ended());
+        drop(instance);
+        drop(self.end(seat));
+        let mut ended = pin!(ended.wait());
+        if let Ok(exit) = tokio::time::timeout(limit, &mut ended).await {
+            return exit;
+        }
+        // Without an instance it is its `stop` that goes on, which has a limit of its own.
+        let Some(instance) = weak.upgrade() else { return ended.await };
+        let by = format!("{BY_THE_PROGRAM}, {limit:?} after it was to stop");
+        instance.kill(&by);
+        drop(instance);
+        tokio::time::timeout(KILL_WAIT, ended).await.unwrap_or(Exit::Killed { by })
+    }
+
+    /// Kills the instance in a seat that is here.
+    pub(crate) async fn kill_seated(&self, seat: &Seat<T>) -> Exit {
+        let Some(instance) = seat.local.load() else { return self.watch(seat).await };
+        let ended = instance.ended();
+        instance.kill(BY_THE_PROGRAM);
+        drop(instance);
+        let by = BY_THE_PROGRAM.to_owned();
+        tokio::time::timeout(KILL_WAIT, ended.wait()).await.unwrap_or(Exit::Killed { by })
     }
 
     /// Tells of the end of the instance in a seat that is here.

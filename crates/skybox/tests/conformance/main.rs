@@ -192,6 +192,9 @@ macro_rules! in_every_mode {
                 a_start_that_fails_is_told_to_who_spawns
                 what_cannot_cross_spawns_nothing
                 a_spawn_that_is_dropped_leaves_nothing_behind
+                stopping_an_instance_waits_for_its_calls
+                stopping_an_instance_kills_what_goes_on_too_long
+                killing_an_instance_ends_its_calls
                 a_monitor_tells_why_an_instance_crashed
                 a_monitor_tells_that_an_instance_was_stopped
                 a_monitor_waits_for_the_last_call

@@ -45,7 +45,7 @@ pub const CALLEES: &str = "node-1";
 pub const RELAYS: &str = "node-2";
 
 /// The longest any wait for a condition may take. Generous: it only ends tests that would fail anyway.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The same for a case that waits for a bound of the runtime; the longest is a drain, whose parts are 50 s together.
 const LONG_PATIENCE: Duration = Duration::from_secs(120);
 

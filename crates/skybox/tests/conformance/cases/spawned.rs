@@ -3,7 +3,7 @@
 use skybox::{Exit, Handle, Ran, Spawned};
 
 use crate::modules::{Booth, Fair, Market, Odd, Oddity, Opening};
-use crate::stage::{CALLEES, RELAYS, Stage, fails};
+use crate::stage::{CALLEES, PATIENCE, RELAYS, SOON, Stage, fails};
 
 pub async fn a_spawned_instance_is_called_by_its_owner(stage: Stage) {
     let (pears, plums) = (stage.booth("pears", 7).await, stage.booth("plums", 3).await);
@@ -234,6 +234,54 @@ pub async fn a_node_that_leaves_tells_of_its_instances_first(stage: Stage) {
     assert_eq!(pears.stock().await.unwrap(), 7);
     let (exit, ()) = tokio::join!(stage.patiently("its end is told", monitor), stage.nodes().drain(CALLEES));
     assert_eq!(exit, Exit::Stopped);
+}
+
+pub async fn stopping_an_instance_waits_for_its_calls(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let handle = Spawned::handle(&pears);
+    let stopping = async {
+        stage.reached("gate began", 1).await;
+        let opening = async {
+            stage.until("calls are refused", async || pears.stock().await.is_err()).await;
+            stage.open("gate").await;
+        };
+        tokio::join!(Handle::stop(&handle, PATIENCE), opening).0
+    };
+    let (looked, exit) = tokio::join!(pears.look("gate"), stopping);
+    assert_eq!((looked.unwrap(), exit.unwrap()), (7, Exit::Stopped));
+    assert_eq!(stage.count("booth pears closed").await, 1);
+    let again = Handle::stop(&handle, PATIENCE).await.unwrap();
+    assert!(matches!(again, Exit::Stopped | Exit::NoSuchInstance), "{again}");
+}
+
+pub async fn stopping_an_instance_kills_what_goes_on_too_long(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let stopping = async {
+        stage.reached("gate began", 1).await;
+        Handle::stop(&pears, SOON).await
+    };
+    let (looked, exit) = tokio::join!(pears.look("gate"), stopping);
+    fails(looked, "cancelled", Ran::Maybe);
+    let exit = exit.unwrap();
+    assert!(matches!(exit, Exit::Killed { .. }), "{exit}");
+    assert_eq!(stage.count("booth pears closed").await, 1);
+}
+
+pub async fn killing_an_instance_ends_its_calls(stage: Stage) {
+    let (pears, plums) = (stage.booth("pears", 7).await, stage.booth("plums", 3).await);
+    let monitor = Handle::monitor(&pears);
+    let killing = async {
+        stage.reached("gate began", 1).await;
+        Handle::kill(&pears).await
+    };
+    let (looked, exit) = tokio::join!(pears.look("gate"), killing);
+    fails(looked, "cancelled", Ran::Maybe);
+    let exit = exit.unwrap();
+    assert!(matches!(exit, Exit::Killed { .. }), "{exit}");
+    assert_eq!(stage.patiently("its end is told", monitor).await, exit);
+    fails(pears.stock().await, "gone", Ran::No);
+    assert_eq!(plums.stock().await.unwrap(), 3);
+    assert_eq!(Handle::kill(&pears).await.unwrap(), exit, "its end is remembered");
 }
 
 pub async fn the_death_of_its_owner_stops_a_spawned_instance(stage: Stage) {
