@@ -12,7 +12,8 @@ use crate::args::{KillArgs, MoveArgs, NodeArgs, StopArgs, Victim};
 use crate::choose::{Purpose, choose};
 use crate::ps::joined;
 
-/// A program that ends is killed by its parent after 30 seconds; past that nobody ends it any more.
+/// A program that ends is killed by its parent after 30 seconds, and twice what the slowest `stop` may take. Past this
+/// time it is said that it still goes on.
 const STOP_WAIT: Duration = Duration::from_secs(40);
 /// How often it is looked whether a program has ended.
 const STOP_LOOK: Duration = Duration::from_millis(20);

@@ -13,7 +13,7 @@ mod replicated;
 mod restart;
 mod slot;
 mod spawned;
-mod stop;
+pub(crate) mod stop;
 mod turn;
 // Not in `turn`: `tests/loom_turn.rs` compiles that file over other atomics.
 #[cfg(test)]

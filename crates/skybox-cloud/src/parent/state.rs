@@ -29,7 +29,7 @@ use super::once::{OnceBook, Turn};
 use super::secure::Secure;
 use super::{Config, Done, Order, ParentConfig, ParentError, SPLIT_NODES_MAX, process};
 
-/// A program that ends is given this long before it is killed.
+/// A program that ends is given this long before it is killed, beside what the `stop` of its modules takes.
 const END_WAIT: Duration = Duration::from_secs(30);
 /// The first plan waits this long for all nodes to say hello.
 const FIRST_PLAN_WAIT: Duration = Duration::from_secs(10);
@@ -42,6 +42,12 @@ const KILLED_CODE: i32 = 130;
 /// How often a node that dies before it was ever ready is started again.
 const POLICY: Policy =
     Policy { restart: skybox_core::Restart::Always, max_restarts: 3, within: Duration::from_secs(60) };
+
+/// How long the end of a program may take whose last words take so long: all nodes but one say theirs beside one another,
+/// and then that one does.
+fn end_wait(stop_wait: Duration) -> Duration {
+    END_WAIT.saturating_add(stop_wait.saturating_mul(2))
+}
 
 /// What happens to the parent.
 #[derive(Debug)]
@@ -156,6 +162,8 @@ pub(super) struct State {
     events: mpsc::Sender<Event>,
     nodes: BTreeMap<NodeName, Node>,
     modules: Vec<ModuleDecl>,
+    /// How long the slowest `stop` of a module may take.
+    stop_wait: Duration,
     pins: BTreeMap<String, Vec<NodeName>>,
     spread: Spread,
     keyed: BTreeMap<String, Keyed>,
@@ -204,6 +212,7 @@ impl State {
             secure,
             events,
             modules: Vec::new(),
+            stop_wait: Duration::ZERO,
             spread: Spread::new(),
             keyed: BTreeMap::new(),
             plan: Plan::default(),
@@ -301,6 +310,7 @@ impl State {
     }
 
     fn hello(&mut self, mut hello: Hello, to_node: mpsc::Sender<FromParent>) {
+        self.stop_wait = self.stop_wait.max(Duration::from_millis(hello.stop_wait_ms));
         if self.modules.is_empty() {
             self.modules = std::mem::take(&mut hello.modules);
             self.check_pins();
@@ -593,7 +603,7 @@ impl State {
         self.stopping = true;
         self.replacing = None;
         self.have_all_leave();
-        self.later(END_WAIT, Event::EndWaitOver);
+        self.later(end_wait(self.stop_wait), Event::EndWaitOver);
     }
 
     /// Has all nodes leave, the last one after the others.
@@ -718,5 +728,17 @@ impl State {
                 (keyed.leaving.is_empty() && keyed.owners.iter().all(Option::is_some)).then_some(Done::Ok)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_ends_is_given_the_time_of_its_last_words() {
+        assert_eq!(end_wait(Duration::ZERO), END_WAIT);
+        assert_eq!(end_wait(Duration::from_secs(60)), END_WAIT + Duration::from_secs(120));
+        assert_eq!(end_wait(Duration::MAX), Duration::MAX, "no setting makes it overflow");
     }
 }

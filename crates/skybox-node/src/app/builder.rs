@@ -323,7 +323,7 @@ impl Builder {
             crate::parenthood::become_parent_if_asked(&config, &self.listeners).await?;
         }
         let linked = linked::modules(&config, &self.candidates)?;
-        let declared = declare(&linked);
+        let (declared, stop_wait) = (declare(&linked), linked.longest_stop());
         let Linked { registrations, settings, stops, chosen, .. } = linked;
         let mut identity = match &born {
             Some((birth, _)) => Identity::of_cell(birth),
@@ -337,9 +337,9 @@ impl Builder {
             _ if inside.is_some() => inside.clone().expect("asked just now"),
             (None, None) => Arc::new(Alone::new(&identity.node, &declared)),
             (None, Some(peers)) => Arc::new(ByHand::new(&identity.node, peers, &declared)),
-            (Some(path), _) => {
-                Arc::new(ParentLink::connect(path, identity.hello(&sockets.address, declared)).await?)
-            }
+            (Some(path), _) => Arc::new(
+                ParentLink::connect(path, identity.hello(&sockets.address, declared, stop_wait)).await?,
+            ),
         };
         let inner = Arc::new_cyclic(|weak| {
             let id = AppId::next();

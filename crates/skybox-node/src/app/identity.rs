@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use skybox_core::{Incarnation, NodeName};
 
@@ -65,7 +66,7 @@ impl Identity {
         }
     }
 
-    pub(super) fn hello(&self, address: &Address, modules: Vec<ModuleDecl>) -> Hello {
+    pub(super) fn hello(&self, address: &Address, modules: Vec<ModuleDecl>, stop_wait: Duration) -> Hello {
         Hello {
             node: self.node.clone(),
             pid: std::process::id(),
@@ -73,6 +74,7 @@ impl Identity {
             program: self.program.clone(),
             address: address.to_string(),
             modules,
+            stop_wait_ms: stop_wait.as_millis() as u64,
         }
     }
 }

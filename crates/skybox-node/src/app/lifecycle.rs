@@ -21,7 +21,7 @@ use skybox_core::Plan;
 
 use super::{App, AppError, AppInner};
 use crate::control::{Leave, PARENT_ENV, Report};
-use crate::host::lock;
+use crate::host::{lock, stop};
 
 /// How long a leaving node waits until the plan has others serve what it has.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ const ANSWERED_WAIT: Duration = Duration::from_secs(10);
 /// for any longer, nor is code that holds its thread.
 const STOPPED_WAIT: Duration = Duration::from_secs(1);
 /// How long `main` may take to its end after everything has been handed over. What it waits for then is mostly a
-/// connection that its client holds open.
+/// connection that its client holds open. Beside what the `stop` of its modules takes.
 const EXIT_WAIT: Duration = Duration::from_secs(10);
 /// The same where the parent is gone: the next one may already wait for the port.
 const ORPHAN_EXIT_WAIT: Duration = Duration::from_secs(2);
@@ -56,12 +56,14 @@ pub(super) async fn begin(app: &App) -> Result<(), AppError> {
         };
         let Some(leave) = leave else { return };
         let app = weak.upgrade();
+        // A `main` may end with `app.shutdown()`.
+        let last_words = app.as_ref().map_or(Duration::ZERO, |app| longest_stop(app));
         if let Some(app) = &app {
             drain(app, leave).await;
         }
         // A process that joined by itself, as a test does, is not the parent's to end.
         if told && std::env::var_os(PARENT_ENV).is_some() {
-            exit_in_time(leave);
+            exit_in_time(leave, last_words);
             if app.is_none_or(|app| !app.asked.load(Ordering::Acquire)) {
                 terminate_this_process();
             }
@@ -133,6 +135,11 @@ async fn close(app: &AppInner) {
     }
 }
 
+/// How long the last words of what is here may take: those of several modules are said beside one another.
+fn longest_stop(app: &AppInner) -> Duration {
+    app.hosts.iter().map(|host| stop::wait(host.core())).max().unwrap_or_default()
+}
+
 /// Waits until every call that was taken is answered; says whether that was so in time.
 async fn answered(app: &AppInner, wait: Duration) -> bool {
     let all = async {
@@ -158,8 +165,8 @@ fn terminate_this_process() {
 }
 
 /// Ends the process if its `main` does not. On a thread of its own: the runtime may be what hangs.
-fn exit_in_time(leave: Leave) {
-    let wait = if leave == Leave::Orphaned { ORPHAN_EXIT_WAIT } else { EXIT_WAIT };
+fn exit_in_time(leave: Leave, last_words: Duration) {
+    let wait = if leave == Leave::Orphaned { ORPHAN_EXIT_WAIT } else { EXIT_WAIT + last_words };
     let exit = move || {
         std::thread::sleep(wait);
         log(|| {

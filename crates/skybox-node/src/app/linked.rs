@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use skybox_core::{ModuleKind, Settings};
 
@@ -22,6 +23,12 @@ pub(super) struct Linked {
 }
 
 impl Linked {
+    /// How long the slowest last word may take.
+    pub(super) fn longest_stop(&self) -> Duration {
+        let stopping = self.settings.iter().zip(&self.stops).filter(|(_, stops)| **stops);
+        stopping.map(|(settings, _)| settings.stop_wait).max().unwrap_or_default()
+    }
+
     /// The names of an interface's implementations.
     pub(super) fn implementations(&self, interface: &Registration) -> Vec<String> {
         let interface = (interface.type_id)();

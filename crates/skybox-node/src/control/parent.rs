@@ -43,6 +43,9 @@ pub struct Hello {
     pub address: String,
     /// What it can run.
     pub modules: Vec<ModuleDecl>,
+    /// How long the slowest `stop` of its modules may take, in milliseconds; zero without one.
+    #[serde(default)]
+    pub stop_wait_ms: u64,
 }
 
 /// The first line of a connection to the parent.

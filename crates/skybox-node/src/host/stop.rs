@@ -26,7 +26,7 @@ pub(super) fn last_word<T: Module>(core: &HostCore) -> Option<LastWord<T>> {
 }
 
 /// How long those who wait for the end of an instance wait for its `stop`.
-pub(super) fn wait(core: &HostCore) -> Duration {
+pub(crate) fn wait(core: &HostCore) -> Duration {
     if core.stops { core.settings.stop_wait } else { Duration::ZERO }
 }
 

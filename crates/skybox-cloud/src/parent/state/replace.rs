@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use skybox_core::Plan;
 use tokio::sync::oneshot;
 
-use super::{Config, Done, END_WAIT, Event, Goal, Node, OnceBook, Spread, State};
+use super::{Config, Done, Event, Goal, Node, OnceBook, Spread, State, end_wait};
 
 /// A replacement that waits for the old nodes to end.
 #[derive(Debug)]
@@ -33,14 +33,15 @@ impl State {
         self.rounds += 1;
         self.replacing = Some(Replacing { program, config, round: self.rounds });
         self.have_all_leave();
-        self.later(END_WAIT, Event::ReplaceDue { round: self.rounds });
+        self.later(end_wait(self.stop_wait), Event::ReplaceDue { round: self.rounds });
         self.wait_for(Goal::Replaced, reply);
     }
 
     /// The old nodes have had their time.
     pub(super) fn replace_due(&mut self, round: u64) {
         if self.replacing.as_ref().is_some_and(|replacing| replacing.round == round) {
-            tracing::warn!("nodes of the old build have not ended within {END_WAIT:?}: killed");
+            let wait = end_wait(self.stop_wait);
+            tracing::warn!("nodes of the old build have not ended within {wait:?}: killed");
             self.kill_all();
         }
     }
