@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skybox_core::{CallErrorKind, CallId, Callee, Error, Exit, InstanceId};
+use skybox_core::{CallErrorKind, CallId, Callee, Error, Exit, Incarnation, InstanceId};
 use skybox_wire::codec::{self, Form, Proof};
 use skybox_wire::frame::PayloadOf;
 
@@ -45,7 +45,7 @@ enum Ask {
     Spawn { module: String, arguments: Bytes },
     /// The owner lets it go: it lives on by itself.
     Keep(Named),
-    /// End it, and say so once it is gone.
+    /// End it.
     End(Named),
     /// Stop it, killing after this time what goes on of it; or kill it at once. The answer is how it ended.
     Stop { named: Named, limit: Option<Duration> },
@@ -70,7 +70,7 @@ pub(crate) async fn spawn(
     module: &'static str,
     arguments: Bytes,
 ) -> Result<InstanceId, CallErrorKind> {
-    let pending = send(app, peer, &Ask::Spawn { module: module.to_owned(), arguments }).await?;
+    let pending = send(app, peer, None, &Ask::Spawn { module: module.to_owned(), arguments }).await?;
     let mut spawned = Unspawned { pending: Some(pending), peer, module, app };
     let pending = spawned.pending.as_mut().expect("it is taken when it is dropped");
     let answered = pending.await.and_then(|reply| read(&reply.payload));
@@ -101,45 +101,44 @@ impl Drop for Unspawned<'_> {
 
 /// Has another node end an instance, as often as it takes, until that node is lost.
 pub(crate) async fn end_at_last(app: Weak<AppInner>, peer: Arc<Peer>, named: Named) {
+    // Polled beside all the rest: it may be the one that dials, and the others wait for it.
     let mut lost = pin!(peer.clone().lost(named.seat.node, app.clone()));
-    while let Some(app) = app.upgrade() {
-        if end(&app, &peer, named.clone()).await.is_ok() {
-            return;
+    let asking = async {
+        while let Some(app) = app.upgrade() {
+            let ask = Ask::End(named.clone());
+            if self::ask::<()>(&app, &peer, Some(named.seat.node), &ask).await.is_ok() {
+                return;
+            }
+            drop(app);
+            tokio::time::sleep(ASK_AGAIN).await;
         }
-        drop(app);
-        if tokio::time::timeout(ASK_AGAIN, &mut lost).await.is_ok() {
-            return;
-        }
+    };
+    tokio::select! {
+        biased;
+        () = &mut lost => {}
+        () = asking => {}
     }
-}
-
-/// Has another node end an instance; resolves when it is gone.
-///
-/// # Errors
-/// `Unreachable`, `Lost`: asking again does no harm.
-pub(crate) async fn end(app: &Arc<AppInner>, peer: &Peer, named: Named) -> Result<(), CallErrorKind> {
-    ask(app, peer, &Ask::End(named)).await
 }
 
 /// Has another node stop an instance, or kill it; gives how it ended.
 ///
 /// # Errors
-/// As those of [`end`].
+/// `Unreachable`, `Lost`: asking again does no harm.
 pub(crate) async fn stop(
     app: &Arc<AppInner>,
     peer: &Peer,
     named: Named,
     limit: Option<Duration>,
 ) -> Result<Exit, CallErrorKind> {
-    ask(app, peer, &Ask::Stop { named, limit }).await
+    ask(app, peer, Some(named.seat.node), &Ask::Stop { named, limit }).await
 }
 
 /// Lets go of an instance that this node owns.
 ///
 /// # Errors
-/// As those of [`end`].
+/// As those of [`stop`].
 pub(crate) async fn keep(app: &Arc<AppInner>, peer: &Peer, named: Named) -> Result<(), CallErrorKind> {
-    ask(app, peer, &Ask::Keep(named)).await
+    ask(app, peer, Some(named.seat.node), &Ask::Keep(named)).await
 }
 
 /// Has another node tell of the ends of the instances that a stream names.
@@ -149,10 +148,11 @@ pub(crate) async fn keep(app: &Arc<AppInner>, peer: &Peer, named: Named) -> Resu
 pub(crate) async fn watch(
     app: &Arc<AppInner>,
     peer: &Peer,
+    life: Incarnation,
     watched: Stream<Watched>,
 ) -> Result<Stream<Told>, CallErrorKind> {
     let ask = Ask::Watch { watched: Passing::argument(watched, NODE) };
-    let mut pending = send(app, peer, &ask).await?;
+    let mut pending = send(app, peer, Some(life), &ask).await?;
     let reply = (&mut pending).await?;
     let read = || read::<Passing<Told, Error>>(&reply.payload);
     let told = match pending.way().landing(NODE, app.id, None) {
@@ -162,14 +162,28 @@ pub(crate) async fn watch(
     Ok(told.into_stream())
 }
 
-async fn ask<A: DeserializeOwned>(app: &Arc<AppInner>, peer: &Peer, ask: &Ask) -> Result<A, CallErrorKind> {
-    read(&send(app, peer, ask).await?.await?.payload)
+async fn ask<A: DeserializeOwned>(
+    app: &Arc<AppInner>,
+    peer: &Peer,
+    life: Option<Incarnation>,
+    ask: &Ask,
+) -> Result<A, CallErrorKind> {
+    read(&send(app, peer, life, ask).await?.await?.payload)
 }
 
-async fn send(app: &Arc<AppInner>, peer: &Peer, ask: &Ask) -> Result<PendingCall, CallErrorKind> {
-    let conn = peer.connect(app).await.map_err(|why| CallErrorKind::Unreachable {
-        why: format!("{} could not be reached: {why}", peer.node),
-    })?;
+/// Sends what is asked: to this life of the node, if it speaks of something that lives there.
+async fn send(
+    app: &Arc<AppInner>,
+    peer: &Peer,
+    life: Option<Incarnation>,
+    ask: &Ask,
+) -> Result<PendingCall, CallErrorKind> {
+    let unreachable = |why| CallErrorKind::Unreachable { why };
+    let conn = peer.connect(app).await;
+    let conn = conn.map_err(|why| unreachable(format!("{} could not be reached: {why}", peer.node)))?;
+    if life.is_some_and(|life| life != conn.peer().incarnation) {
+        return Err(unreachable(format!("{} has been started anew", peer.node)));
+    }
     let (payload, outlets) = collecting(|| write(ask));
     conn.send_to(THE_NODE, 0, &payload?, &outlets)
 }
@@ -246,10 +260,11 @@ async fn answer_to(
             write(&())
         }
         Ask::End(named) => {
+            // What is dropped is a value of a user, whose code may take its time: not on the reader's.
+            tokio::task::yield_now().await;
             app.owners.lets_go(conn.peer().incarnation, &named);
-            if let Some(ended) = host_of(app, &named.module)?.end_seat(named.seat) {
-                ended.wait().await;
-            }
+            // Its calls may go on for long, and nobody waits for them.
+            drop(host_of(app, &named.module)?.end_seat(named.seat));
             write(&())
         }
         Ask::Stop { named, limit } => {

@@ -445,7 +445,7 @@ impl Conn {
             // Its arguments never arrive there, so nobody would ever ask their streams for an item, or end them.
             self.streams.unread(PayloadOf::Call, call);
         }
-        withdrawn != Withdrawn::Unsent
+        withdrawn == Withdrawn::Absent
     }
 
     /// Tells the peer which of its calls were the last to be taken.

@@ -322,7 +322,7 @@ impl<T: Module> AnyHost for Host<T> {
     }
 
     fn end_seat(&self, seat: InstanceId) -> Option<Ended> {
-        self.end(&*self.seat_here(seat))
+        self.end(&*self.known_seat(seat)?)
     }
 
     fn key(&self, text: &str) -> Result<Bytes, String> {

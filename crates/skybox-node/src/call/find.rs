@@ -382,9 +382,10 @@ fn look_at<T: Module>(seat: &Seat<T>) -> Look<T> {
     match &seat.node {
         _ if seat.is_over() => Look::Never(CallErrorKind::Gone),
         None => Look::Wake,
-        Some(node) if node.is_in_another_life(seat.id.node) => Look::Never(CallErrorKind::Gone),
         Some(node) => match node.ready() {
+            // It knows best, whatever the plan has of it here.
             Some(conn) => Look::Conn(conn),
+            None if node.is_in_another_life(seat.id.node) => Look::Never(CallErrorKind::Gone),
             None => Look::Dial(vec![node.clone()]),
         },
     }

@@ -4,6 +4,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
@@ -15,6 +16,7 @@ use super::kill::Watchers;
 use super::slot::Slot;
 use super::turn::Turn;
 use super::{HostCore, lock};
+use crate::call::{Panicked, catch};
 
 /// One live value of a module.
 ///
@@ -93,9 +95,11 @@ impl<T> Drop for Instance<T> {
             // What a panic or a kill has left half done is not to be trusted with a last word.
             Some(last_word) if !self.core.is_over() => last_word(value, ended, &self.core),
             _ => {
-                // In this order also if the value's `Drop` panics: locals go in the order opposite to theirs.
-                let _ended = ended;
-                drop(value);
+                // Whoever drops it last is not to be ended by what its `Drop` does: a call, a connection's reader.
+                if let Err(Panicked { message, place }) = catch(AssertUnwindSafe(|| drop(value))) {
+                    tracing::error!(instance = %self.core.id, place, "its `Drop` panicked: {message}");
+                }
+                drop(ended);
             }
         }
     }

@@ -17,7 +17,7 @@ use super::instance::Ended;
 use super::replicated::start;
 use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Line, Near, lock};
 use crate::app::App;
-use crate::call::crossed_key;
+use crate::call::{crossed_key, in_app};
 use crate::links::Peer;
 use crate::module::Module;
 use crate::monitor::{Monitor, Owned};
@@ -79,7 +79,8 @@ impl Hasher for Counted {
 
     fn write_u64(&mut self, count: u64) {
         // The golden ratio's bits: neighbours land far from each other, in the high bits too, which tables look at.
-        self.0 = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // And in the low ones, which those of one stripe have in common.
+        self.0 = count.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
 }
 
@@ -185,8 +186,11 @@ impl<T: Module> Host<T> {
     }
 
     pub(super) fn seat_here(&self, id: InstanceId) -> Arc<Seat<T>> {
-        let known = self.spawned.get(id.count).filter(|seat| seat.id.node == id.node);
-        known.unwrap_or_else(|| Arc::new(Seat::new(id, None, true)))
+        self.known_seat(id).unwrap_or_else(|| Arc::new(Seat::new(id, None, true)))
+    }
+
+    pub(super) fn known_seat(&self, id: InstanceId) -> Option<Arc<Seat<T>>> {
+        self.spawned.get(id.count).filter(|seat| seat.id.node == id.node)
     }
 
     /// Makes a seat, and starts its instance.
@@ -217,10 +221,15 @@ impl<T: Module> Host<T> {
         if !self.core.strict && !proves {
             return Ok(arguments);
         }
-        crossed_key::<T::Key>(&arguments).map_err(|why| {
-            self.spawned.tried.store(false, Ordering::Relaxed);
-            CallErrorKind::Mismatch { why: format!("what it is spawned with cannot cross: {why}") }
-        })
+        match in_app(self.core.app_id, || crossed_key::<T::Key>(&arguments)) {
+            Ok(crossed) if self.core.strict => Ok(crossed),
+            Ok(_) => Ok(arguments),
+            Err(why) => {
+                self.spawned.tried.store(false, Ordering::Relaxed);
+                let why = format!("what it is spawned with cannot cross: {why}");
+                Err(CallErrorKind::Mismatch { why })
+            }
+        }
     }
 
     /// A seat in another node.
@@ -280,11 +289,14 @@ impl<T: Module> Host<T> {
     }
 
     fn forget(&self, id: InstanceId) {
-        if let Entry::Occupied(seat) = lock(self.spawned.stripe(id.count)).entry(id.count) {
-            if seat.get().id == id {
-                self.spawned.count.fetch_sub(1, Ordering::Relaxed);
-            }
-            seat.remove();
+        let removed = match lock(self.spawned.stripe(id.count)).entry(id.count) {
+            // Counts are those of one life of this node, and others name those of an earlier one.
+            Entry::Occupied(seat) if seat.get().id.node == id.node => Some(seat.remove()),
+            _ => None,
+        };
+        // Outside the lock: it may be the last to hold a value of a user.
+        if removed.is_some_and(|seat| seat.id == id) {
+            self.spawned.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -342,6 +354,9 @@ pub(super) async fn find<T: Module>(
     deadline: Option<Instant>,
 ) -> Result<(Hold<T>, Head), CallErrorKind> {
     let core = &host.core;
+    if seat.is_over() {
+        return Err(CallErrorKind::Gone);
+    }
     let mut changes = core.changes();
     let until = core.wait_end(deadline);
     let _place = core.queue_up()?;
@@ -403,7 +418,9 @@ pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
 pub(super) fn status<T: Module>(host: &Host<T>) -> Vec<InstanceStatus> {
     let mut status = Vec::new();
     for stripe in &host.spawned.stripes {
-        for seat in lock(stripe).values().take(SHOWN_MAX - status.len()) {
+        // Looked at outside the lock: this may be the last to hold an instance.
+        let seats: Vec<_> = lock(stripe).values().take(SHOWN_MAX - status.len()).cloned().collect();
+        for seat in seats {
             if let Some(instance) = seat.local.load() {
                 status.push(host.core.instance_status(&instance, None));
             }

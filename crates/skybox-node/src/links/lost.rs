@@ -21,11 +21,17 @@ impl Peer {
     pub(crate) async fn lost(self: Arc<Self>, life: Incarnation, app: Weak<AppInner>) {
         let mut changes = self.changes.subscribe();
         let mut unreachable_since: Option<Instant> = None;
+        let mut was_planned = false;
         loop {
             changes.borrow_and_update();
-            let gone = self.entry.load().is_none() || self.is_in_another_life(life);
+            let open = self.conn.load_full().filter(|conn| !conn.is_closed());
+            // A node may be connected before the plan has it here: who is heard is believed more than the plan.
+            let heard = open.as_ref().is_some_and(|conn| conn.peer().incarnation == life);
+            let is_planned = self.entry.load().is_some();
+            let gone = !heard && (self.is_in_another_life(life) || (was_planned && !is_planned));
+            was_planned |= is_planned;
             let Some(app) = app.upgrade().filter(|_| !gone) else { return };
-            let conn = match self.conn.load_full().filter(|conn| !conn.is_closed()) {
+            let conn = match open {
                 Some(conn) => Ok(conn),
                 None => self.connect(&app).await,
             };

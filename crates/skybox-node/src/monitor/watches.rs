@@ -79,9 +79,13 @@ impl Watches {
     /// Nobody waits for the end of this one any more.
     pub(super) fn end(&self, number: u64) {
         let mut table = lock(&self.table);
-        if table.waiting.remove(&number).is_some() {
+        let waiting = table.waiting.remove(&number);
+        if waiting.is_some() {
             table.unsent.push_back(Watched::End(number));
-            drop(table);
+        }
+        // The sender is dropped after: it wakes who waits, if somebody does.
+        drop(table);
+        if waiting.is_some() {
             self.news.notify_one();
         }
     }
@@ -129,7 +133,7 @@ impl Watches {
         let (sender, watched) = Stream::channel(AHEAD_MAX);
         let mut told = {
             let Some(app) = app.upgrade() else { return Ok(()) };
-            between::watch(&app, &self.peer, watched).await?
+            between::watch(&app, &self.peer, self.life, watched).await?
         };
         let mut sending = pin!(self.send(sender));
         loop {

@@ -270,6 +270,7 @@ macro_rules! in_several_processes {
                 the_death_of_its_owner_stops_a_spawned_instance
                 the_death_of_its_owner_leaves_what_was_kept
                 the_death_of_its_node_ends_a_spawned_instance
+                the_owner_of_a_lost_instance_ends_no_other
                 a_killed_node_is_told_to_each_monitor_once
                 a_node_that_leaves_tells_of_its_instances_first;
             versions:

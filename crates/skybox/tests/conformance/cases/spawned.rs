@@ -187,6 +187,27 @@ pub async fn a_monitor_of_an_instance_that_is_forgotten_tells_so(stage: Stage) {
     assert_eq!(exit, Exit::NoSuchInstance);
 }
 
+pub async fn the_owner_of_a_lost_instance_ends_no_other(stage: Stage) {
+    let lost = stage.booth("pears", 7).await;
+    let end = Handle::monitor(&lost);
+    stage.nodes().kill(CALLEES).await;
+    assert!(matches!(stage.patiently("its end is told", end).await, Exit::NodeLost { .. }));
+    // A node counts its instances from the beginning in each of its lives: one of these has the number of the lost one.
+    let mut row = Vec::new();
+    while row.len() < 64 {
+        match stage.spawn::<Booth>(Opening::of("plums", 3)).await {
+            Ok(booth) => row.push(booth),
+            Err(error) => assert_eq!(error.kind().name(), "unreachable", "until it is back: {error}"),
+        }
+    }
+    drop(lost);
+    stage.settle().await;
+    for booth in &row {
+        assert_eq!(booth.stock().await.unwrap(), 3);
+    }
+    assert_eq!(stage.count("booth plums closed").await, 0);
+}
+
 pub async fn a_killed_node_is_told_to_each_monitor_once(stage: Stage) {
     let (fair, watched) = (stage.get::<Fair>(), 500);
     let mut handles = Vec::new();
