@@ -151,6 +151,7 @@ impl<T: Module> Host<T> {
             stops: false,
             strict: false,
             may_have_cells: false,
+            cell_of: None,
             // Handles are made from values in tests and examples: inside a runtime, as every call is.
             runtime: Runtime::current(),
         });

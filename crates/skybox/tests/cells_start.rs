@@ -42,8 +42,34 @@ impl Together {
         Ok((std::process::id(), self.count))
     }
 
+    /// As [`add`](Together::add), to another key.
+    pub(crate) async fn add_at(&self, other: u32) -> skybox::Result<(u32, u64)> {
+        App::current()?.at::<Together>(&other).add().await
+    }
+
     pub(crate) async fn abort(&self) -> skybox::Result<()> {
         std::process::abort()
+    }
+}
+
+/// One process for each key, which calls others.
+struct Paired {
+    count: u64,
+}
+
+#[skybox::module(keyed, isolate = "process", idle = "1h")]
+impl Paired {
+    fn start(_: &App, _: &str) -> Paired {
+        Paired { count: 0 }
+    }
+
+    pub(crate) async fn add(&mut self) -> skybox::Result<(u32, u64)> {
+        self.count += 1;
+        Ok((std::process::id(), self.count))
+    }
+
+    pub(crate) async fn add_at(&self, other: &str) -> skybox::Result<(u32, u64)> {
+        App::current()?.at::<Paired>(other).add().await
     }
 }
 
@@ -92,7 +118,7 @@ async fn start(nodes: &[&str]) -> RunningNodes {
         std::process::exit(3);
     }
     let nodes_ = Nodes::of_this_test(nodes.len() as u32);
-    let modules = ["own", "together", "stillborn", "bomb", "unmain"];
+    let modules = ["own", "together", "paired", "stillborn", "bomb", "unmain"];
     modules
         .iter()
         .fold(nodes_, |nodes_, module| nodes_.pin(module, &nodes[..1]))
@@ -160,6 +186,34 @@ async fn keys_leave_a_shared_cell_one_by_one() {
         }
     }
     assert!(stayed > 0 && moved > 0 && stayed + moved == 31, "{stayed} stayed and {moved} moved");
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_calls_another_finds_the_only_one() {
+    let nodes = start(&["node-1"]).await;
+    let (ada, bob) = (nodes.app().at::<Paired>("ada"), nodes.app().at::<Paired>("bob"));
+    let (of_bob, one) = bob.add().await.unwrap();
+    assert_eq!((one, ada.add_at("bob").await.unwrap()), (1, (of_bob, 2)));
+    let (of_eve, one) = ada.add_at("eve").await.unwrap();
+    let eve = nodes.app().at::<Paired>("eve");
+    assert_eq!((one, eve.add().await.unwrap()), (1, (of_eve, 2)), "also if it was asleep");
+    assert_ne!(of_bob, of_eve);
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_in_shared_cells_call_those_of_other_nodes() {
+    let nodes = start(&["node-1", "node-2"]).await;
+    let at = |key: u32| nodes.app().at::<Together>(&key);
+    nodes.move_to("together", &["node-1", "node-2"]).await;
+    let mut processes = std::collections::BTreeSet::new();
+    for key in (1..32).filter(|key| *key != 13) {
+        let (process, one) = at(0).add_at(key).await.unwrap();
+        assert_eq!((one, at(key).add().await.unwrap()), (1, (process, 2)), "key {key} has one instance");
+        processes.insert(process);
+    }
+    assert_eq!(processes.len(), 2, "each node has some of them");
     nodes.stop().await;
 }
 

@@ -433,6 +433,7 @@ impl Plant<'_> {
                     stops,
                     strict: self.strict,
                     may_have_cells: self.identity.may_have_cells,
+                    cell_of: self.identity.cell_of.clone(),
                     runtime: self.runtime.clone(),
                 };
                 (module.host)(seed)

@@ -23,6 +23,8 @@ pub(super) struct Identity {
     /// Whether instances may live in cells. Those of an App that is one of several may not: a cell runs `main`, and
     /// what that starts is the main App.
     pub(super) may_have_cells: bool,
+    /// In a cell, the node that it is a cell of.
+    pub(super) cell_of: Option<NodeName>,
 }
 
 impl Identity {
@@ -40,6 +42,7 @@ impl Identity {
             parent,
             main,
             may_have_cells,
+            cell_of: None,
         }
     }
 
@@ -50,6 +53,7 @@ impl Identity {
             node: birth.name.clone(),
             parent: None,
             may_have_cells: false,
+            cell_of: Some(birth.node.clone()),
             ..Identity::of_this_process(false, None)
         }
     }

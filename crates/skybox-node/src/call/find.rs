@@ -331,7 +331,7 @@ impl<T: Module> Target<T> {
         if core.app.strong_count() == 0 {
             return Look::Never(CallErrorKind::Gone);
         }
-        if let Some(link) = core.cells.as_ref().and_then(|cells| cells.ready(self.to.key())) {
+        if let Some(link) = core.cells.as_ref().and_then(|cells| cells.ready(core, self.to.key())) {
             return Look::Conn(link);
         }
         let placement = core.placement.load();
@@ -361,6 +361,12 @@ impl<T: Module> Target<T> {
     }
 
     fn look_keyed(&self, placement: &Placement, key: &[u8], tries: &Tries) -> Look<T> {
+        if let Some(node) = self.host.core.its_node() {
+            // A cell has what its node has sent it, and only the node knows who owns which key.
+            return node
+                .ready()
+                .map_or_else(|| Look::Wait("its node was not connected".to_owned()), Look::Conn);
+        }
         let Some(shards) = &placement.shards else { return Look::Wake };
         let index = usize::from(shards.owner[usize::from(KeyHash::of(key).shard().0)]);
         match placement.owners.get(index) {

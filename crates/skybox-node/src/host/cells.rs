@@ -109,7 +109,11 @@ impl Cells {
     }
 
     /// The link over which a call goes, if nobody has to wait for it.
-    pub(crate) fn ready(&self, key: Option<&Bytes>) -> Option<Arc<Conn>> {
+    pub(crate) fn ready(&self, core: &HostCore, key: Option<&Bytes>) -> Option<Arc<Conn>> {
+        // The keys of other nodes are in theirs.
+        if key.is_some_and(|key| !core.owns(key)) {
+            return None;
+        }
         let slot = match (&self.by_key, key) {
             (Some(slots), Some(key)) => {
                 let slot = lock(slots).get(key)?.clone();

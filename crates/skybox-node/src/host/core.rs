@@ -35,6 +35,8 @@ pub(crate) struct HostSeed {
     pub(crate) strict: bool,
     /// Whether instances may live in cells, if their module asks for it.
     pub(crate) may_have_cells: bool,
+    /// In a cell, the node that it is a cell of.
+    pub(crate) cell_of: Option<NodeName>,
     pub(crate) runtime: Runtime,
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct HostCore {
     pub(crate) node: NodeName,
     pub(crate) index: u16,
     pub(crate) descriptor: &'static ModuleDescriptor,
+    /// In a cell, the node that it is a cell of.
+    pub(crate) cell_of: Option<NodeName>,
     pub(crate) settings: Settings,
     /// Its instances have a last word.
     pub(super) stops: bool,
@@ -118,6 +122,7 @@ impl HostCore {
             stops,
             strict,
             may_have_cells,
+            cell_of,
             runtime,
         } = seed;
         let (orders, ordered) = Orders::new();
@@ -135,6 +140,7 @@ impl HostCore {
             node,
             index,
             descriptor,
+            cell_of,
             traced: descriptor.kind == ModuleKind::Keyed
                 || settings.concurrency.is_some()
                 || descriptor.methods.iter().any(|method| method.mode == Mode::Exclusive),
@@ -180,6 +186,11 @@ impl HostCore {
     pub(crate) fn owns_shard(&self, shard: skybox_core::Shard) -> bool {
         let placement = self.placement.load();
         placement.shards.as_ref().is_none_or(|shards| shards.owner(shard) == Some(&self.node))
+    }
+
+    /// In a cell, the node that it is a cell of.
+    pub(crate) fn its_node(&self) -> Option<Arc<Peer>> {
+        self.peer(self.cell_of.as_ref()?)
     }
 
     /// This module as the caller of others.
