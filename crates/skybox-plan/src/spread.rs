@@ -129,6 +129,10 @@ fn staying(facts: &Facts, module: &ModuleFacts) -> Option<Vec<NodeName>> {
 
 fn owners(facts: &Facts, module: &ModuleFacts) -> Vec<Option<NodeName>> {
     let (allowed, pinned) = allowed(facts, module);
+    if let [only] = allowed[..] {
+        // As on one node, and where a pin names one: nobody else has a claim that would have to be weighed.
+        return vec![Some(only.clone()); usize::from(SHARD_COUNT)];
+    }
     let before = match facts.before.get(&module.name) {
         Some(Assignment::Owners(owners)) => owners.as_slice(),
         _ => &[],

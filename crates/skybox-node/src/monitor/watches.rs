@@ -100,9 +100,10 @@ impl Watches {
         loop {
             tokio::select! {
                 biased;
-                () = &mut lost => break,
-                // Whatever broke them off: if the node is lost, that is noticed.
+                // First, so that what the node has said before it went is heard before it counts as lost. Whatever
+                // broke the streams off: if the node is lost, that is noticed.
                 _ = self.exchange(&app) => {}
+                () = &mut lost => break,
             }
             if tokio::time::timeout(AGAIN, &mut lost).await.is_ok() {
                 break;
@@ -138,11 +139,13 @@ impl Watches {
         let mut sending = pin!(self.send(sender));
         loop {
             tokio::select! {
-                () = &mut sending => return Ok(()),
+                biased;
+                // First, and to its end: what was said counts also if nobody listens there any more.
                 next = next(&mut told) => match next {
                     Some(Ok((number, exit))) => self.tell(number, exit),
                     _ => return Ok(()),
                 },
+                () = &mut sending => return Ok(()),
             }
         }
     }
