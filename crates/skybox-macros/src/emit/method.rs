@@ -70,7 +70,8 @@ impl Callable<'_> {
         // More than a call may have is refused when it is made.
         let taken = u8::try_from(arguments.iter().filter(|argument| is_stream(argument)).count());
         let taken = taken.unwrap_or(u8::MAX);
-        let takes = (taken > 0).then(|| quote!(.takes_streams(#taken)));
+        let count = proc_macro2::Literal::u8_unsuffixed(taken);
+        let takes = (taken > 0).then(|| quote!(.takes_streams(#count)));
         let gives = self.method.gives_stream.then(|| quote!(.gives_stream()));
         quote! {
             skybox_rt::MethodDescriptor::#mode(#name, &[#(#parameters),*])
