@@ -431,11 +431,12 @@ impl Conn {
             return false;
         }
         let withdrawn = out.withdraw(call);
+        // One that has not left, or not all of it, does not run there, and is answered by nobody.
+        if let (Kin::Cell(cell), true) = (&self.kin, withdrawn != Withdrawn::Absent) {
+            cell.answered(call);
+        }
         // The peer has never heard of a call that was not sent.
         if withdrawn == Withdrawn::Unsent {
-            if let Kin::Cell(cell) = &self.kin {
-                cell.answered(call);
-            }
             drop(out);
         } else {
             encode_cancel(out.filling(), call);
