@@ -8,6 +8,7 @@
 //! Start reading in [`subject`]: it holds the traits and the registry. A new subject is one file
 //! below it and one line in the registry.
 
+mod actors;
 mod call;
 mod cells;
 mod child;
@@ -28,6 +29,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// What an idle instance costs beside tasks and actors, what a call to one, and what a crash.
+    Actors(actors::Options),
+    /// One subject of `actors`, which starts it.
+    #[command(hide = true)]
+    ActorsOf(actors::One),
     /// What a call costs, in one process and between two.
     Call(call::Options),
     /// What becomes of small calls beside a large transfer on their connection.
@@ -54,6 +60,8 @@ enum Bench {
 
 fn main() -> Result<()> {
     match Arguments::parse().bench {
+        Bench::Actors(options) => actors::run(&options),
+        Bench::ActorsOf(one) => actors::run_one(&one),
         Bench::Call(options) => call::run(&options),
         Bench::Beside(options) => call::run_beside(&options),
         Bench::Hello(options) => hello::run(&options),
