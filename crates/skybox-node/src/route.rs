@@ -69,6 +69,13 @@ impl<V: Send + Sync + 'static> Route<V> {
         drop(self.swap(value));
     }
 
+    /// Empties a route that is the caller's alone: nobody can name what it leads to, so that nobody has to be asked.
+    pub(crate) fn take(&mut self) -> Option<Arc<V>> {
+        // Guards borrow the route; whoever takes one apart keeps the borrow for as long as the name.
+        *self.current.get_mut() = ptr::null_mut();
+        self.owner.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    }
+
     /// Empties the route if `which` is true of what it leads to; says whether it did.
     pub(crate) fn clear_if(&self, which: impl FnOnce(&V) -> bool) -> bool {
         let mut owner = self.lock();
@@ -121,7 +128,8 @@ pub(crate) struct Protected<'r, V> {
 }
 
 impl<V> Protected<'_, V> {
-    /// The value's address, good as long as the name is kept, or the value is counted as well.
+    /// The value's address, good as long as the name is kept, or the value is counted as well. The route stays where it
+    /// is for as long as the name is kept.
     #[inline(always)]
     pub(crate) fn into_parts(self) -> (NonNull<V>, Name) {
         (self.value, self.name)
@@ -168,6 +176,15 @@ mod tests {
         drop(route.protect());
         assert!(route.clear_if(|value| *value == 1) && !route.clear_if(|_| true));
         assert!(first.upgrade().is_none() && route.protect().is_none() && route.is_empty());
+    }
+
+    #[test]
+    fn what_is_taken_is_the_takers_alone() {
+        let (mut route, weak) = route(1);
+        drop(route.protect());
+        let taken = route.take();
+        assert_eq!((taken.as_deref(), weak.strong_count()), (Some(&1), 1));
+        assert!(route.take().is_none() && route.protect().is_none() && route.load().is_none());
     }
 
     #[test]

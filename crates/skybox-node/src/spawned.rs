@@ -68,7 +68,11 @@ impl<T: Module> Drop for Spawned<T> {
         let Some(handle) = self.0.take() else { return };
         let Target { host, to: To::Seat(seat), .. } = handle.target() else { return };
         match &seat.node {
-            None => drop(host.end(seat)),
+            None => {
+                let (host, seat) = (host.clone(), seat.clone());
+                drop(handle);
+                host.end_abandoned(seat);
+            }
             Some(node) => {
                 seat.is_no_more();
                 let named = Named { module: T::descriptor().name.to_owned(), seat: seat.id };

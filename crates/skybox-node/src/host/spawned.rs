@@ -239,16 +239,35 @@ impl<T: Module> Host<T> {
 
     /// Ends a seat: calls no longer find it. What is given back resolves when its instance is gone.
     pub(crate) fn end(&self, seat: &Seat<T>) -> Option<Ended> {
+        let instance = self.vacate(seat)?;
+        let ended = instance.ended();
+        drop(instance);
+        self.core.notify();
+        Some(ended)
+    }
+
+    /// Ends a seat whose owner is gone.
+    pub(crate) fn end_abandoned(&self, mut seat: Arc<Seat<T>>) {
+        self.forget(seat.id);
+        // Handles, calls and the table count the seat. Where none does, nobody can name the instance or wait for it, and
+        // a million of them end without as many barriers.
+        let instance = match Arc::get_mut(&mut seat) {
+            Some(alone) => alone.local.take(),
+            None => self.vacate(&seat),
+        };
+        drop(instance);
+        self.core.notify();
+    }
+
+    /// Takes the instance out of a seat where nobody will sit any more.
+    fn vacate(&self, seat: &Seat<T>) -> Option<Arc<Instance<T>>> {
         seat.over.store(true, Ordering::Release);
         self.forget(seat.id);
         let instance = seat.local.swap(None)?;
         if instance.id != seat.id {
             self.forget(instance.id);
         }
-        let ended = instance.ended();
-        drop(instance);
-        self.core.notify();
-        Some(ended)
+        Some(instance)
     }
 
     /// Ends a seat that is here, and waits until nothing is left of its instance; whatever calls of it go on after
