@@ -77,7 +77,8 @@ pub enum CallErrorKind {
     Unplaced { why: String },
     /// The module's `start` fails, with this error. It did not run.
     NotStarted { cause: String },
-    /// A bound is full: `what` says which. It did not run; call again later or raise the bound.
+    /// A bound is full, or so many wait that time would be up before its turn: `what` says which. It did not run; call
+    /// again later, or raise the bound or the deadline.
     Overloaded { what: String },
     /// The caller may not call this. It did not run.
     Denied { why: String },

@@ -8,6 +8,7 @@ mod instance;
 mod keyed;
 mod kill;
 mod line;
+mod pace;
 mod pool;
 mod replicated;
 mod restart;

@@ -6,6 +6,8 @@
 
 #![expect(dead_code, reason = "the runtime uses more of the file than the models do")]
 
+#[path = "../src/host/pace.rs"]
+mod pace;
 #[path = "../src/host/turn.rs"]
 mod turn;
 

@@ -45,6 +45,11 @@ async fn take_turn(
     if turn.try_take(mode, held.is_some()) {
         return Ok(true);
     }
+    if let Some(deadline) = inherited.deadline()
+        && let Some(what) = turn.outlook().too_late(deadline, "their turn")
+    {
+        return Err(CallErrorKind::Overloaded { what });
+    }
     let wait = match turn.wait(mode, chain) {
         Ok(wait) => wait,
         Err(NoTurn::Closed) => return Ok(false),

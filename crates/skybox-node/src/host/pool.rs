@@ -12,6 +12,7 @@ use skybox_core::{CallErrorKind, Phase};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::oneshot;
 
+use super::pace::Pace;
 use crate::cell::{Inside, Word};
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -19,6 +20,7 @@ type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The threads, and the calls that wait for one.
 pub(crate) struct Pool {
     shared: Arc<PoolShared>,
+    threads: usize,
     jobs_max: usize,
     /// In a cell, how long a job may go on beyond its deadline until the node is told, which ends the cell: nobody can
     /// stop a thread.
@@ -34,6 +36,9 @@ struct PoolShared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Threads that wait for a job.
+    idle: usize,
+    pace: Pace,
     closed: bool,
 }
 
@@ -58,13 +63,14 @@ impl Pool {
                 .spawn(move || shared.work(&runtime))
                 .expect("the operating system gives a process the few threads its modules ask for");
         }
-        Pool { shared, jobs_max, overrun, runtime }
+        Pool { shared, threads, jobs_max, overrun, runtime }
     }
 
     /// Runs a future to its end on one of the threads.
     ///
     /// # Errors
-    /// `Overloaded` at once when too many wait; `Deadline` when time is up, which says whether it had started.
+    /// `Overloaded` at once when too many wait, or so many that time would be up before; `Deadline` when time is up,
+    /// which says whether it had started.
     ///
     /// # Cancel safety
     /// Dropped while it waits, it is not run; once started it runs to its end.
@@ -76,7 +82,7 @@ impl Pool {
         let (answer, result) = oneshot::channel();
         let state = Arc::new(AtomicU8::new(WAITING));
         let theirs = state.clone();
-        self.push(Box::pin(async move {
+        let job = Box::pin(async move {
             let waits =
                 theirs.compare_exchange(WAITING, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok();
             if waits && !answer.is_closed() {
@@ -85,7 +91,8 @@ impl Pool {
                 // Nobody may be listening any more; the call has ended as it should.
                 drop(answer.send(ended));
             }
-        }))?;
+        });
+        self.push(deadline, job)?;
         let result = match deadline {
             None => result.await,
             Some(deadline) => match tokio::time::timeout_at(deadline.into(), result).await {
@@ -117,11 +124,22 @@ impl Pool {
         });
     }
 
-    fn push(&self, job: Job) -> Result<(), CallErrorKind> {
+    fn push(&self, deadline: Option<Instant>, job: Job) -> Result<(), CallErrorKind> {
         let mut queue = self.shared.lock();
         if queue.jobs.len() >= self.jobs_max {
             let what = format!("{} calls wait for one of its threads already (`queue`)", self.jobs_max);
             return Err(CallErrorKind::Overloaded { what });
+        }
+        let waits = queue.jobs.len() >= queue.idle;
+        if let Some(deadline) = deadline
+            && waits
+            && let Some(what) =
+                queue.pace.outlook(queue.jobs.len(), self.threads).too_late(deadline, "one of its threads")
+        {
+            return Err(CallErrorKind::Overloaded { what });
+        }
+        if waits {
+            queue.pace.came();
         }
         queue.jobs.push_back(job);
         drop(queue);
@@ -140,12 +158,16 @@ impl PoolShared {
             let mut queue = self.lock();
             let job = loop {
                 if let Some(job) = queue.jobs.pop_front() {
+                    let over = queue.jobs.is_empty();
+                    queue.pace.left(1, over);
                     break job;
                 }
                 if queue.closed {
                     return;
                 }
+                queue.idle += 1;
                 queue = self.filled.wait(queue).unwrap_or_else(|poisoned| poisoned.into_inner());
+                queue.idle -= 1;
             };
             drop(queue);
             runtime.block_on(job);

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use skybox_core::{Chain, Mode};
 
+use super::pace::{Outlook, Pace};
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// Set while a `&mut self` call holds the instance.
@@ -40,6 +41,7 @@ struct Queue {
     /// In their order, so that those who are sent away by a crash go in the order in which they came.
     waiting: BTreeMap<u64, Waiter>,
     next: u64,
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -150,10 +152,18 @@ impl Turn {
         queue.next += 1;
         queue.order.push_back(id);
         queue.waiting.insert(id, Waiter { mode, chain: chain.clone(), granted: false, waker: None });
+        queue.pace.came();
         self.state.fetch_or(WAITERS, Ordering::Relaxed);
         // Whoever held it may have given it back before the flag was up, and woken nobody.
         self.grant(&mut queue);
         Ok(Wait { turn: self, mode, id, done: false })
+    }
+
+    /// What a call that joins the queue now has to expect.
+    pub(crate) fn outlook(&self) -> Outlook {
+        let served = usize::try_from(self.holding()).unwrap_or(usize::MAX);
+        let queue = self.lock();
+        queue.pace.outlook(queue.order.len(), served)
     }
 
     /// Calls that wait.
@@ -178,6 +188,14 @@ impl Turn {
 
     /// Hands the turn to those in front, as many as fit together.
     fn grant(&self, queue: &mut Queue) {
+        let granted = self.grant_fitting(queue);
+        let over = queue.order.is_empty();
+        queue.pace.left(granted, over);
+    }
+
+    /// Says how many there were.
+    fn grant_fitting(&self, queue: &mut Queue) -> u32 {
+        let mut granted = 0;
         while let Some(id) = queue.order.front() {
             let Some(waiter) = queue.waiting.get_mut(id) else {
                 queue.order.pop_front();
@@ -185,13 +203,14 @@ impl Turn {
             };
             let mut state = self.state.load(Ordering::Relaxed);
             loop {
-                let Some(next) = self.taken(state, waiter.mode, false) else { return };
+                let Some(next) = self.taken(state, waiter.mode, false) else { return granted };
                 match self.state.compare_exchange_weak(state, next, Ordering::Acquire, Ordering::Relaxed) {
                     Ok(_) => break,
                     Err(now) => state = now,
                 }
             }
             waiter.granted = true;
+            granted += 1;
             let waker = waiter.waker.take();
             // Before it is woken: a waker is the code of others, and nobody is to get a turn twice if it panics.
             queue.order.pop_front();
@@ -200,6 +219,7 @@ impl Turn {
             }
         }
         self.state.fetch_and(!WAITERS, Ordering::Relaxed);
+        granted
     }
 
     fn is_closed(&self) -> bool {

@@ -69,6 +69,8 @@ macro_rules! in_every_mode {
                 waiting_for_a_start_is_bounded
                 waiting_for_a_turn_is_bounded
                 waiting_for_a_thread_is_bounded
+                a_call_is_refused_whose_turn_would_come_too_late
+                a_call_is_refused_whose_thread_would_be_free_too_late
                 concurrency_is_exact
                 a_panic_is_crashed_with_its_message_and_place;
             deadlines:

@@ -1,10 +1,13 @@
 //! Each kind of failure, and whether the call ran.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use futures_util::future::join_all;
-use skybox::{CallErrorKind, CallOptions, Ran};
+use skybox::{CallError, CallErrorKind, CallOptions, Ran};
 
 use crate::modules::*;
-use crate::stage::{CALLEES, SOON, Stage, fails};
+use crate::stage::{CALLEES, SOON, Stage, fails, failure};
 
 /// Calls that may wait at once, for an instance, a turn or a thread: the default of `queue`.
 const QUEUE: usize = 1024;
@@ -100,6 +103,65 @@ pub async fn waiting_for_a_thread_is_bounded(stage: Stage) {
     let (first, rest) = tokio::join!(pooled.grind("thread"), refusing);
     assert!(first.is_ok() && rest.iter().all(Result::is_ok));
     assert_eq!(stage.count("thread ended").await, QUEUE as u64 + 1);
+}
+
+/// What a call of those that keep a queue busy takes at least, and how many there are: together three times `SOON`.
+const TOIL_MS: u64 = 20;
+const TOILING: usize = 9;
+
+fn is_overloaded(error: &CallError) -> bool {
+    matches!(error.kind(), CallErrorKind::Overloaded { .. })
+}
+
+/// Keeps a queue busy until a call with a deadline of `SOON` has been refused, which says why. One with enough time has
+/// its turn, and those without a deadline all have theirs.
+async fn refuses_in_time<F>(stage: &Stage, toil: impl Fn(CallOptions) -> F + Sync, wait: &str)
+where
+    F: Future<Output = skybox::Result<()>>,
+{
+    let (refused, within) = (AtomicBool::new(false), |deadline| CallOptions::new().deadline(deadline));
+    let busy = join_all((0..TOILING).map(async |_| {
+        while !refused.load(Ordering::Relaxed) {
+            toil(CallOptions::new()).await.expect("a call without a deadline waits for as long as it takes");
+        }
+    }));
+    let refusing = async {
+        // Until the queue is long and its pace known, such a call waits, most often in vain.
+        let error = loop {
+            match toil(within(SOON)).await {
+                Err(error) if error.call_error().is_some_and(is_overloaded) => {
+                    break failure::<()>(Err(error));
+                }
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(error.ran(), Ran::No);
+        let text = error.to_string();
+        assert!(text.contains(wait) && text.contains("its deadline is in"), "it says why: {text}");
+        toil(within(Duration::from_secs(600))).await.expect("there is time enough");
+        refused.store(true, Ordering::Relaxed);
+    };
+    stage
+        .patiently("a call is refused that cannot make its deadline", async { tokio::join!(busy, refusing) })
+        .await;
+}
+
+pub async fn a_call_is_refused_whose_turn_would_come_too_late(stage: Stage) {
+    let desk = stage.get::<Desk>();
+    let toil = |options| {
+        let desk = desk.with(options);
+        async move { desk.toil(TOIL_MS).await }
+    };
+    refuses_in_time(&stage, toil, "wait for their turn").await;
+}
+
+pub async fn a_call_is_refused_whose_thread_would_be_free_too_late(stage: Stage) {
+    let pooled = stage.get::<Pooled>();
+    let toil = |options| {
+        let pooled = pooled.with(options);
+        async move { pooled.toil(TOIL_MS).await }
+    };
+    refuses_in_time(&stage, toil, "wait for one of its threads").await;
 }
 
 pub async fn concurrency_is_exact(stage: Stage) {

@@ -1,5 +1,7 @@
 //! State behind gates: for turns, cancellation, crashes and order.
 
+use std::time::Duration;
+
 use skybox::{App, Result};
 
 use crate::ledger::Ledger;
@@ -42,6 +44,13 @@ impl Desk {
 
     pub async fn add(&mut self, page: u32) -> Result<()> {
         self.pages.push(page);
+        Ok(())
+    }
+
+    /// Takes this long at least.
+    pub async fn toil(&mut self, ms: u64) -> Result<()> {
+        // Sleeps because that is its work: how long a queue's calls take is what the cases are about.
+        tokio::time::sleep(Duration::from_millis(ms)).await;
         Ok(())
     }
 
@@ -208,6 +217,13 @@ pub struct Pooled {
 impl Pooled {
     fn start(app: &App) -> Result<Self> {
         Ok(Pooled { ledger: app.value::<Ledger>()?.clone() })
+    }
+
+    /// Holds its thread this long at least.
+    pub fn toil(&self, ms: u64) -> Result<()> {
+        // Sleeps because that is its work, as above.
+        std::thread::sleep(Duration::from_millis(ms));
+        Ok(())
     }
 
     /// Holds its thread at a gate.
