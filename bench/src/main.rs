@@ -13,6 +13,7 @@ mod call;
 mod cells;
 mod child;
 mod hello;
+mod overload;
 mod stream;
 mod subject;
 mod work;
@@ -40,6 +41,8 @@ enum Bench {
     Beside(call::BesideOptions),
     /// What the smallest program costs: crates, build, cold start, idle memory.
     Hello(hello::Options),
+    /// What becomes of a module that is asked for more than it can do.
+    Overload(overload::Options),
     /// What a stream carries between two processes, beside a bare socket.
     Stream(stream::Options),
     /// What a cell costs: a call to it beside one to another node, and a start.
@@ -65,6 +68,7 @@ fn main() -> Result<()> {
         Bench::Call(options) => call::run(&options),
         Bench::Beside(options) => call::run_beside(&options),
         Bench::Hello(options) => hello::run(&options),
+        Bench::Overload(options) => overload::run(&options),
         Bench::Stream(options) => stream::run(&options),
         Bench::Cells(options) => cells::run(&options),
         Bench::CellsNode => cells::node(),
