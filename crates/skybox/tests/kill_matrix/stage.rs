@@ -1,0 +1,262 @@
+//! A node with a victim, and what is done to it.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use skybox::cloud::testing::{Nodes, RunningNodes};
+use skybox::{App, CallErrorKind, CallOptions, Error};
+
+use crate::group::{self, Group};
+use crate::load::{Felt, Load};
+use crate::victims::{Pair, Steady, Victim, WORD_ENV};
+
+/// The longest any wait may take. Generous: it only ends tests that would fail anyway.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// What a call has whose callee is going to be stuck.
+pub(crate) const SOON: Duration = Duration::from_millis(300);
+/// How long a row's load goes on at least; a run that prints figures asks for more.
+const WINDOW: Duration = Duration::from_millis(300);
+
+/// Where the victim lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    /// In the node itself.
+    Task,
+    /// In a cell of it.
+    Cell,
+}
+
+/// What is done to the victim.
+#[derive(Clone, Copy)]
+pub(crate) enum Deed {
+    /// It is told to do it itself.
+    Told(&'static str),
+    /// The same, by a caller who does not wait for ever.
+    Late(&'static str),
+    /// So many of its next starts panic, and it is told to panic.
+    Starts(u32),
+    /// Its process gets a signal, while a call waits.
+    Signal(Signal),
+    /// Two instances wait for each other.
+    Clasp,
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    /// The kinds of the errors of the calls that met it.
+    pub(crate) errors: Vec<String>,
+    /// The reasons of what ended meanwhile.
+    pub(crate) exits: Vec<String>,
+    /// From the failure to the first call that is answered again; `None` if there was no such call in time.
+    pub(crate) answers_after: Option<Duration>,
+    /// The other module's calls.
+    pub(crate) felt: Felt,
+    /// The process of the node is the same as before.
+    pub(crate) node_lives: bool,
+}
+
+pub(crate) struct Stage {
+    pub(crate) nodes: RunningNodes,
+    pub(crate) group: Group,
+    column: Column,
+    word: std::path::PathBuf,
+}
+
+/// The kind of a call's error.
+pub(crate) fn kind_of(error: &Error) -> &'static str {
+    match error.call_error().map(skybox::CallError::kind) {
+        None => "its own",
+        Some(CallErrorKind::Crashed { .. }) => "Crashed",
+        Some(CallErrorKind::Lost { .. }) => "Lost",
+        Some(CallErrorKind::Deadline { .. }) => "Deadline",
+        Some(CallErrorKind::NotStarted { .. }) => "NotStarted",
+        Some(CallErrorKind::Unplaced { .. }) => "Unplaced",
+        Some(CallErrorKind::Unreachable { .. }) => "Unreachable",
+        Some(CallErrorKind::Overloaded { .. }) => "Overloaded",
+        Some(CallErrorKind::Cancelled) => "Cancelled",
+        Some(CallErrorKind::Moved) => "Moved",
+        Some(CallErrorKind::Gone) => "Gone",
+        Some(_) => "another",
+    }
+}
+
+impl Stage {
+    /// In a process that is the node, it does not return.
+    pub(crate) async fn start(column: Column) -> Stage {
+        group::enter();
+        let group = Group::new();
+        let word = std::env::temp_dir().join(format!("skybox-kill-matrix-{}", std::process::id()));
+        let here = ["node-1"];
+        let nodes = Nodes::of_this_test(1).pin("victim", &here).pin("steady", &here).pin("pair", &here);
+        let nodes = nodes.env(WORD_ENV, &word.to_string_lossy());
+        let settings: &[(&str, &str)] = match column {
+            Column::Task => &[],
+            Column::Cell => &[
+                ("VICTIM__ISOLATE", "process"),
+                ("VICTIM__CPU", "0.5"),
+                ("VICTIM__MEMORY", "64MiB"),
+                ("VICTIM__OVERRUN", "200ms"),
+                // A row's crash does not slow down the restart after the next one's.
+                ("VICTIM__WITHIN", "250ms"),
+                ("PAIR__ISOLATE", "process:shared"),
+                ("PAIR__CPU", "0.5"),
+            ],
+        };
+        let set =
+            |nodes: Nodes, (key, value): &(&str, &str)| nodes.env(&format!("SKYBOX_MODULES__{key}"), value);
+        let nodes = settings.iter().fold(nodes, set);
+        let nodes = group.of(nodes).start(|builder| builder).await;
+        // In the test alone: a node never comes here.
+        std::fs::create_dir_all(&word).expect("the directory of temporary files can be written");
+        nodes.app().get::<Victim>().pid().await.expect("the victim starts");
+        Stage { nodes, group, column, word }
+    }
+
+    fn app(&self) -> &App {
+        self.nodes.app()
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load::begin(self.app().get::<Steady>())
+    }
+
+    /// How long the load of a row goes on at least.
+    pub(crate) fn window() -> Duration {
+        let asked = std::env::var("SKYBOX_TEST_WINDOW_MS").ok().and_then(|text| text.parse().ok());
+        asked.map_or(WINDOW, Duration::from_millis)
+    }
+
+    /// Ends the node for good; gives the kinds of the errors of the call that does it, and of one that comes after.
+    pub(crate) async fn end(&self) -> Vec<String> {
+        let mut errors = self.act(Deed::Told("exit(0)")).await;
+        let late = self.app().get::<Steady>().with(CallOptions::new().deadline(SOON)).add(1, 1).await;
+        errors.extend(late.err().iter().map(|error| kind_of(error).to_owned()));
+        errors
+    }
+
+    /// Does it under load, and waits until the victim answers again.
+    pub(crate) async fn suffer(&self, deed: Deed) -> Outcome {
+        let node = self.node_pid().await;
+        let load = self.load();
+        let began = Instant::now();
+        let mut errors = self.act(deed).await;
+        errors.dedup();
+        let failed = Instant::now();
+        if self.column == Column::Task && matches!(deed, Deed::Late(_)) {
+            // Nothing else would end it.
+            self.kill(node, Signal::KILL);
+        }
+        let answers_after = tokio::time::timeout(PATIENCE, self.answers(deed)).await;
+        let answers_after = answers_after.ok().map(|()| failed.elapsed());
+        self.make_good(deed).await;
+        let since = began.elapsed();
+        // Sleeps because a load is so many calls a second for so many seconds.
+        tokio::time::sleep(Stage::window().saturating_sub(since)).await;
+        let felt = load.end().await;
+        let node_lives = self.node_pid().await == node;
+        Outcome { errors, exits: self.exits(began).await, answers_after, felt, node_lives }
+    }
+
+    async fn act(&self, deed: Deed) -> Vec<String> {
+        let victim = self.app().get::<Victim>();
+        let outcome = match deed {
+            Deed::Told(how) => victim.suffer(how).await,
+            Deed::Late(how) => victim.with(CallOptions::new().deadline(SOON)).suffer(how).await,
+            Deed::Starts(count) => {
+                std::fs::write(self.word.join("panics-left"), count.to_string()).expect("it can be written");
+                victim.suffer("panic").await
+            }
+            Deed::Signal(signal) => return self.signal(signal).await,
+            Deed::Clasp => return self.clasp().await,
+        };
+        outcome.err().iter().map(|error| kind_of(error).to_owned()).collect()
+    }
+
+    async fn signal(&self, signal: Signal) -> Vec<String> {
+        let victim = self.app().get::<Victim>();
+        let waiting = tokio::spawn({
+            let victim = if signal == Signal::STOP {
+                victim.with(CallOptions::new().deadline(SOON))
+            } else {
+                victim.clone()
+            };
+            async move { victim.wait().await }
+        });
+        // Whoever is answered has come after it.
+        tokio::task::yield_now().await;
+        let pid = victim.pid().await.expect("it lives");
+        self.kill(pid, signal);
+        let outcome = tokio::time::timeout(PATIENCE, waiting).await.expect("the call ends");
+        if signal == Signal::STOP && self.column == Column::Task {
+            self.kill(pid, Signal::CONT);
+        }
+        let outcome = outcome.expect("the call does not panic here");
+        outcome.err().iter().map(|error| kind_of(error).to_owned()).collect()
+    }
+
+    fn kill(&self, pid: u32, signal: Signal) {
+        let pid = Pid::from_raw(pid.cast_signed()).expect("a process has a number");
+        kill_process(pid, signal).expect("it is this user's");
+    }
+
+    async fn clasp(&self) -> Vec<String> {
+        let at = |key| self.app().at::<Pair>(key);
+        let (one, other) = (at("one"), at("other"));
+        let (one, other) = tokio::join!(one.clasp("other"), other.clasp("one"));
+        let errors = [one, other].map(|ended| ended.expect("each says what became of its call"));
+        errors.into_iter().flatten().collect()
+    }
+
+    async fn answers(&self, deed: Deed) {
+        let answers = async || match deed {
+            Deed::Clasp => self.app().at::<Pair>("one").touch().await.is_ok(),
+            _ => self.app().get::<Victim>().pid().await.is_ok(),
+        };
+        while !answers().await {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn make_good(&self, deed: Deed) {
+        if let Deed::Told("descriptors used up") = deed {
+            let victim = self.app().get::<Victim>();
+            victim.suffer("descriptors given back").await.expect("it can be called as before");
+        }
+    }
+
+    async fn node_pid(&self) -> u32 {
+        // A node that has died is started again.
+        let steady = self.app().get::<Steady>();
+        let asking = async {
+            loop {
+                if let Ok(pid) = steady.pid().await {
+                    return pid;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking).await.expect("the node is there")
+    }
+
+    /// Why what has ended since then did.
+    async fn exits(&self, since: Instant) -> Vec<String> {
+        let status = self.look("victim").await;
+        let since_ms = since.elapsed().as_millis() as u64;
+        let endings = status["endings"].as_array().cloned().unwrap_or_default();
+        let recent = endings.iter().filter(|end| end["ago_ms"].as_u64().is_some_and(|ago| ago <= since_ms));
+        recent.map(|end| end["reason"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// What the node says of a module.
+    pub(crate) async fn look(&self, module: &str) -> Value {
+        let text = self.app().get::<Steady>().look(module).await.expect("the node answers");
+        serde_json::from_str(&text).expect("it is JSON")
+    }
+
+    pub(crate) async fn stop(self) {
+        drop(std::fs::remove_dir_all(&self.word));
+        self.nodes.stop().await;
+        drop(self.group);
+    }
+}

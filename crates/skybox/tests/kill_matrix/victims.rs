@@ -1,0 +1,192 @@
+//! Modules that do to their process what they are told, and the one that has nothing to do with it.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{LazyLock, Mutex};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use skybox::{App, CallOptions};
+use tokio::sync::Barrier;
+
+use crate::stage::{SOON, kind_of};
+
+/// Names a directory in which the test leaves word for the starts of [`Victim`].
+pub(crate) const WORD_ENV: &str = "SKYBOX_TEST_WORD";
+
+/// Where it is written how many starts of [`Victim`] are to panic.
+pub(crate) fn panics_left() -> PathBuf {
+    PathBuf::from(std::env::var_os(WORD_ENV).unwrap_or_default()).join("panics-left")
+}
+
+/// Does to its process what it is told.
+pub(crate) struct Victim {
+    /// Its end is to panic as well.
+    bitter: Mutex<bool>,
+}
+
+#[skybox::module]
+impl Victim {
+    fn start(_: &App) -> Victim {
+        let file = panics_left();
+        let left: u32 = std::fs::read_to_string(&file).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+        if left > 0 {
+            std::fs::write(&file, (left - 1).to_string()).expect("the test's directory can be written");
+            panic!("{left} starts panic, this one among them");
+        }
+        Victim { bitter: Mutex::new(false) }
+    }
+
+    /// Its process.
+    pub(crate) async fn pid(&self) -> skybox::Result<u32> {
+        Ok(std::process::id())
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn wait(&self) -> skybox::Result<()> {
+        std::future::pending().await
+    }
+
+    pub(crate) async fn suffer(&self, how: &str) -> skybox::Result<()> {
+        eprintln!("suffers: {how}");
+        match how {
+            "panic" => panic!("as told"),
+            "panic in Drop" => {
+                *self.bitter.lock().expect("nobody panics with it") = true;
+                panic!("as told");
+            }
+            "double panic" => {
+                let _again = Bomb;
+                panic!("as told");
+            }
+            "abort" => std::process::abort(),
+            "null dereference" => null_dereference(),
+            "stack overflow" => {
+                let deep = std::thread::spawn(|| overflow(1));
+                drop(deep.join());
+            }
+            "endless loop" => turn(),
+            "endless allocation" => allocate(),
+            "exit(0)" => std::process::exit(0),
+            "descriptors used up" => use_up_descriptors()?,
+            "descriptors given back" => give_back_descriptors()?,
+            how => return Err(skybox::Error::msg(format!("nobody suffers `{how}`"))),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let bitter = self.bitter.get_mut().is_ok_and(|bitter| *bitter);
+        assert!(!bitter, "its end panics, as told");
+    }
+}
+
+/// Panics when it is dropped, also while a panic is on its way.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("once more");
+    }
+}
+
+/// What no program should do.
+fn null_dereference() {
+    // SAFETY: none; this is what the cell is for.
+    unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }
+}
+
+#[expect(unconditional_recursion, reason = "this is what uses up a stack")]
+fn overflow(n: u64) -> u64 {
+    std::hint::black_box(n + overflow(std::hint::black_box(n)))
+}
+
+fn turn() {
+    let mut turns = 0u64;
+    while std::hint::black_box(turns) < u64::MAX {
+        turns += 1;
+    }
+}
+
+fn allocate() {
+    let mut taken = Vec::new();
+    loop {
+        // Memory counts once it is written.
+        taken.push(std::hint::black_box(vec![1u8; 1 << 20]));
+    }
+}
+
+/// What is open of all that this process may open.
+static OPEN: Mutex<(Vec<File>, Option<Rlimit>)> = Mutex::new((Vec::new(), None));
+
+/// More descriptors than it has now, before it may open no more: what is in use is used up sooner than a system's limit.
+const FEW: u64 = 64;
+
+fn use_up_descriptors() -> skybox::Result<()> {
+    let mut open = OPEN.lock().expect("nobody panics with it");
+    let limit = getrlimit(Resource::Nofile);
+    open.1 = Some(limit);
+    let now = std::fs::read_dir("/proc/self/fd")?.count() as u64;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(now + FEW), maximum: limit.maximum })?;
+    loop {
+        match File::open("/dev/null") {
+            Ok(file) => open.0.push(file),
+            Err(_) if open.0.is_empty() => return Err(skybox::Error::msg("nothing could be opened")),
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+fn give_back_descriptors() -> skybox::Result<()> {
+    let mut open = OPEN.lock().expect("nobody panics with it");
+    open.0.clear();
+    if let Some(limit) = open.1.take() {
+        setrlimit(Resource::Nofile, limit)?;
+    }
+    Ok(())
+}
+
+/// Two of them wait for each other.
+pub(crate) struct Pair;
+
+#[skybox::module(keyed)]
+impl Pair {
+    fn start(_: &App, _: &str) -> Pair {
+        Pair
+    }
+
+    pub(crate) async fn touch(&mut self) -> skybox::Result<()> {
+        Ok(())
+    }
+
+    /// Calls another one once both are held, so that neither gets its turn; gives the kind of the error.
+    pub(crate) async fn clasp(&mut self, other: &str) -> skybox::Result<Option<String>> {
+        static HELD: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
+        HELD.wait().await;
+        let other = App::current()?.at::<Pair>(other).with(CallOptions::new().deadline(SOON));
+        Ok(other.touch().await.err().map(|error| kind_of(&error).to_owned()))
+    }
+}
+
+/// Lives in the node itself, and has nothing to do with all this.
+#[derive(Default)]
+pub(crate) struct Steady;
+
+#[skybox::module]
+impl Steady {
+    pub(crate) async fn add(&self, one: u64, other: u64) -> skybox::Result<u64> {
+        Ok(one + other)
+    }
+
+    pub(crate) async fn pid(&self) -> skybox::Result<u32> {
+        Ok(std::process::id())
+    }
+
+    /// What the node and its cells say of a module.
+    pub(crate) async fn look(&self, module: &str) -> skybox::Result<String> {
+        let status = App::current()?.status_with_cells().await;
+        let module = status.modules.into_iter().find(|status| status.module == module);
+        Ok(serde_json::to_string(&module)?)
+    }
+}
