@@ -10,6 +10,7 @@ mod kill;
 mod line;
 mod pace;
 mod pool;
+mod releases;
 mod replicated;
 mod restart;
 mod slot;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use skybox_core::{CallErrorKind, Isolate, ModuleKind, ModulePlan, SHARD_COUNT, Settings, Shard, Shards};
 use tokio::sync::watch;
 
+use super::releases::Releases;
 use super::restart::{Ordered, Orders, Restarted};
 use super::{Failure, GivenUp, Head, HostCore, Line, failed_here, lock};
 use crate::cell::{Cell, Order};
@@ -32,6 +33,7 @@ pub(crate) struct Cells {
     count: AtomicU64,
     /// The node is leaving.
     closed: AtomicBool,
+    releases: Releases,
 }
 
 /// One cell after the other.
@@ -104,6 +106,7 @@ impl Cells {
             by_key: each.then(Mutex::default),
             count: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            releases: Releases::default(),
         };
         Some((cells, ordered))
     }
@@ -208,7 +211,7 @@ impl Cells {
 
     /// Hands over the keys that the plan has given to others.
     pub(super) fn follow(&self, core: &Arc<HostCore>, version: u64) {
-        let (leaving, core) = (self.give_up_keys(core), core.clone());
+        let (leaving, core) = (self.releases.after_those_before(self.give_up_keys(core)), core.clone());
         let shared = if self.by_key.is_none() { self.one.link.load_full() } else { None };
         core.runtime.clone().spawn(async move {
             leaving.await;

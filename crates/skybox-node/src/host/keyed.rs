@@ -14,6 +14,7 @@ use skybox_core::{CallErrorKind, Code, Exit, KeyHash, Shards};
 use skybox_plan::restart::{Decision, End, History};
 use tokio::sync::watch;
 
+use super::releases::Releases;
 use super::replicated::{policy, start};
 use super::restart::{Restarted, answer_of};
 use super::stop;
@@ -33,11 +34,16 @@ pub(super) struct Keyed<T> {
     stripes: Box<[Mutex<Slots<T>>]>,
     /// The node is leaving: every key is refused.
     closed: AtomicBool,
+    releases: Releases,
 }
 
 impl<T> Default for Keyed<T> {
     fn default() -> Keyed<T> {
-        Keyed { stripes: (0..STRIPES).map(|_| Mutex::default()).collect(), closed: AtomicBool::new(false) }
+        Keyed {
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            closed: AtomicBool::new(false),
+            releases: Releases::default(),
+        }
     }
 }
 
@@ -409,8 +415,10 @@ pub(super) fn follow<T: Module>(host: &Arc<Host<T>>, shards: &Shards) {
     let here = |key: &Bytes| shards.owner(KeyHash::of(key).shard()) == Some(me);
     let leaving = take_out(host, |key| !here(key));
     let (host, version) = (host.clone(), host.core.placement.load().version);
+    let theirs = host.clone();
+    let gone = host.keyed.releases.after_those_before(async move { all_ended(&theirs, leaving).await });
     host.core.runtime.clone().spawn(async move {
-        all_ended(&host, leaving).await;
+        gone.await;
         host.core.report(Report::Released { module: host.core.descriptor.name.into(), version });
     });
 }
