@@ -50,7 +50,31 @@ pub struct Shards {
     /// The nodes that own any.
     pub nodes: Vec<NodeName>,
     /// For each shard the index of its owner in `nodes`, or [`Shards::NOBODY`] while it is handed over.
+    #[serde(with = "runs")]
     pub owner: Vec<u16>,
+}
+
+/// Owners as runs of the same one: where one node owns all of them, that is two numbers and not a thousand.
+mod runs {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::SHARD_COUNT;
+
+    pub(super) fn serialize<S: Serializer>(owner: &[u16], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(owner.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
+        let mut owner = Vec::with_capacity(usize::from(SHARD_COUNT));
+        for (length, index) in Vec::<(usize, u16)>::deserialize(deserializer)? {
+            if length > usize::from(SHARD_COUNT) - owner.len() {
+                return Err(D::Error::custom(format_args!("more than {SHARD_COUNT} shards")));
+            }
+            owner.resize(owner.len() + length, index);
+        }
+        Ok(owner)
+    }
 }
 
 impl Shards {
@@ -61,5 +85,26 @@ impl Shards {
     pub fn owner(&self, shard: Shard) -> Option<&NodeName> {
         let index = *self.owner.get(usize::from(shard.0))?;
         self.nodes.get(usize::from(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SHARD_COUNT;
+
+    #[test]
+    fn owners_are_told_as_runs() {
+        let all = usize::from(SHARD_COUNT);
+        let mut owner = vec![0; all];
+        owner[3] = Shards::NOBODY;
+        owner[all - 1] = 1;
+        let shards = Shards { nodes: vec![NodeName::new("a"), NodeName::new("b")], owner };
+        let text = serde_json::to_string(&shards).unwrap();
+        assert_eq!(text, r#"{"nodes":["a","b"],"owner":[[3,0],[1,65535],[1019,0],[1,1]]}"#);
+        assert_eq!(serde_json::from_str::<Shards>(&text).unwrap(), shards);
+        let endless = r#"{"nodes":[],"owner":[[1000,0],[25,0]]}"#;
+        let why = serde_json::from_str::<Shards>(endless).unwrap_err().to_string();
+        assert!(why.starts_with("more than 1024 shards"), "{why}");
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skybox_core::{KeyHash, ModuleKind, NodeName, Replicas, SHARD_COUNT};
 
 /// A module, as far as it matters here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleFacts {
     /// Its name.
     pub name: String,
@@ -23,7 +23,7 @@ pub struct ModuleFacts {
 }
 
 /// What is decided on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The program's modules.
     pub modules: Vec<ModuleFacts>,

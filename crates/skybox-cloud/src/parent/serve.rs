@@ -60,8 +60,11 @@ async fn serve(stream: UnixStream, events: &mpsc::Sender<Event>) -> std::io::Res
                 }
             };
             let writing = async {
-                while let Some(message) = waiting.recv().await {
-                    write.write_all(&line(&message)).await?;
+                let mut messages = Vec::new();
+                while waiting.recv_many(&mut messages, PLANS_MAX).await > 0 {
+                    for message in newest(messages.drain(..)) {
+                        write.write_all(&line(&message)).await?;
+                    }
                 }
                 Ok::<_, std::io::Error>(())
             };
@@ -99,6 +102,17 @@ async fn serve(stream: UnixStream, events: &mpsc::Sender<Event>) -> std::io::Res
             lines.into_inner().write_all(&line(&done)).await
         }
     }
+}
+
+/// Leaves out plans that are followed by another: a plan is whole, and says all that those before it said.
+fn newest(messages: impl DoubleEndedIterator<Item = FromParent>) -> impl Iterator<Item = FromParent> {
+    let mut seen = false;
+    let mut kept: Vec<_> = messages
+        .rev()
+        .filter(|message| !matches!(message, FromParent::Plan(_)) || !std::mem::replace(&mut seen, true))
+        .collect();
+    kept.reverse();
+    kept.into_iter()
 }
 
 fn gone_event<E>(_: mpsc::error::SendError<E>) -> std::io::Error {

@@ -16,10 +16,10 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skybox_core::{Code, Incarnation, ModulePlan, NodeName, Plan};
+use skybox_core::{Code, Incarnation, ModulePlan, NodeName, Plan, SHARD_COUNT, Shards};
 use skybox_node::control::{FromParent, Hello, Leave, ModuleDecl, Report};
 use skybox_plan::restart::{Decision, End, History, Policy};
-use skybox_plan::spread::Spread;
+use skybox_plan::spread::{Facts, Spread};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use replace::Replacing;
@@ -37,6 +37,8 @@ const FIRST_PLAN_WAIT: Duration = Duration::from_secs(10);
 const ORDER_WAIT: Duration = Duration::from_secs(60);
 /// When a program does not start, its other nodes have this long to say why themselves.
 const START_FAILED_WAIT: Duration = Duration::from_secs(2);
+/// So many of the things that have happened are looked at together.
+const EVENTS_AT_ONCE: usize = 64;
 /// The exit code of a program that was killed because its people did not want to wait: as a shell counts SIGINT.
 const KILLED_CODE: i32 = 130;
 /// How often a node that dies before it was ever ready is started again.
@@ -124,6 +126,19 @@ struct Keyed {
     owners: Vec<Option<NodeName>>,
     /// Shards on their way: who still has them, and under which plan it was told to let go.
     leaving: BTreeMap<u16, (NodeName, u64)>,
+    /// How the plan says it, kept because it seldom changes.
+    shards: Option<Shards>,
+}
+
+impl Keyed {
+    fn new() -> Keyed {
+        Keyed { owners: vec![None; usize::from(SHARD_COUNT)], leaving: BTreeMap::new(), shards: None }
+    }
+
+    /// A node's process is gone, and its instances with it: it has nothing that it could let go of.
+    fn lost(&mut self, node: &NodeName) {
+        self.leaving.retain(|_, (from, _)| from != node);
+    }
 }
 
 /// What somebody has ordered and waits for.
@@ -166,6 +181,8 @@ pub(super) struct State {
     stop_wait: Duration,
     pins: BTreeMap<String, Vec<NodeName>>,
     spread: Spread,
+    /// What it was decided on, without what was before.
+    spread_for: Option<Facts>,
     keyed: BTreeMap<String, Keyed>,
     plan: Plan,
     planned: bool,
@@ -214,6 +231,7 @@ impl State {
             modules: Vec::new(),
             stop_wait: Duration::ZERO,
             spread: Spread::new(),
+            spread_for: None,
             keyed: BTreeMap::new(),
             plan: Plan::default(),
             planned: false,
@@ -261,8 +279,13 @@ impl State {
     }
 
     pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Event>) {
-        while let Some(event) = waiting.recv().await {
-            self.take(event);
+        let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
+        while waiting.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
+            // What has happened meanwhile is one change: nodes that start say so for each of their modules.
+            for event in events.drain(..) {
+                self.take(event);
+            }
+            self.replan();
             let nobody = |guests| {
                 let nodes = self.nodes.values().filter(|node| guests || !node.guest);
                 nodes.into_iter().all(|node| node.pid.is_none() && node.life.is_none())
@@ -306,7 +329,6 @@ impl State {
             // Those who wait are looked at after every event.
             Event::OrderDue => {}
         }
-        self.replan();
     }
 
     fn hello(&mut self, mut hello: Hello, to_node: mpsc::Sender<FromParent>) {
@@ -333,6 +355,7 @@ impl State {
             failed: BTreeMap::new(),
             released: BTreeMap::new(),
         });
+        self.lost(&hello.node);
         if self.nodes.values().all(|node| node.life.is_some() || node.over) {
             self.planned = true;
         }
@@ -380,6 +403,14 @@ impl State {
             if node.guest {
                 node.pid = None;
             }
+            self.lost(name);
+        }
+    }
+
+    /// A node's process is gone. Said before it can come back with another life, which it may do between two plans.
+    fn lost(&mut self, name: &NodeName) {
+        for keyed in self.keyed.values_mut() {
+            keyed.lost(name);
         }
     }
 
@@ -416,6 +447,8 @@ impl State {
         node.life = None;
         let refused = std::mem::take(&mut node.refused);
         let text = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+        self.lost(name);
+        let Some(node) = self.nodes.get_mut(name) else { return };
         if self.stopping
             || self.replacing.is_some()
             || node.leaving

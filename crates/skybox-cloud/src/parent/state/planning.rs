@@ -1,10 +1,10 @@
 //! From what the parent knows to a plan that is safe at every moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use skybox_core::{ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
 use skybox_node::control::ModuleDecl;
-use skybox_plan::spread::{Assignment, Facts, ModuleFacts, spread};
+use skybox_plan::spread::{Assignment, Facts, ModuleFacts, Spread, spread};
 
 use super::{Keyed, State};
 
@@ -18,9 +18,14 @@ impl State {
             nodes: own,
             guests,
             pins: self.pins.clone(),
-            before: std::mem::take(&mut self.spread),
+            before: Spread::new(),
         };
-        self.spread = spread(&facts);
+        // Most of what nodes report changes nothing here, and the same facts give the same answer.
+        if self.spread_for.as_ref() != Some(&facts) {
+            let before = std::mem::take(&mut self.spread);
+            self.spread = spread(&Facts { before, ..facts.clone() });
+            self.spread_for = Some(facts);
+        }
         let mut plan = Plan { version: self.plan.version, ..Plan::default() };
         for (name, node) in &self.nodes {
             if let Some(life) = &node.life {
@@ -74,10 +79,16 @@ impl State {
     }
 
     fn plan_keyed(&mut self, module: &str) -> Shards {
-        let target = match self.spread.get(module) {
-            Some(Assignment::Owners(owners)) => owners.clone(),
-            _ => vec![None; usize::from(SHARD_COUNT)],
+        let keyed = self.keyed.entry(module.to_owned()).or_insert_with(Keyed::new);
+        let Some(Assignment::Owners(target)) = self.spread.get(module) else {
+            return Shards { nodes: Vec::new(), owner: vec![Shards::NOBODY; usize::from(SHARD_COUNT)] };
         };
+        if let Some(shards) = &keyed.shards
+            && keyed.leaving.is_empty()
+            && keyed.owners == *target
+        {
+            return shards.clone();
+        }
         let nodes = &self.nodes;
         let released =
             |name: &NodeName, version: u64| match nodes.get(name).and_then(|node| node.life.as_ref()) {
@@ -85,19 +96,15 @@ impl State {
                 None => true,
                 Some(life) => version > 0 && life.released.get(module).is_some_and(|seen| *seen >= version),
             };
-        let keyed = self.keyed.entry(module.to_owned()).or_insert_with(|| Keyed {
-            owners: vec![None; usize::from(SHARD_COUNT)],
-            leaving: BTreeMap::new(),
-        });
         keyed.leaving.retain(|_, (from, version)| !released(from, *version));
         for (shard, target) in (0..SHARD_COUNT).zip(target) {
             let owner = &mut keyed.owners[usize::from(shard)];
-            if *owner != target {
+            if owner != target {
                 if let Some(from) = owner.take().filter(|from| !released(from, 0)) {
                     keyed.leaving.insert(shard, (from, 0));
                 }
                 if !keyed.leaving.contains_key(&shard) {
-                    *owner = target;
+                    owner.clone_from(target);
                 }
             }
         }
@@ -108,7 +115,9 @@ impl State {
             at.map_or(Shards::NOBODY, |at| at as u16)
         };
         let owner = keyed.owners.iter().map(index).collect();
-        Shards { nodes: names, owner }
+        let shards = Shards { nodes: names, owner };
+        keyed.shards = Some(shards.clone());
+        shards
     }
 }
 

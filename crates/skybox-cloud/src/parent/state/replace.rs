@@ -61,6 +61,7 @@ impl State {
         // Another build may have other modules, and does anew what is done once for each.
         self.modules.clear();
         self.spread = Spread::new();
+        self.spread_for = None;
         self.keyed.clear();
         self.once = OnceBook::default();
         self.planned = false;
