@@ -40,6 +40,8 @@ pub struct Needs {
     pub overrun_ms: Option<u64>,
     /// How long a keyed instance without calls stays awake, in milliseconds.
     pub idle_ms: Option<u64>,
+    /// How many instances of a keyed module are awake in a node at once.
+    pub awake: Option<u32>,
     /// How long the `stop` of an instance may take, in milliseconds.
     pub stop_wait_ms: Option<u64>,
     /// What a keyed module does when its node cannot reach the store.
@@ -66,6 +68,7 @@ impl Needs {
         deadline_ms: None,
         overrun_ms: None,
         idle_ms: None,
+        awake: None,
         stop_wait_ms: None,
         on_store_loss: None,
     };

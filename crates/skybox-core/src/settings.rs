@@ -41,6 +41,9 @@ pub struct Settings {
     pub overrun: Duration,
     /// How long a keyed instance without calls stays awake; default 5 min.
     pub idle: Duration,
+    /// How many instances of a keyed module are awake in a node at once; default 10,000, or 256 where each lives in a
+    /// process of its own.
+    pub awake: Option<u32>,
     /// How long the `stop` of an instance may take before it is cut off; default 10 s.
     pub stop_wait: Duration,
     /// What a keyed module does when its node cannot reach the store; default stop.
@@ -73,7 +76,7 @@ pub enum SettingError {
     },
 }
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "cpu",
     "memory",
     "gpu",
@@ -91,6 +94,7 @@ const KEYS: [&str; 21] = [
     "deadline",
     "overrun",
     "idle",
+    "awake",
     "stop-wait",
     "on-store-loss",
     "start-wait",
@@ -132,6 +136,7 @@ impl Settings {
             deadline: needs.deadline_ms.map(ms),
             overrun: needs.overrun_ms.map_or(Duration::from_secs(5), ms),
             idle: needs.idle_ms.map_or(Duration::from_secs(300), ms),
+            awake: needs.awake,
             stop_wait: needs.stop_wait_ms.map_or(Duration::from_secs(10), ms),
             on_store_loss: needs.on_store_loss.unwrap_or(OnStoreLoss::Stop),
             start_wait: Duration::from_secs(10),
@@ -152,6 +157,10 @@ impl Settings {
                 .ok_or_else(|| invalid(key, "a duration such as \"250ms\", \"2m\" or \"1h\""))
         };
         let count = |key| value.parse::<u32>().map_err(|_| invalid(key, "a whole number"));
+        let above_zero = |key| {
+            let count = value.parse::<u32>().ok().filter(|count| *count > 0);
+            count.ok_or_else(|| invalid(key, "a whole number above zero"))
+        };
         match key.replace('_', "-").as_str() {
             "cpu" => {
                 self.cpu_milli = Some(
@@ -181,14 +190,7 @@ impl Settings {
                     _ => return Err(invalid("isolate", "\"process\" or \"process:shared\"")),
                 });
             }
-            "concurrency" => {
-                self.concurrency = Some(
-                    count("concurrency")
-                        .ok()
-                        .filter(|n| *n > 0)
-                        .ok_or_else(|| invalid("concurrency", "a whole number above zero"))?,
-                );
-            }
+            "concurrency" => self.concurrency = Some(above_zero("concurrency")?),
             "restart" => {
                 self.restart = match value {
                     "always" => Restart::Always,
@@ -202,6 +204,7 @@ impl Settings {
             "deadline" => self.deadline = Some(duration("deadline")?),
             "overrun" => self.overrun = duration("overrun")?,
             "idle" => self.idle = duration("idle")?,
+            "awake" => self.awake = Some(above_zero("awake")?),
             "stop-wait" => self.stop_wait = duration("stop-wait")?,
             "on-store-loss" => {
                 self.on_store_loss = match value {
@@ -313,6 +316,7 @@ mod tests {
             ("deadline", "250ms"),
             ("overrun", "1s"),
             ("idle", "2m"),
+            ("awake", "100"),
             ("stop_wait", "30s"),
             ("on-store-loss", "continue"),
             ("start-wait", "1s"),
@@ -330,6 +334,7 @@ mod tests {
             ("replicas", "8..=1"),
             ("idle", "2"),
             ("concurrency", "0"),
+            ("awake", "0"),
             ("on", "arm"),
         ] {
             let error = settings.set(key, value).unwrap_err().to_string();

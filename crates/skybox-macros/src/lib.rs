@@ -67,6 +67,7 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// | `deadline = "2s"`, `overrun = "5s"` | the longest a call may take, and a `&mut self` call past that |
 /// | `stop_wait = "10s"` | how long `stop` may take before it is cut off |
 /// | `idle = "2m"` | keyed: how long an instance without calls stays awake |
+/// | `awake = 1000` | keyed: how many instances are awake in a node at once |
 /// | `on_store_loss = "stop"`, `"continue"` | keyed: what to do when the store cannot be reached |
 /// | `crate = "path"` | where `skybox` is found, if it has another name |
 ///

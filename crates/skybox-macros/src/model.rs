@@ -176,6 +176,7 @@ pub(crate) struct Needs {
     pub(crate) deadline_ms: Option<u64>,
     pub(crate) overrun_ms: Option<u64>,
     pub(crate) idle_ms: Option<u64>,
+    pub(crate) awake: Option<u32>,
     pub(crate) stop_wait_ms: Option<u64>,
     pub(crate) on_store_loss: Option<&'static str>,
 }

@@ -13,6 +13,7 @@ mod pool;
 mod releases;
 mod replicated;
 mod restart;
+mod room;
 mod slot;
 mod spawned;
 pub(crate) mod stop;

@@ -33,6 +33,7 @@ pub(super) fn needs(needs: &Needs) -> TokenStream {
     field("deadline_ms", tokens(&needs.deadline_ms));
     field("overrun_ms", tokens(&needs.overrun_ms));
     field("idle_ms", tokens(&needs.idle_ms));
+    field("awake", tokens(&needs.awake));
     field("stop_wait_ms", tokens(&needs.stop_wait_ms));
     field("on_store_loss", needs.on_store_loss.map(|name| variant("OnStoreLoss", name)));
     if fields.is_empty() {

@@ -31,7 +31,7 @@ pub(super) struct Annotations {
 }
 
 /// Keys of modules, the ones of tasks first.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "cpu",
     "memory",
     "gpu",
@@ -53,6 +53,7 @@ const KEYS: [&str; 22] = [
     "overrun",
     "stop_wait",
     "idle",
+    "awake",
     "on_store_loss",
 ];
 
@@ -162,13 +163,14 @@ pub(super) fn of_task(attribute: TokenStream, marks: &mut Marks) -> syn::Result<
     let mut annotations = Annotations::none();
     for entry in &entries(attribute)? {
         let key = entry.key.as_str();
-        let result =
-            match key {
-                mark if TASK_MARKS.contains(&mark) => entry.flag().and_then(|span| marks.set(mark, span)),
-                "keyed" | "spawned" | "overrun" | "stop_wait" | "idle" | "on_store_loss" => Err(entry
-                    .refuse(format!("a task has no state, so `{key}` means nothing to it: a module has"))),
-                _ => annotations.set(entry, &KEYS[..TASK_KEY_COUNT]),
-            };
+        let result = match key {
+            mark if TASK_MARKS.contains(&mark) => entry.flag().and_then(|span| marks.set(mark, span)),
+            "keyed" | "spawned" | "overrun" | "stop_wait" | "idle" | "awake" | "on_store_loss" => {
+                Err(entry
+                    .refuse(format!("a task has no state, so `{key}` means nothing to it: a module has")))
+            }
+            _ => annotations.set(entry, &KEYS[..TASK_KEY_COUNT]),
+        };
         refusals.take(result);
     }
     refusals.finish()?;
@@ -207,6 +209,11 @@ fn contradictions(entries: &[Entry], annotations: &Annotations, refusals: &mut R
             "idle" if !keyed => {
                 refusals.add(
                     entry.refuse("only the instances of a keyed module fall asleep: `idle` needs `keyed`"),
+                );
+            }
+            "awake" if !keyed => {
+                refusals.add(
+                    entry.refuse("only the instances of a keyed module fall asleep: `awake` needs `keyed`"),
                 );
             }
             "on_store_loss" if !keyed => {
@@ -312,6 +319,7 @@ impl Annotations {
             "overrun" => needs.overrun_ms = Some(entry.read(DURATION, Value::ms)?),
             "stop_wait" => needs.stop_wait_ms = Some(entry.read(DURATION, Value::ms)?),
             "idle" => needs.idle_ms = Some(entry.read(DURATION, Value::ms)?),
+            "awake" => needs.awake = Some(entry.read(COUNT_ABOVE_ZERO, above_zero)?),
             "on_store_loss" => {
                 let variants = [("stop", "Stop"), ("continue", "Continue")];
                 needs.on_store_loss = Some(entry.read("\"stop\" or \"continue\"", |v| v.one_of(&variants))?);

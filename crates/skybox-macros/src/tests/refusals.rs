@@ -57,6 +57,7 @@ fn keys_and_their_values() {
     keys("max_restarts = \"3\"", "`max_restarts` takes a whole number, not `\"3\"`");
     keys("idle = \"2\"", "`idle` takes a duration such as \"250ms\", \"2m\" or \"1h\", not `\"2\"`");
     keys("deadline = 2", "`deadline` takes a duration such as \"250ms\", \"2m\" or \"1h\", not `2`");
+    keys("awake = 0", "`awake` takes a whole number above zero, not `0`");
     keys("on-store-loss = \"wait\"", "`on_store_loss` takes \"stop\" or \"continue\", not `\"wait\"`");
     keys("crate = 1", "`crate` takes a path such as \"::skybox\", not `1`");
     keys("keyed", "`keyed` stands here twice");
@@ -74,7 +75,7 @@ fn keys_and_their_values() {
         "colour = 1",
         "there is no key `colour`; the keys are cpu, memory, gpu, near, with, apart, spread, on, replicas, isolate, \
          concurrency, restart, max_restarts, within, deadline, crate, keyed, spawned, overrun, stop_wait, idle, \
-         on_store_loss",
+         awake, on_store_loss",
     );
 }
 
@@ -88,6 +89,7 @@ fn keys_of_modules_without_a_key() {
     module("replicas = \"each\"", item, &format!("{takes}, not `\"each\"`"));
     module("keyed = true", item, "`keyed` takes no value, not `true`");
     module("idle = \"2m\"", item, "only the instances of a keyed module fall asleep: `idle` needs `keyed`");
+    module("awake = 9", item, "only the instances of a keyed module fall asleep: `awake` needs `keyed`");
     module(
         "on_store_loss = \"stop\"",
         item,
@@ -551,6 +553,7 @@ fn tasks() {
     task("", "fn a(a: u8) -> R { 0 }", "this is the task's own name: give the argument another one");
     task("keyed", sound, "a task has no state, so `keyed` means nothing to it: a module has");
     task("idle = \"2m\"", sound, "a task has no state, so `idle` means nothing to it: a module has");
+    task("awake = 9", sound, "a task has no state, so `awake` means nothing to it: a module has");
     task("replica = 2", sound, "there is no key `replica`; did you mean `replicas`?");
     task("idempotent = true", sound, "`idempotent` takes no value, not `true`");
     task("idempotent", "#[idempotent] fn a() -> R { 0 }", "`idempotent` also stands below: keep one");

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::releases::Releases;
 use super::restart::{Ordered, Orders, Restarted};
+use super::room::{Coming, Place};
 use super::{Failure, GivenUp, Head, HostCore, Line, failed_here, lock};
 use crate::cell::{Cell, Order};
 use crate::conn::Conn;
@@ -55,7 +56,32 @@ pub(super) struct Slot {
     /// The cell that was started last, while it does not take calls.
     unborn: Mutex<Weak<Cell>>,
     last_call: Mutex<Instant>,
+    /// Of a key's: kept from before it is wanted until its last cell has ended.
+    place: Mutex<Option<Place>>,
     orders: Orders,
+}
+
+/// The slot of a call that looks for a cell. A key for which there was no place is forgotten by the last who wanted it.
+struct Sought<'c> {
+    cells: &'c Cells,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Sought<'_> {
+    fn drop(&mut self) {
+        if !*self.slot.wanted.borrow() {
+            self.cells.forget(&self.slot);
+        }
+    }
+}
+
+/// Whether there is to be a cell.
+enum Wanted {
+    Now,
+    /// When the one before has ended.
+    Later,
+    /// When there is a place.
+    NoPlace,
 }
 
 impl Slot {
@@ -71,6 +97,7 @@ impl Slot {
             gone: AtomicBool::new(false),
             unborn: Mutex::default(),
             last_call: Mutex::new(Instant::now()),
+            place: Mutex::default(),
             orders,
         };
         (Arc::new(slot), ordered)
@@ -83,6 +110,41 @@ impl Slot {
 
     fn called(&self) {
         *lock(&self.last_call) = Instant::now();
+    }
+
+    /// There is to be a cell of a key, which takes the place. Says whether there need be one for that first.
+    fn want(&self, place: &mut Option<Place>) -> Wanted {
+        let mut own = lock(&self.place);
+        let is_wanted = *self.wanted.borrow();
+        if !is_wanted && self.key.is_some() {
+            if own.is_some() || self.gone.load(Ordering::Acquire) {
+                // It falls asleep: whoever put it to sleep gets its place. Or it is forgotten.
+                return Wanted::Later;
+            }
+            if place.is_none() {
+                return Wanted::NoPlace;
+            }
+            *own = place.take();
+        }
+        self.wanted.send_replace(true);
+        Wanted::Now
+    }
+
+    /// Nobody wanted its cell, and nothing is left of it: another key may have its place, unless it is wanted again.
+    fn give_back(&self) {
+        let mut own = lock(&self.place);
+        let place = if *self.wanted.borrow() { None } else { own.take() };
+        drop(own);
+        if place.is_some() {
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// When it was last called, if it has a cell without calls, not even the one that has woken it and comes in a moment.
+    fn idle_since(&self) -> Option<Instant> {
+        let link = self.link.load();
+        link.as_ref().filter(|link| link.is_ready() && link.is_idle() && self.line.is_empty())?;
+        Some(*lock(&self.last_call)).filter(|_| *self.wanted.borrow())
     }
 
     fn notify(&self, core: &HostCore) {
@@ -147,12 +209,14 @@ impl Cells {
         if !belongs() {
             return Err(CallErrorKind::Moved);
         }
-        let slot = self.slot(core, key);
+        let sought = Sought { cells: self, slot: self.slot(core, key) };
+        let slot = &sought.slot;
         let mut changes = slot.changed.subscribe();
         let until = core.wait_end(deadline);
         let _place = core.queue_up()?;
         let waited_out = || core.waited_out(deadline, "its cell was not ready");
         let head = slot.line.enter(until).await.ok_or_else(waited_out)?;
+        let mut place = None;
         loop {
             changes.borrow_and_update();
             if slot.gone.load(Ordering::Acquire) || !belongs() {
@@ -170,7 +234,10 @@ impl Cells {
             if let Some(cause) = failed {
                 return Err(CallErrorKind::NotStarted { cause });
             }
-            slot.wanted.send_replace(true);
+            if let Wanted::NoPlace = slot.want(&mut place) {
+                place = Some(core.room.place(core, deadline, until, |coming| self.make_room(coming)).await?);
+                continue;
+            }
             if !HostCore::changed_before(&mut changes, until).await {
                 return Err(waited_out());
             }
@@ -189,11 +256,30 @@ impl Cells {
         slot
     }
 
+    /// Puts the key to sleep that was not called for longest, if there is one without calls. There are few cells beside
+    /// what one costs: all are looked at.
+    fn make_room(&self, coming: Coming) {
+        let slots = self.slots();
+        let idle = slots.iter().filter_map(|slot| Some((slot.idle_since()?, slot)));
+        let Some((_, oldest)) = idle.min_by_key(|(since, _)| *since) else { return };
+        let mut place = lock(&oldest.place);
+        if oldest.wanted.send_if_modified(|wanted| std::mem::replace(wanted, false))
+            && let Some(place) = &mut *place
+        {
+            place.comes(coming);
+        }
+    }
+
     /// Forgets a key that sleeps and that nobody waits for; says whether it has.
     fn forget(&self, slot: &Arc<Slot>) -> bool {
         let (Some(slots), Some(key)) = (&self.by_key, &slot.key) else { return false };
         let mut slots = lock(slots);
-        let sleeps = !*slot.wanted.borrow() && slot.line.is_empty();
+        // Nobody begins to want it meanwhile: see `Slot::want`.
+        let place = lock(&slot.place);
+        let sleeps = !slot.gone.load(Ordering::Acquire)
+            && !*slot.wanted.borrow()
+            && place.is_none()
+            && slot.line.is_empty();
         if sleeps {
             // Whoever has just looked it up looks again.
             slot.gone.store(true, Ordering::Release);

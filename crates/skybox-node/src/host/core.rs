@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::cells::Cells;
 use super::restart::{Ordered, Orders};
+use super::room::Room;
 use super::{Endings, Failure, Instance, Pool, Turn, Useful, lock};
 use crate::app::{AppId, AppInner};
 use crate::links::Peer;
@@ -82,6 +83,8 @@ pub(crate) struct HostCore {
     pub(super) orders: Orders,
     /// The end of `orders` at which they arrive, until that task has it.
     pub(super) ordered: Mutex<Option<Ordered>>,
+    /// How many of its keys are awake.
+    pub(super) room: Room,
     /// Its cells, if its instances live in such.
     pub(crate) cells: Option<Cells>,
     /// The module's own threads, made when first needed.
@@ -145,6 +148,7 @@ impl HostCore {
                 || settings.concurrency.is_some()
                 || descriptor.methods.iter().any(|method| method.mode == Mode::Exclusive),
             plain: !strict && settings.deadline.is_none(),
+            room: Room::of(&settings, cells.is_some()),
             settings,
             stops,
             strict,

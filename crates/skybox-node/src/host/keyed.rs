@@ -1,7 +1,10 @@
-//! Keyed modules: one instance for each key, started by its first call, asleep again when idle.
+//! Keyed modules: one instance for each key, started by its first call, asleep again when idle, or when others need its
+//! place.
 //!
 //! A key never has two instances in a node: a replacement starts only when the old one's last call has ended, and its
 //! `stop`.
+
+mod sleep;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,12 +20,16 @@ use tokio::sync::watch;
 use super::releases::Releases;
 use super::replicated::{policy, start};
 use super::restart::{Restarted, answer_of};
+use super::room::Place;
 use super::stop;
 use super::{CLOSE_WAIT, Failure, GivenUp, Head, Hold, Host, HostCore, Instance, Line, lock};
 use crate::app::App;
 use crate::control::Report;
 use crate::module::Module;
 use crate::status::{GIVEN_UP_MAX, InstanceStatus};
+
+pub(super) use sleep::open;
+use sleep::{Oldest, asleep_when_gone, make_room};
 
 /// Independent locks over the keys.
 const STRIPES: usize = 64;
@@ -32,6 +39,8 @@ type Slots<T> = HashMap<Bytes, Arc<Slot<T>>>;
 
 pub(super) struct Keyed<T> {
     stripes: Box<[Mutex<Slots<T>>]>,
+    /// Who makes room for the next.
+    oldest: Mutex<Oldest>,
     /// The node is leaving: every key is refused.
     closed: AtomicBool,
     releases: Releases,
@@ -41,6 +50,7 @@ impl<T> Default for Keyed<T> {
     fn default() -> Keyed<T> {
         Keyed {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            oldest: Mutex::default(),
             closed: AtomicBool::new(false),
             releases: Releases::default(),
         }
@@ -58,6 +68,8 @@ struct Slot<T> {
 
 struct State<T> {
     now: Now<T>,
+    /// Kept from before the start until nothing is left of the instance.
+    place: Option<Place>,
     last_call: Instant,
     history: History,
     /// A call of this key has ended well.
@@ -102,9 +114,20 @@ impl<T> Slot<T> {
         if state.gone {
             return Some(now);
         }
+        let place = if matches!(now, Now::Live(_)) { None } else { state.place.take() };
         state.now = now;
         state.last_call = Instant::now();
+        drop(state);
+        // Outside the lock: it wakes others.
+        drop(place);
         None
+    }
+
+    /// Nothing is left of its instance; gives the place back that this had.
+    fn is_asleep(&self) -> Option<Place> {
+        let mut state = lock(&self.state);
+        state.now = Now::Asleep;
+        state.place.take()
     }
 }
 
@@ -112,19 +135,6 @@ impl<T> fmt::Debug for Slot<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Slot")
     }
-}
-
-/// Starts the task that puts idle instances to sleep.
-pub(super) fn open<T: Module>(host: &Arc<Host<T>>) {
-    let weak = Arc::downgrade(host);
-    let every = (host.core.settings.idle / 4).max(std::time::Duration::from_millis(20));
-    host.core.runtime.spawn(async move {
-        loop {
-            tokio::time::sleep(every).await;
-            let Some(host) = weak.upgrade() else { return };
-            put_to_sleep(&host);
-        }
-    });
 }
 
 /// The instance of a key, started if it sleeps.
@@ -143,9 +153,10 @@ pub(super) async fn find<T: Module>(
     let _place = core.queue_up()?;
     let waited_out = || core.waited_out(deadline, "its instance had not started");
     let head = slot.line.enter(until).await.ok_or_else(waited_out)?;
+    let mut place = None;
     loop {
         changes.borrow_and_update();
-        {
+        let needs_place = {
             let mut state = lock(&slot.state);
             match &state.now {
                 _ if state.gone => return Err(CallErrorKind::Moved),
@@ -157,15 +168,22 @@ pub(super) async fn find<T: Module>(
                 Now::Failed { failure, again, .. } if Instant::now() < *again => {
                     return Err(CallErrorKind::NotStarted { cause: failure.cause.clone() });
                 }
-                Now::Starting | Now::Stopping => {}
+                Now::Starting | Now::Stopping => false,
                 // Asked with the slot in the table: a plan that says so later finds it there.
                 _ if !owned_here(host, key) => return Err(CallErrorKind::Moved),
+                _ if state.place.is_none() && place.is_none() => true,
                 _ => {
+                    state.place = state.place.take().or(place.take());
                     let before = std::mem::replace(&mut state.now, Now::Starting);
                     let end = state.counts_as(&before);
                     begin(host, key, &slot, before, end);
+                    false
                 }
             }
+        };
+        if needs_place {
+            place = Some(core.room.place(core, deadline, until, |coming| make_room(host, coming)).await?);
+            continue;
         }
         if !HostCore::changed_before(&mut changes, until).await {
             return Err(waited_out());
@@ -210,6 +228,7 @@ fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
     }
     let state = State {
         now: Now::Asleep,
+        place: None,
         last_call: Instant::now(),
         history: History::default(),
         useful: false,
@@ -243,7 +262,7 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
             if let Now::Live(instance) = over {
                 gone(instance).await;
             }
-            lock(&slot.state).now = Now::Asleep;
+            drop(slot.is_asleep());
         }
         slot.changed.send_modify(|count| *count += 1);
     });
@@ -265,27 +284,33 @@ pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Resu
     }
     let Some(slot) = lock(host.keyed.stripe(key)).get(key).cloned() else { return Ok(Restarted::Asleep) };
     let mut changes = slot.changed.subscribe();
-    let mut old = None;
-    {
-        let mut state = lock(&slot.state);
-        state.history.clear();
-        match &state.now {
-            _ if state.gone => return Ok(Restarted::Elsewhere),
-            Now::Starting => {}
-            Now::Asleep | Now::Stopping => return Ok(Restarted::Asleep),
-            Now::Live(_) | Now::Failed { .. } => {
-                let before = std::mem::replace(&mut state.now, Now::Starting);
-                if let Now::Live(live) = &before
-                    && !live.is_over()
-                {
-                    old = Some(live.id);
-                    live.ended_by(Exit::Stopped);
+    let until = host.core.wait_end(None);
+    let (mut old, mut place) = (None, None);
+    loop {
+        {
+            let mut state = lock(&slot.state);
+            state.history.clear();
+            match &state.now {
+                _ if state.gone => return Ok(Restarted::Elsewhere),
+                Now::Starting => break,
+                Now::Asleep | Now::Stopping => return Ok(Restarted::Asleep),
+                Now::Live(_) | Now::Failed { .. } if state.place.is_some() || place.is_some() => {
+                    state.place = state.place.take().or(place.take());
+                    let before = std::mem::replace(&mut state.now, Now::Starting);
+                    if let Now::Live(live) = &before
+                        && !live.is_over()
+                    {
+                        old = Some(live.id);
+                        live.ended_by(Exit::Stopped);
+                    }
+                    begin(host, key, &slot, before, None);
+                    break;
                 }
-                begin(host, key, &slot, before, None);
+                Now::Live(_) | Now::Failed { .. } => {}
             }
         }
+        place = Some(host.core.room.place(&host.core, None, until, |coming| make_room(host, coming)).await?);
     }
-    let until = host.core.wait_end(None);
     while HostCore::changed_before(&mut changes, until).await {
         let state = lock(&slot.state);
         match &state.now {
@@ -341,50 +366,6 @@ fn stays_down<T>(core: &HostCore, slot: &Slot<T>, cause: String, decision: Decis
     Now::Failed { failure, again: Instant::now() + pause, given_up }
 }
 
-fn put_to_sleep<T: Module>(host: &Host<T>) {
-    let idle = host.core.settings.idle;
-    for stripe in &host.keyed.stripes {
-        // The values are dropped outside the lock: a `Drop` may take its time.
-        let (mut asleep, mut stopping) = (Vec::new(), Vec::new());
-        lock(stripe).retain(|_, slot| {
-            let mut state = lock(&slot.state);
-            let done = match &state.now {
-                Now::Live(instance) => state.last_call.elapsed() >= idle && Arc::strong_count(instance) == 1,
-                Now::Asleep => true,
-                Now::Failed { again, .. } => *again <= Instant::now() && state.last_call.elapsed() >= idle,
-                Now::Starting | Now::Stopping => false,
-            };
-            if !done {
-                return true;
-            }
-            match std::mem::replace(&mut state.now, Now::Asleep) {
-                Now::Live(instance) if host.core.stops => {
-                    // The slot stays, so that the key's next call waits for this `stop`.
-                    state.now = Now::Stopping;
-                    stopping.push((slot.clone(), instance));
-                    return true;
-                }
-                was => asleep.push(was),
-            }
-            // A slot that somebody has just looked up stays: two slots would be two instances.
-            Arc::strong_count(slot) > 1
-        });
-        for (slot, instance) in stopping {
-            asleep_when_gone(&host.core, slot, instance);
-        }
-    }
-}
-
-/// Lets go of the instance of a slot that is `Stopping`; when nothing of it is left, the next call starts another.
-fn asleep_when_gone<T: Send + 'static>(core: &HostCore, slot: Arc<Slot<T>>, instance: Arc<Instance<T>>) {
-    let gone = gone(instance);
-    core.runtime.spawn(async move {
-        gone.await;
-        lock(&slot.state).now = Now::Asleep;
-        slot.changed.send_modify(|count| *count += 1);
-    });
-}
-
 /// Kills the instance of some key; says whether there is one of that name. The next call starts another, when the
 /// calls of this one have ended.
 pub(super) fn kill<T: Module>(host: &Arc<Host<T>>, instance: &str, by: &str) -> bool {
@@ -432,7 +413,7 @@ pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
 /// What a key that is handed over leaves behind.
 enum Leaving<T> {
     /// An instance whose calls have to end.
-    Live(Arc<Instance<T>>),
+    Live(Arc<Instance<T>>, Option<Place>),
     /// A start that is under way, or waits for the end of a crashed instance; or a `stop`.
     Busy(Arc<Slot<T>>),
 }
@@ -441,12 +422,13 @@ impl<T> Leaving<T> {
     /// Lets go of it at once; resolves when nothing of it is left.
     fn ended(self) -> impl Future<Output = ()> {
         let (gone, busy) = match self {
-            Leaving::Live(instance) => (Some(gone(instance)), None),
+            Leaving::Live(instance, place) => (Some((gone(instance), place)), None),
             Leaving::Busy(slot) => (None, Some(slot)),
         };
         async move {
-            if let Some(gone) = gone {
+            if let Some((gone, place)) = gone {
                 gone.await;
+                drop(place);
             }
             let Some(slot) = busy else { return };
             let mut changes = slot.changed.subscribe();
@@ -468,7 +450,7 @@ fn take_out<T: Module>(host: &Host<T>, which: impl Fn(&Bytes) -> bool) -> Vec<Le
             let mut state = lock(&slot.state);
             state.gone = true;
             match std::mem::replace(&mut state.now, Now::Asleep) {
-                Now::Live(instance) => leaving.push(Leaving::Live(instance)),
+                Now::Live(instance) => leaving.push(Leaving::Live(instance, state.place.take())),
                 busy @ (Now::Starting | Now::Stopping) => {
                     state.now = busy;
                     leaving.push(Leaving::Busy(slot.clone()));

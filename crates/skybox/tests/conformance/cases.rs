@@ -1,5 +1,6 @@
 //! The cases, by what the sentences they pin speak of.
 
+pub mod awake;
 pub mod cancellation;
 pub mod context;
 pub mod crashes;

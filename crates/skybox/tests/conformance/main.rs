@@ -142,6 +142,11 @@ macro_rules! in_every_mode {
                 a_panic_in_stop_takes_nothing_down
                 an_error_of_stop_is_kept
                 an_implementation_of_an_interface_stops_as_well;
+            awake:
+                the_key_that_was_not_called_for_longest_falls_asleep
+                never_are_more_keys_awake_than_may_be
+                a_busy_key_is_not_put_to_sleep
+                a_place_is_given_back_however_an_instance_ends;
             delivery:
                 a_call_runs_once
                 an_idempotent_call_may_run_again
@@ -235,6 +240,7 @@ macro_rules! in_one_process {
         }
         tests! { $mode by run_paused:
             failures: a_call_that_waited_long_enough_is_unreachable;
+            awake: where_all_keys_are_busy_a_call_is_refused_in_the_end;
         }
     };
 }
@@ -262,6 +268,8 @@ macro_rules! in_several_processes {
                 small_calls_pass_between_the_items;
             failures:
                 a_call_that_waited_long_enough_is_unreachable;
+            awake:
+                where_all_keys_are_busy_a_call_is_refused_in_the_end;
             stops:
                 a_module_that_moves_stops_where_it_was
                 a_node_that_leaves_waits_for_each_stop;

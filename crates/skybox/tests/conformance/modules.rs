@@ -3,6 +3,7 @@
 mod booths;
 mod desk;
 mod errors;
+mod inn;
 mod pipes;
 mod relay;
 mod rows;
@@ -20,6 +21,7 @@ pub use desk::{Cramped, Desk, Narrow, Overdue, Pooled, Register, work};
 #[cfg(feature = "anyhow")]
 pub use errors::any::Anyhow;
 pub use errors::{Plain, PlainError, ShopError, Shops};
+pub use inn::{BERTHS, Berth};
 pub use pipes::{Brook, Conduit, Pipes, Source, louder};
 pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
@@ -33,6 +35,7 @@ use crate::ledger::Ledger;
 /// The modules and tasks that live on the callees' node in split mode; [`Relay`] lives on another.
 pub const CALLEES: &[&str] = &[
     "anyhow",
+    "berth",
     "book",
     "brook",
     "come_back",

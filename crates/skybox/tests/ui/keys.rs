@@ -3,7 +3,7 @@ use skybox::{App, Result};
 macro_rules! types {
     ($($name:ident),*) => { $(#[derive(Default)] struct $name;)* };
 }
-types!(Cores, Memory, Label, Bound, None, Near, Slip, Unknown, Config, Mark, Idle, Spawned, Twice);
+types!(Cores, Memory, Label, Bound, None, Near, Slip, Unknown, Config, Mark, Idle, Awake, Spawned, Twice);
 
 #[skybox::module(cpu = 0)]
 impl Cores {
@@ -77,6 +77,13 @@ impl Mark {
 
 #[skybox::module(idle = "2m")]
 impl Idle {
+    pub fn len(&self) -> Result<u32> {
+        Ok(0)
+    }
+}
+
+#[skybox::module(awake = 100)]
+impl Awake {
     pub fn len(&self) -> Result<u32> {
         Ok(0)
     }

@@ -61,6 +61,7 @@ impl Keeper {
         let mut order: Option<Order> = None;
         loop {
             if !*wanted.borrow() {
+                self.slot.give_back();
                 order.take().into_iter().for_each(|order| order.answer(Restarted::Asleep));
             }
             if self.slot.gone.load(Ordering::Acquire) && self.slot.key.is_some() {
@@ -94,6 +95,7 @@ impl Keeper {
                     match self.watch(&mut wanted).await {
                         Over::Unwanted => {
                             self.put_away().await;
+                            self.slot.give_back();
                             if self.core.cells.as_ref().is_some_and(|cells| cells.forget(&self.slot)) {
                                 return;
                             }
