@@ -28,6 +28,7 @@ pub use builder::{AppError, Builder};
 pub(crate) use current::AppId;
 pub use current::NoApp;
 pub use identity::program_name;
+pub(crate) use lifecycle::close;
 pub use missing::Missing;
 pub use scope::{Scoped, spawn};
 

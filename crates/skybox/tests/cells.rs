@@ -96,6 +96,12 @@ impl Endless {
         Ok(())
     }
 
+    /// Waits, and leaves the threads to others.
+    pub(crate) async fn nap(&self, ms: u64) -> skybox::Result<()> {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        Ok(())
+    }
+
     pub(crate) fn turn_beside(&self) -> skybox::Result<()> {
         turn();
         Ok(())
@@ -288,6 +294,55 @@ async fn a_call_that_never_ends_ends_its_cell() {
     assert!(matches!(alone.call_error().unwrap().kind(), CallErrorKind::Deadline { .. }), "{alone}");
     ended("turn_alone", 1).await;
     assert_eq!(endings("turn_alone").await, ["overran"]);
+    nodes.stop().await;
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_all_processes_to_end_does_not_end_the_cells() {
+    use rustix::process::Signal;
+    let nodes = start().await;
+    let victim = nodes.app().get::<Victim>();
+    let (pid, _) = victim.count().await.unwrap();
+    for one in [Signal::TERM, Signal::INT, Signal::HUP] {
+        signal(pid, one);
+    }
+    // A process that is to end answers a call or two before it does.
+    for calls in 2..500 {
+        assert_eq!(victim.count().await.unwrap(), (pid, calls));
+    }
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_that_was_frozen_with_its_node_lives_on() {
+    use rustix::process::Signal;
+    let nodes = start().await;
+    let endless = nodes.app().get::<Endless>();
+    let (pid, node) = (endless.pid().await.unwrap(), nodes.app().get::<Steady>().pid().await.unwrap());
+    let within = |ms| CallOptions::new().deadline(Duration::from_millis(ms));
+    let napping = endless.with(within(300));
+    let napping = async { napping.nap(60_000).await };
+    let freezing = async {
+        // It is answered after the nap has begun.
+        endless.pid().await.unwrap();
+        [node, pid].into_iter().for_each(|pid| signal(pid, Signal::STOP));
+        // Nobody answers until far more has passed than a call may overrun.
+        let error = endless.with(within(1_000)).pid().await.unwrap_err();
+        assert!(matches!(error.call_error().unwrap().kind(), CallErrorKind::Deadline { .. }), "{error}");
+        // The node first: it is the one that looks at the clock.
+        [node, pid].into_iter().for_each(|pid| signal(pid, Signal::CONT));
+    };
+    let (napped, ()) = tokio::join!(napping, freezing);
+    let error = napped.unwrap_err();
+    assert!(matches!(error.call_error().unwrap().kind(), CallErrorKind::Deadline { .. }), "{error}");
+    for _ in 0..200 {
+        assert_eq!(endless.pid().await.unwrap(), pid, "it has done nothing that it should not");
+    }
     nodes.stop().await;
 }
 

@@ -1,7 +1,10 @@
 //! Cells of keyed modules, and cells that do not start.
 
+use std::time::Duration;
+
 use skybox::cloud::testing::{Nodes, RunningNodes};
 use skybox::{App, CallErrorKind};
+use skybox_node::{Restarted, Right};
 
 /// One process for each key.
 struct Own {
@@ -113,6 +116,23 @@ impl Unmain {
     }
 }
 
+/// Its first cell does not come to the end of its start.
+struct Hanging;
+
+#[skybox::module(isolate = "process")]
+impl Hanging {
+    async fn start(_: &App) -> skybox::Result<Hanging> {
+        if std::env::var("SKYBOX_CELL")?.contains("/hanging.1\"") {
+            std::future::pending::<()>().await;
+        }
+        Ok(Hanging)
+    }
+
+    pub(crate) async fn pid(&self) -> skybox::Result<u32> {
+        Ok(std::process::id())
+    }
+}
+
 async fn start(nodes: &[&str]) -> RunningNodes {
     if std::env::var("SKYBOX_CELL").is_ok_and(|cell| cell.contains("unmain")) {
         std::process::exit(3);
@@ -214,6 +234,23 @@ async fn keys_in_shared_cells_call_those_of_other_nodes() {
         processes.insert(process);
     }
     assert_eq!(processes.len(), 2, "each node has some of them");
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_hangs_is_restarted() {
+    // Operators come over TLS here.
+    let nodes = Nodes::of_this_test(1).tls().pin("hanging", &["node-1"]);
+    let nodes = nodes.env("SKYBOX_MODULES__HANGING__START_WAIT", "1h").start(|builder| builder).await;
+    let hanging = nodes.app().get::<Hanging>();
+    let operator = nodes.operator("node-1", Right::Admin).await;
+    let restarting = async {
+        let restarted = operator.restart("hanging", None).await.unwrap();
+        assert!(matches!(restarted, Restarted::Started { .. }), "{restarted:?}");
+    };
+    let both = async { tokio::join!(hanging.pid(), restarting) };
+    let (pid, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.expect("the next one starts");
+    assert_eq!(hanging.pid().await.unwrap(), pid.unwrap());
     nodes.stop().await;
 }
 

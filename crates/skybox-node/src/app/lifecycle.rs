@@ -127,7 +127,7 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
 }
 
 /// Retires everything here, one module beside the other; resolves when the last calls and each `stop` have ended.
-async fn close(app: &AppInner) {
+pub(crate) async fn close(app: &AppInner) {
     let closing: Vec<_> = app.hosts.iter().map(|host| app.runtime.spawn(host.clone().close())).collect();
     for host in closing {
         // A host that panics while it closes is gone as well.

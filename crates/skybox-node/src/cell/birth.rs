@@ -39,6 +39,8 @@ impl Birth {
     pub(crate) fn take() -> Option<(Birth, OwnedFd)> {
         let told = std::env::var(CELL_ENV).ok()?;
         let birth: Birth = serde_json::from_str(&told).ok()?;
+        // It was asked for before `exec`, which forgets it where the program's file gives rights (`setcap`).
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).ok()?;
         let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
         if parent != Some(birth.node_pid) || IS_CELL.swap(true, Ordering::AcqRel) {
             return None;

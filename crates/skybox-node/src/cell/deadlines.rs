@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use skybox_core::{CallId, Exit};
 
@@ -17,22 +19,42 @@ use crate::host::lock;
 /// How often a cell's calls are looked at: four times within the time that they may overrun, and between these bounds.
 const LOOK_MIN: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(500);
+/// How late a look may be on a busy machine, beyond twice its pause.
+const LOOK_LATE: Duration = Duration::from_millis(100);
 
 /// The calls with a deadline that a cell has not answered.
 #[derive(Debug, Default)]
-pub(super) struct Due(Mutex<BTreeMap<CallId, Instant>>);
+pub(super) struct Due(Mutex<BTreeMap<CallId, std::time::Instant>>);
 
 impl Due {
     /// How long the first of them is late.
     fn late(&self) -> Option<Duration> {
-        let now = tokio::time::Instant::now().into_std();
+        let now = Instant::now().into_std();
         lock(&self.0).values().min().map(|deadline| now.saturating_duration_since(*deadline))
+    }
+}
+
+/// For how long a cell could have answered: as long as the node itself has run.
+struct Awake {
+    since: Instant,
+    looked: Instant,
+}
+
+impl Awake {
+    /// Looks at the clock; `pause` was meant to be between two looks. Where it was far more, the node was frozen, or did
+    /// not get the processor, and most likely its cells with it: they have the whole time anew.
+    fn look(&mut self, now: Instant, pause: Duration) -> Duration {
+        if now.saturating_duration_since(self.looked) > pause * 2 + LOOK_LATE {
+            self.since = now;
+        }
+        self.looked = now;
+        now.saturating_duration_since(self.since)
     }
 }
 
 impl Cell {
     /// A call is sent to it.
-    pub(crate) fn owes(&self, call: CallId, deadline: Instant) {
+    pub(crate) fn owes(&self, call: CallId, deadline: std::time::Instant) {
         lock(&self.due.0).insert(call, deadline);
     }
 
@@ -52,14 +74,34 @@ impl Cell {
 
 /// Kills a cell once a call in it is late by more than it may be.
 pub(super) async fn keep(cell: Weak<Cell>, overrun: Duration) {
+    let pause = (overrun / 4).clamp(LOOK_MIN, LOOK_MAX);
+    let mut awake = Awake { since: Instant::now(), looked: Instant::now() };
     loop {
-        tokio::time::sleep((overrun / 4).clamp(LOOK_MIN, LOOK_MAX)).await;
+        tokio::time::sleep(pause).await;
+        let awake = awake.look(Instant::now(), pause);
         let Some(cell) = cell.upgrade() else { return };
         if cell.exit().is_some() {
             return;
         }
-        if let Some(late) = cell.due.late().filter(|late| *late > overrun) {
+        if let Some(late) = cell.due.late().filter(|late| *late > overrun && awake > overrun) {
             cell.overran(late);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_frozen_with_its_node_has_its_time_anew() {
+        const PAUSE: Duration = Duration::from_millis(250);
+        let begin = Instant::now();
+        let mut awake = Awake { since: begin, looked: begin };
+        assert_eq!(awake.look(begin + PAUSE, PAUSE), PAUSE);
+        assert_eq!(awake.look(begin + 3 * PAUSE, PAUSE), 3 * PAUSE, "a busy machine looks late");
+        let thawed = begin + Duration::from_secs(10);
+        assert_eq!(awake.look(thawed, PAUSE), Duration::ZERO);
+        assert_eq!(awake.look(thawed + PAUSE, PAUSE), PAUSE);
     }
 }

@@ -54,6 +54,7 @@ impl Inside {
     /// The node is not there, or not understood. Otherwise it does not return.
     pub(crate) async fn serve(self: &Arc<Self>, app: App, link: OwnedFd) -> Result<App, AppError> {
         let broken = |source| AppError::Control(ControlError::Cell { source });
+        let _asked_to_end = deaf().map_err(broken)?;
         let stream = UnixStream::from(link);
         stream.set_nonblocking(true).map_err(broken)?;
         let stream = tokio::net::UnixStream::from_std(stream).map_err(broken)?;
@@ -149,6 +150,13 @@ impl std::fmt::Debug for Inside {
     }
 }
 
+/// Who stops a service may ask all of its processes to end, and a hung-up terminal does. A cell ends when its node says
+/// so, which has calls of it to answer first.
+fn deaf() -> std::io::Result<[tokio::signal::unix::Signal; 3]> {
+    use tokio::signal::unix::{SignalKind, signal};
+    Ok([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?])
+}
+
 /// Does what the node says, and answers.
 pub(crate) async fn obey(
     inside: Arc<Inside>,
@@ -161,9 +169,9 @@ pub(crate) async fn obey(
     let answer = |reply: ReplyTo, text: &[u8]| reply.answer(false, Form::Json, &mut BytesMut::from(text));
     match serde_json::from_slice(&payload) {
         Ok(Order::Leave) => {
-            for host in &app.hosts {
-                host.clone().close().await;
-            }
+            link.drain();
+            crate::app::close(&app).await;
+            crate::spans::flush().await;
             answer(reply, b"null");
             drop(tokio::time::timeout(ANSWER_WAIT, link.answered()).await);
             std::process::exit(0);

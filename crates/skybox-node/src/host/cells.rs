@@ -326,9 +326,11 @@ impl Cells {
                 stays
             });
         }
+        // All are told before any is waited for: each may take as long as its last call and its `stop`.
+        leaving.iter().for_each(|slot| slot.let_go());
         async move {
             for slot in leaving {
-                slot.leave().await;
+                slot.left().await;
             }
         }
     }
@@ -337,8 +339,9 @@ impl Cells {
     pub(super) async fn close(&self, core: &HostCore) {
         self.closed.store(true, Ordering::Release);
         core.want(false);
+        self.one.let_go();
         self.give_up_keys(core).await;
-        self.one.leave().await;
+        self.one.left().await;
     }
 
     /// Whether what the plan wants here is ready, or given up.
@@ -424,11 +427,15 @@ fn of_cell(core: &HostCore, link: &Conn) -> ModulePlan {
 }
 
 impl Slot {
-    /// Nobody calls it any more; resolves when its cell is gone.
-    async fn leave(&self) {
+    /// Nobody calls it any more.
+    fn let_go(&self) {
         self.gone.store(true, Ordering::Release);
         self.wanted.send_replace(false);
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Resolves when the cell of one that was let go of is gone.
+    async fn left(&self) {
         let mut changes = self.changed.subscribe();
         while self.link.load().is_some() {
             // The sender lives in the slot.

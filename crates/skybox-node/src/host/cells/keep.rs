@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use skybox_core::{Exit, ModuleKind};
 use skybox_plan::restart::{Decision, End, History};
 use tokio::sync::watch;
 
 use super::super::replicated::{failed_start, give_up, policy, try_again};
 use super::super::restart::{Order, Ordered, Restarted};
-use super::super::{CLOSE_WAIT, Failure, HostCore, lock};
+use super::super::{CLOSE_WAIT, Failure, HostCore, lock, stop};
 use super::{Slot, look_every};
 use crate::cell::{self, Cell, LEAVE_WAIT, NotBorn};
 use crate::conn::Conn;
@@ -76,7 +77,16 @@ impl Keeper {
                 }
                 _ = gone(&self.slot) => return,
             }
-            let decision = match self.start(&mut wanted).await {
+            let started = tokio::select! {
+                biased;
+                // Whoever sees a start that hangs asks for another.
+                Some(given) = self.ordered.recv() => {
+                    order.replace(given).into_iter().for_each(|order| order.answer(Restarted::Waiting));
+                    continue;
+                }
+                started = start(&self.core, &self.slot, &mut wanted) => started,
+            };
+            let decision = match started {
                 None => {
                     if self.core.app.strong_count() == 0 {
                         return;
@@ -122,23 +132,6 @@ impl Keeper {
         }
     }
 
-    /// A cell, unless none is wanted any more.
-    async fn start(&self, wanted: &mut watch::Receiver<bool>) -> Option<Result<Arc<Conn>, NotBorn>> {
-        let app = self.core.app.upgrade()?;
-        let cells = self.core.cells.as_ref()?;
-        self.slot.unborn_is_gone().await;
-        let number = 1 + cells.count.fetch_add(1, Ordering::Relaxed);
-        let outcome = tokio::select! {
-            biased;
-            () = until(wanted, |wanted| !wanted) => None,
-            outcome = Cell::start(&app, &self.core, number, &self.slot.unborn) => Some(outcome),
-        };
-        if let Some(Ok(_)) = &outcome {
-            *lock(&self.slot.unborn) = Weak::new();
-        }
-        outcome
-    }
-
     fn publish(&self, link: &Arc<Conn>) {
         *lock(&self.slot.failed) = None;
         *lock(&self.core.failed) = None;
@@ -175,7 +168,7 @@ impl Keeper {
                 return Over::Ordered(order);
             }
             // The old one takes the calls meanwhile.
-            match self.start(wanted).await {
+            match start(&self.core, &self.slot, wanted).await {
                 None => {
                     order.answer(Restarted::Elsewhere);
                     return Over::Unwanted;
@@ -187,7 +180,7 @@ impl Keeper {
                 Some(Ok(new)) => {
                     self.publish(&new);
                     order.answer(Restarted::Replaced { old: name_of(&link), new: name_of(&new) });
-                    self.core.runtime.spawn(put_away(self.core.clone(), link));
+                    self.core.runtime.spawn(put_away(self.core.clone(), link, None));
                 }
             }
         }
@@ -199,7 +192,7 @@ impl Keeper {
         // A call that has just been sent over it is one of those in progress.
         link.take_no_more();
         self.slot.notify(&self.core);
-        put_away(self.core.clone(), link).await;
+        put_away(self.core.clone(), link, self.slot.key.clone()).await;
         self.slot.link.store(None);
         self.slot.notify(&self.core);
     }
@@ -266,6 +259,27 @@ impl Keeper {
     }
 }
 
+/// A cell, unless none is wanted any more. Dropped, it kills what it has started.
+async fn start(
+    core: &Arc<HostCore>,
+    slot: &Slot,
+    wanted: &mut watch::Receiver<bool>,
+) -> Option<Result<Arc<Conn>, NotBorn>> {
+    let app = core.app.upgrade()?;
+    let cells = core.cells.as_ref()?;
+    slot.unborn_is_gone().await;
+    let number = 1 + cells.count.fetch_add(1, Ordering::Relaxed);
+    let outcome = tokio::select! {
+        biased;
+        () = until(wanted, |wanted| !wanted) => None,
+        outcome = Cell::start(&app, core, number, &slot.unborn) => Some(outcome),
+    };
+    if let Some(Ok(_)) = &outcome {
+        *lock(&slot.unborn) = Weak::new();
+    }
+    outcome
+}
+
 /// Resolves when a key has not been called for as long as it stays awake.
 async fn asleep(slot: &Slot, link: &Arc<Conn>, idle: Duration) {
     if slot.key.is_none() {
@@ -305,20 +319,27 @@ fn name_of(link: &Conn) -> String {
 }
 
 /// Ends a cell that takes no new calls, once those in progress have ended.
-async fn put_away(core: Arc<HostCore>, link: Arc<Conn>) {
+async fn put_away(core: Arc<HostCore>, link: Arc<Conn>, key: Option<Bytes>) {
     let Some(cell) = link.cell().cloned() else { return };
     let over = async {
+        let module = core.descriptor.name;
         if tokio::time::timeout(CLOSE_WAIT, link.idle()).await.is_err() {
-            let module = core.descriptor.name;
             tracing::warn!(module, "its last call has not ended {CLOSE_WAIT:?} after its cell was retired");
         }
-        drop(tokio::time::timeout(LEAVE_WAIT, Cell::order(&link, &cell::Order::Leave)).await);
+        let wait = LEAVE_WAIT + stop::wait(&core);
+        let left = tokio::time::timeout(wait, Cell::order(&link, &cell::Order::Leave)).await;
+        let has_left = matches!(left, Ok(Some(_)));
+        if left.is_err() {
+            tracing::warn!(module, "its cell has not left {wait:?} after it was told to: killed");
+        }
         cell.kill();
+        has_left
     };
-    tokio::select! {
-        () = over => {}
-        _ = cell.ended() => {}
-    }
-    cell.ended().await;
-    core.endings.cell_died(&cell.name, cell.started.elapsed(), None, Exit::Stopped);
+    let has_left = tokio::select! {
+        has_left = over => has_left,
+        _ = cell.ended() => false,
+    };
+    let exit = cell.ended().await;
+    let exit = if has_left { Exit::Stopped } else { exit };
+    core.endings.cell_died(&cell.name, cell.started.elapsed(), key.as_deref(), exit);
 }
