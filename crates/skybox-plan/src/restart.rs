@@ -27,6 +27,8 @@ pub enum End {
     Failed,
     /// It crashed after it had been of use.
     Crashed,
+    /// The same, of a task: it has no state that could be wrong, and no `start` that could cost anything.
+    CrashedTask,
     /// It ended of itself.
     Normal,
     /// Somebody killed it.
@@ -65,6 +67,8 @@ impl History {
             End::Normal if policy.restart == Restart::OnCrash => return Decision::GiveUp,
             // Whoever kills knows why: it says nothing about the module.
             End::Normal | End::Killed => return Decision::After(Duration::ZERO),
+            // One bad input in ten must not slow down the other nine.
+            End::CrashedTask => return Decision::After(Duration::ZERO),
             End::Failed => self.failures.push(now),
             End::Crashed => self.crashes.push(now),
         }
@@ -140,6 +144,17 @@ mod tests {
         assert_eq!(decide(POLICY, &[(End::Normal, 0)]), [Some(0)]);
         assert_eq!(decide(never, &[(End::Killed, 0)]), [None]);
         assert_eq!(decide(on_crash, &[(End::Killed, 0)]), [Some(0)]);
+    }
+
+    #[test]
+    fn tasks_are_there_again_at_once_however_often_they_crash() {
+        let mut ends: Vec<_> = (0..50).map(|n| (End::CrashedTask, n)).collect();
+        ends.extend([(End::Failed, 50)]);
+        let pauses = decide(POLICY, &ends);
+        assert!(pauses[..50].iter().all(|pause| *pause == Some(0)));
+        assert_eq!(pauses[50], Some(50), "as if nothing had been before");
+        let never = Policy { restart: Restart::Never, ..POLICY };
+        assert_eq!(decide(never, &[(End::CrashedTask, 0)]), [None]);
     }
 
     #[test]

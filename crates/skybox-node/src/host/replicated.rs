@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use skybox_core::{CallErrorKind, Code, Exit, InstanceId};
+use skybox_core::{CallErrorKind, Code, Exit, InstanceId, ModuleKind};
 use skybox_plan::restart::{Decision, End, History, Policy};
 use tokio::sync::watch;
 
@@ -113,6 +113,9 @@ async fn keep<T: Module>(host: Arc<Host<T>>, mut ordered: Ordered) {
                 // Ten bad pictures in a row must not end thumbnails for everyone.
                 match killed {
                     true => End::Killed,
+                    false if core.useful.yet() && core.descriptor.kind == ModuleKind::Task => {
+                        End::CrashedTask
+                    }
                     false if core.useful.yet() => End::Crashed,
                     false => End::Failed,
                 }
