@@ -34,7 +34,7 @@ pub use scope::{Scoped, spawn};
 
 use crate::between::Owners;
 use crate::call::{Handle, Target, To};
-use crate::cell::Family;
+use crate::cell::{Family, Inside};
 use crate::clock;
 use crate::config::Config;
 use crate::control::{Control, Leave};
@@ -58,7 +58,9 @@ pub(crate) struct AppInner {
     pub(crate) build: String,
     pub(crate) node: NodeName,
     /// The node that people know: in a cell, the one it belongs to.
-    home: NodeName,
+    pub(crate) home: NodeName,
+    /// In a cell, its node as it is spoken to.
+    pub(crate) inside: Option<Arc<Inside>>,
     pub(crate) incarnation: Incarnation,
     /// Where other nodes reach it.
     pub(crate) address: crate::conn::Address,

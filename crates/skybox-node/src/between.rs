@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skybox_core::{CallErrorKind, CallId, Callee, Error, Exit, Incarnation, InstanceId};
+use skybox_core::{CallErrorKind, CallId, Callee, Error, Exit, Incarnation, InstanceId, NodeName};
 use skybox_wire::codec::{self, Form, Proof};
-use skybox_wire::frame::PayloadOf;
+use skybox_wire::frame::{MethodNumber, PayloadOf};
 
 pub(crate) use owners::Owners;
 
@@ -24,6 +24,9 @@ use crate::links::Peer;
 use crate::monitor::{self, Monitor, Told, Watched};
 use crate::operate::THE_NODE;
 use crate::stream::{Landing, Passing, Stream, arriving, collecting};
+
+/// The number of what a cell and its node ask of each other as nodes do; they have words of their own beside it.
+pub(crate) const ASK: MethodNumber = MethodNumber(1);
 
 /// The pause before a node that did not answer is asked again to end an instance.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -49,6 +52,10 @@ enum Ask {
     End(Named),
     /// Stop it, killing after this time what goes on of it; or kill it at once. The answer is how it ended.
     Stop { named: Named, limit: Option<Duration> },
+    /// Start an instance in this seat: a node asks its cell.
+    Seat { named: Named, arguments: Bytes },
+    /// Ask this of another node, in that life if it speaks of something that lives there: a cell asks its node.
+    At { node: NodeName, life: Option<Incarnation>, ask: Bytes },
     /// Tell of the ends of those that this stream names; the answer is a stream of [`Told`].
     Watch { watched: Passing<Watched, Error> },
 }
@@ -171,21 +178,69 @@ async fn ask<A: DeserializeOwned>(
     read(&send(app, peer, life, ask).await?.await?.payload)
 }
 
-/// Sends what is asked: to this life of the node, if it speaks of something that lives there.
+/// Sends what is asked: to this life of the node, if it speaks of something that lives there. A cell asks its node to.
 async fn send(
     app: &Arc<AppInner>,
     peer: &Peer,
     life: Option<Incarnation>,
     ask: &Ask,
 ) -> Result<PendingCall, CallErrorKind> {
+    if app.inside.is_some() && peer.node != app.home {
+        let ask = write(ask)?.freeze();
+        let at = Ask::At { node: peer.node.clone(), life, ask };
+        return send_over(&reach(app, &app.links.peer(&app.home), None).await?, &at);
+    }
+    send_over(&reach(app, peer, life).await?, ask)
+}
+
+async fn reach(
+    app: &Arc<AppInner>,
+    peer: &Peer,
+    life: Option<Incarnation>,
+) -> Result<Arc<Conn>, CallErrorKind> {
     let unreachable = |why| CallErrorKind::Unreachable { why };
     let conn = peer.connect(app).await;
     let conn = conn.map_err(|why| unreachable(format!("{} could not be reached: {why}", peer.node)))?;
     if life.is_some_and(|life| life != conn.peer().incarnation) {
         return Err(unreachable(format!("{} has been started anew", peer.node)));
     }
+    Ok(conn)
+}
+
+fn send_over(conn: &Arc<Conn>, ask: &Ask) -> Result<PendingCall, CallErrorKind> {
     let (payload, outlets) = collecting(|| write(ask));
-    conn.send_to(THE_NODE, 0, &payload?, &outlets)
+    let method = if conn.is_link() { ASK.0 } else { 0 };
+    conn.clone().send_to(THE_NODE, method, &payload?, &outlets)
+}
+
+/// Has a cell start an instance in a seat of this node.
+///
+/// # Errors
+/// Those of its `start`; `Lost` and `Unreachable` if the cell has ended.
+///
+/// # Cancel safety
+/// As that of [`spawn`], but that the instance has to be ended by whoever drops it.
+pub(crate) async fn seat(link: &Arc<Conn>, named: Named, arguments: Bytes) -> Result<(), CallErrorKind> {
+    read(&send_over(link, &Ask::Seat { named, arguments })?.await?.payload)
+}
+
+/// Has a cell end an instance. Sent at once, behind the calls that were sent before.
+pub(crate) fn end_seated(link: &Arc<Conn>, named: Named) -> impl Future<Output = ()> + Send + use<> {
+    let sent = send_over(link, &Ask::End(named));
+    async move {
+        if let Ok(pending) = sent {
+            drop(pending.await);
+        }
+    }
+}
+
+/// Has a cell stop an instance, or kill it.
+pub(crate) async fn stop_seated(
+    link: &Arc<Conn>,
+    named: Named,
+    limit: Option<Duration>,
+) -> Result<Exit, CallErrorKind> {
+    read(&send_over(link, &Ask::Stop { named, limit })?.await?.payload)
 }
 
 fn write<V: Serialize + DeserializeOwned>(value: &V) -> Result<BytesMut, CallErrorKind> {
@@ -243,7 +298,7 @@ impl Drop for Answer {
 
 async fn answer_to(
     app: &Arc<AppInner>,
-    conn: &Conn,
+    conn: &Arc<Conn>,
     id: CallId,
     ask: Ask,
 ) -> Result<BytesMut, CallErrorKind> {
@@ -252,7 +307,7 @@ async fn answer_to(
             // The code of a `start` may take its time: not on the reader's.
             tokio::task::yield_now().await;
             let seat = host_of(app, &module)?.clone().spawn(arguments).await?;
-            app.owners.owns(app, conn.peer(), Named { module, seat });
+            app.owners.owns(app, conn, Named { module, seat }, None);
             write(&seat)
         }
         Ask::Keep(named) => {
@@ -271,6 +326,11 @@ async fn answer_to(
             let host = host_of(app, &named.module)?.clone();
             write(&host.stop_seat(named.seat, limit).await)
         }
+        Ask::Seat { named, arguments } => {
+            tokio::task::yield_now().await;
+            write(&host_of(app, &named.module)?.clone().sit_down(named.seat, arguments).await?)
+        }
+        Ask::At { node, life, ask } => answer_for(app, conn, &node, life, read(&ask)?).await,
         Ask::Watch { watched } => {
             let (sender, told) = Stream::channel(TOLD_AHEAD_MAX);
             let told = Passing::of(PayloadOf::Reply, told);
@@ -279,6 +339,42 @@ async fn answer_to(
             let serving = monitor::serve(Arc::downgrade(app), watched.into_stream(), sender, app.closed());
             app.runtime.spawn(serving);
             payload
+        }
+    }
+}
+
+/// Asks another node in the place of a cell of this one, to which is answered what that says.
+async fn answer_for(
+    app: &Arc<AppInner>,
+    cell: &Arc<Conn>,
+    node: &NodeName,
+    life: Option<Incarnation>,
+    ask: Ask,
+) -> Result<BytesMut, CallErrorKind> {
+    let peer = app.links.peer(node);
+    let owner = cell.peer().incarnation;
+    match ask {
+        Ask::Spawn { module, arguments } => {
+            let module = host_of(app, &module)?.core().descriptor.name;
+            let seat = spawn(app, &peer, module, arguments).await?;
+            app.owners.owns(app, cell, Named { module: module.to_owned(), seat }, Some(peer));
+            write(&seat)
+        }
+        Ask::Keep(named) => {
+            keep(app, &peer, named.clone()).await?;
+            app.owners.lets_go(owner, &named);
+            write(&())
+        }
+        Ask::End(named) => {
+            app.owners.lets_go(owner, &named);
+            app.runtime.spawn(end_at_last(Arc::downgrade(app), peer, named));
+            write(&())
+        }
+        Ask::Stop { named, limit } => {
+            write(&self::ask::<Exit>(app, &peer, life, &Ask::Stop { named, limit }).await?)
+        }
+        Ask::Seat { .. } | Ask::At { .. } | Ask::Watch { .. } => {
+            Err(CallErrorKind::Mismatch { why: "a node does not ask that of another".to_owned() })
         }
     }
 }

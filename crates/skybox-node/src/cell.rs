@@ -17,6 +17,7 @@ mod ending;
 mod inside;
 mod launch;
 mod limits;
+mod watching;
 mod words;
 
 use std::fmt;
@@ -34,11 +35,13 @@ use deadlines::Due;
 pub(crate) use inside::{Inside, obey};
 pub use limits::LimitedBy;
 use limits::Limits;
+use watching::Watching;
 pub(crate) use words::{Order, Word};
 
 use crate::app::AppInner;
 use crate::conn::{Conn, Kin, shake_link};
 use crate::control::Report;
+use crate::host::cells::on_demand;
 use crate::host::{HostCore, Useful, lock};
 use crate::operate::THE_NODE;
 use crate::status::CellStatus;
@@ -67,6 +70,8 @@ pub(crate) struct Cell {
     /// What it may have, and who sees to it.
     limits: CellStatus,
     due: Due,
+    /// The ends of instances elsewhere that code in it waits for.
+    watching: Watching,
     /// Why its node has killed it.
     sentence: OnceLock<Exit>,
     /// `None` once it has been waited for: the number may be another's.
@@ -200,6 +205,7 @@ impl Cell {
                 cpu_by: limits.cpu_milli().map(|(_, by)| by),
             },
             due: Due::default(),
+            watching: Watching::default(),
             sentence: OnceLock::new(),
             process: Mutex::new(Some(pid)),
         });
@@ -236,6 +242,13 @@ impl Cell {
         if let Some(pid) = &*lock(&self.process) {
             launch::kill_group(*pid);
         }
+    }
+
+    /// Ends its process for a reason of its node's own.
+    pub(crate) fn sentenced(&self, exit: Exit) {
+        // The first reason stands.
+        drop(self.sentence.set(exit));
+        self.kill();
     }
 
     /// How it has ended.
@@ -276,15 +289,15 @@ impl Cell {
     }
 
     /// Takes what the cell says. Called by the reader of its link, in the order in which it was said.
-    pub(crate) fn heard(&self, payload: &[u8]) {
+    pub(crate) fn heard(self: &Arc<Self>, payload: &[u8]) {
         let Some(host) = self.host.upgrade() else { return };
         match serde_json::from_slice(payload) {
             Ok(Word::Report(Report::Started { .. })) => {
                 self.phase.send_replace(Phase::Serving);
             }
             Ok(Word::Report(Report::Ready)) => {
-                // The instances of keys are started by their first calls.
-                if host.descriptor.kind == skybox_core::ModuleKind::Keyed {
+                // Its instances are started by the first calls of keys, or by code.
+                if on_demand(host.descriptor.kind) {
                     self.phase.send_replace(Phase::Serving);
                 }
             }
@@ -296,6 +309,15 @@ impl Cell {
                 let instance = instance.map(|(id, lived_ms)| (id, Duration::from_millis(lived_ms)));
                 host.endings.note(instance, key.as_deref(), exit);
             }
+            Ok(Word::Gone { seat, exit }) => {
+                if let Some(cells) = &host.cells {
+                    cells.seat_is_gone(seat, exit);
+                }
+            }
+            Ok(Word::Watch { life, number, node, named }) => {
+                self.watching.begin(&host, self, (life, number), node, named);
+            }
+            Ok(Word::Unwatch { life, number }) => self.watching.end((life, number)),
             Ok(Word::Overran { past_ms }) => self.overran(Duration::from_millis(past_ms)),
             Err(error) => tracing::warn!(cell = %self.name, "it said what is not understood: {error}"),
         }

@@ -48,7 +48,7 @@ pub(crate) use line::{Head, Line};
 pub(crate) use pool::Pool;
 pub use restart::Restarted;
 pub(crate) use slot::Tenant;
-pub(crate) use spawned::{SEAT_BYTES, Seat, seat_bytes};
+pub(crate) use spawned::{SEAT_BYTES, Seat, encoded_arguments, seat_bytes};
 pub(crate) use turn::NoTurn;
 use turn::Turn;
 
@@ -105,6 +105,12 @@ pub(crate) trait AnyHost: Send + Sync {
         self: Arc<Self>,
         arguments: Bytes,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<InstanceId, CallErrorKind>> + Send>>;
+    /// In a cell: starts a spawned instance in a seat that its node has made, with encoded arguments.
+    fn sit_down(
+        self: Arc<Self>,
+        seat: InstanceId,
+        arguments: Bytes,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), CallErrorKind>> + Send>>;
     /// Tells of the end of a spawned instance.
     fn monitor(&self, seat: InstanceId) -> Monitor;
     /// Stops a spawned instance, and kills after `limit` what goes on of it; without one it is killed at once.
@@ -281,7 +287,7 @@ impl<T: Module> AnyHost for Host<T> {
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Restarted, CallErrorKind>> + Send>> {
         Box::pin(async move {
             if let Some(cells) = &self.core.cells {
-                return cells.restart(&self.core, key.as_ref()).await;
+                return cells.restart(&self.core, key.as_deref()).await;
             }
             match key {
                 Some(key) => keyed::restart(&self, &key).await,
@@ -299,12 +305,19 @@ impl<T: Module> AnyHost for Host<T> {
                 let why = format!("`{}` is not a spawned module here", self.core.descriptor.name);
                 return Err(CallErrorKind::Mismatch { why });
             }
-            let decoded = in_app(self.core.app_id, || data_code(|| decode_key::<T::Key>(&arguments)));
-            let arguments = decoded.map_err(|why| CallErrorKind::Mismatch {
-                why: format!("what it is spawned with cannot be decoded: {why}"),
-            })?;
-            Ok(self.seat(arguments).await?.id)
+            if let Some(cells) = &self.core.cells {
+                return cells.seat(&self.core, arguments).await;
+            }
+            Ok(self.seat(self.arguments(&arguments)?).await?.id)
         })
+    }
+
+    fn sit_down(
+        self: Arc<Self>,
+        seat: InstanceId,
+        arguments: Bytes,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), CallErrorKind>> + Send>> {
+        Box::pin(async move { spawned::sit_down(&self, seat, self.arguments(&arguments)?).await })
     }
 
     fn monitor(&self, seat: InstanceId) -> Monitor {
@@ -326,6 +339,9 @@ impl<T: Module> AnyHost for Host<T> {
     }
 
     fn end_seat(&self, seat: InstanceId) -> Option<Ended> {
+        if let Some(cells) = &self.core.cells {
+            return cells.end(&self.core, seat);
+        }
         self.end(&*self.known_seat(seat)?)
     }
 
@@ -381,8 +397,10 @@ impl<T: Module> Host<T> {
     /// Whether the plan has the module, or the key, on this node.
     pub(crate) fn is_wanted(&self, key: Option<&Bytes>) -> bool {
         match key {
-            // It is sought where it was made, which is here as far as a call's bytes say.
-            Some(_) if self.core.descriptor.kind == ModuleKind::Spawned => true,
+            // It is sought where it was made, which is here unless a cell says otherwise.
+            Some(seat) if self.core.descriptor.kind == ModuleKind::Spawned => {
+                self.seat_named(seat).node.is_none()
+            }
             Some(key) => keyed::owned_here(self, key),
             None => *self.core.wanted.borrow(),
         }
@@ -403,6 +421,14 @@ impl<T: Module> Host<T> {
             To::Key(key) => keyed::find(self, key, deadline).await,
             To::Seat(seat) => spawned::find(self, seat, deadline).await,
         }
+    }
+
+    /// What a spawned instance is made with.
+    fn arguments(&self, encoded: &[u8]) -> Result<<T::Key as std::borrow::ToOwned>::Owned, CallErrorKind> {
+        let decoded = in_app(self.core.app_id, || data_code(|| decode_key::<T::Key>(encoded)));
+        decoded.map_err(|why| CallErrorKind::Mismatch {
+            why: format!("what it is spawned with cannot be decoded: {why}"),
+        })
     }
 
     /// Which instance a call from elsewhere is for.

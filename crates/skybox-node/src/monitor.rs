@@ -59,6 +59,15 @@ pub(crate) trait Owned: Send + Sync {
     fn is_ended(&self) -> bool;
 }
 
+/// What somebody else owns.
+pub(crate) struct Unowned;
+
+impl Owned for Unowned {
+    fn is_ended(&self) -> bool {
+        false
+    }
+}
+
 impl Monitor {
     /// Of an instance that has ended.
     pub(crate) fn known(exit: Exit) -> Monitor {

@@ -1,6 +1,5 @@
 //! Instances that code makes while it runs: what it does with them.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::ops::Deref;
@@ -11,8 +10,8 @@ use std::time::Duration;
 use skybox_core::{CallError, CallErrorKind, Callee, Exit, NodeName};
 
 use crate::between::{self, Named};
-use crate::call::{Handle, Target, To, encode_key};
-use crate::host::{Host, Seat};
+use crate::call::{Handle, Target, To};
+use crate::host::{Host, Seat, encoded_arguments};
 use crate::module::{Module, Spawns};
 use crate::monitor::{Monitor, Monitors};
 
@@ -175,6 +174,8 @@ impl<T: Spawns> Spawning<T> {
 
     async fn spawn(self) -> Result<Spawned<T>, CallError> {
         let Spawning { host, arguments, node } = self;
+        // Code in a cell spawns where its node is.
+        let node = node.or_else(|| host.core.cell_of.clone());
         let seated = match node.filter(|node| *node != host.core.node) {
             None => host.seat(arguments).await,
             Some(node) => spawn_on(&host, &node, &arguments).await,
@@ -192,9 +193,7 @@ async fn spawn_on<T: Module>(
     arguments: &<T::Key as ToOwned>::Owned,
 ) -> Result<Arc<Seat<T>>, CallErrorKind> {
     let app = host.core.app.upgrade().ok_or(CallErrorKind::Gone)?;
-    let arguments = encode_key::<T::Key>(arguments.borrow()).map_err(|error| CallErrorKind::Mismatch {
-        why: format!("what it is spawned with cannot cross: {error}"),
-    })?;
+    let arguments = encoded_arguments::<T>(arguments)?;
     let peer = app.links.peer(node);
     let id = between::spawn(&app, &peer, T::descriptor().name, arguments).await?;
     Ok(host.seat_elsewhere(id, peer))

@@ -353,6 +353,7 @@ impl Builder {
                 build: identity.build.clone(),
                 node: identity.node.clone(),
                 home: born.as_ref().map_or(&identity.node, |(birth, _)| &birth.node).clone(),
+                inside: inside.clone(),
                 incarnation: identity.incarnation,
                 address: sockets.address.clone(),
                 config,

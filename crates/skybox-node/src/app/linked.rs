@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use skybox_core::{ModuleKind, Settings};
+use skybox_core::Settings;
 
 use super::AppError;
 use crate::config::Config;
@@ -64,13 +64,6 @@ pub(super) fn modules(config: &Config, named: &[&'static CandidateRegistration])
         let of_module = config.settings(descriptor.name, needs)?;
         for key in of_module.inactive() {
             tracing::warn!(module = descriptor.name, "`{key}` is set; it acts in a later version of Skybox");
-        }
-        if descriptor.kind == ModuleKind::Spawned && of_module.isolate.is_some() {
-            let module = descriptor.name;
-            tracing::warn!(
-                module,
-                "`isolate` is set; spawned instances live in the process that spawns them"
-            );
         }
         settings.push(of_module);
         stops.push(stops_of_module);

@@ -165,7 +165,7 @@ impl<T: Module> Target<T> {
                 method,
                 wire,
                 &inherited,
-                self.to.named().as_deref(),
+                self.named().as_deref(),
                 arguments,
                 edge,
             )
@@ -207,7 +207,7 @@ impl<T: Module> Target<T> {
             return None;
         }
         let Look::Conn(conn) = self.look(&Tries::default()) else { return None };
-        far::send(core, conn, method, inherited, self.to.named().as_deref(), arguments)
+        far::send(core, conn, method, inherited, self.named().as_deref(), arguments)
     }
 
     /// A call with arguments and result as JSON, from the command line.
@@ -227,11 +227,11 @@ impl<T: Module> Target<T> {
             };
             let outcome = match peer {
                 Some(conn) => {
-                    let named = self.to.named();
+                    let named = self.named();
                     far::relay(&self.host.core, &conn, method, named.as_deref(), &payload, outlets).await
                 }
                 None => {
-                    let named = self.to.named().as_deref().map(Bytes::copy_from_slice);
+                    let named = self.named().as_deref().map(Bytes::copy_from_slice);
                     far::relay_here(&self.host, method, named, payload.clone(), outlets).await
                 }
             };
@@ -319,7 +319,7 @@ impl<T: Module> Target<T> {
     /// The link to the cell that the call belongs in, once that is awake.
     async fn find_cell(&self, deadline: Option<Instant>) -> Result<(Arc<Conn>, Head), CallErrorKind> {
         let Some(cells) = &self.host.core.cells else { return Err(CallErrorKind::Moved) };
-        cells.find(&self.host.core, self.to.key(), deadline).await
+        cells.find(&self.host.core, self.named().as_deref(), deadline).await
     }
 
     /// Looks once.
@@ -331,14 +331,17 @@ impl<T: Module> Target<T> {
         if core.app.strong_count() == 0 {
             return Look::Never(CallErrorKind::Gone);
         }
-        if let Some(link) = core.cells.as_ref().and_then(|cells| cells.ready(core, self.to.key())) {
+        if let Some(cells) = &core.cells
+            && !matches!(&self.to, To::Seat(seat) if seat.node.is_some())
+            && let Some(link) = cells.ready(core, self.named().as_deref())
+        {
             return Look::Conn(link);
         }
         let placement = core.placement.load();
         match &self.to {
             To::Module => {}
             To::Key(key) => return self.look_keyed(&placement, key, tries),
-            To::Seat(seat) => return look_at(seat),
+            To::Seat(seat) => return look_at(core, seat),
         }
         let peers = || placement.elsewhere.iter().filter(|peer| !tries.refused_by(peer, placement.version));
         if let Some(conn) = least_loaded(core, peers()) {
@@ -384,8 +387,10 @@ impl<T: Module> Target<T> {
 }
 
 /// Looks where an instance is that code has made.
-fn look_at<T: Module>(seat: &Seat<T>) -> Look<T> {
-    match &seat.node {
+fn look_at<T: Module>(core: &HostCore, seat: &Seat<T>) -> Look<T> {
+    // A cell has one way to all others.
+    let its_node = core.its_node().filter(|_| seat.node.is_some());
+    match its_node.as_ref().or(seat.node.as_ref()) {
         _ if seat.is_over() => Look::Never(CallErrorKind::Gone),
         None => Look::Wake,
         Some(node) => match node.ready() {

@@ -34,10 +34,10 @@ async fn into_cell(core: &Arc<HostCore>, call: &Passing) -> Result<Answer, CallE
     let mut resends = 0;
     loop {
         let Some(cells) = &core.cells else { return Err(CallErrorKind::Moved) };
-        let (link, head) = match cells.ready(core, call.key.as_ref()) {
+        let (link, head) = match cells.ready(core, call.key.as_deref()) {
             Some(link) => (link, None),
             None => {
-                let (link, head) = cells.find(core, call.key.as_ref(), call.inherited.deadline()).await?;
+                let (link, head) = cells.find(core, call.key.as_deref(), call.inherited.deadline()).await?;
                 (link, Some(head))
             }
         };

@@ -79,7 +79,8 @@ impl<T: Callable + ?Sized> Serialize for Handle<T> {
         let key = match &self.target().to {
             To::Module => None,
             To::Key(key) => Some(key.to_vec()),
-            To::Seat(seat) => Some(seat.written(&self.target().host.core.node)),
+            // What is in a cell is its node's to everybody else.
+            To::Seat(seat) => Some(seat.written(self.target().host.core.home())),
         };
         (T::Module::descriptor().name, key).serialize(serializer)
     }
@@ -127,6 +128,8 @@ pub(crate) enum To<T> {
 pub(crate) enum Named<'t> {
     Key(&'t Bytes),
     Seat([u8; SEAT_BYTES]),
+    /// In a cell: one of another node, which its node has to know.
+    SeatElsewhere(Vec<u8>),
 }
 
 impl Deref for Named<'_> {
@@ -137,27 +140,7 @@ impl Deref for Named<'_> {
         match self {
             Named::Key(key) => key,
             Named::Seat(id) => id,
-        }
-    }
-}
-
-impl<T> To<T> {
-    /// The key, if it is one.
-    #[inline]
-    pub(crate) fn key(&self) -> Option<&Bytes> {
-        match self {
-            To::Key(key) => Some(key),
-            To::Module | To::Seat(_) => None,
-        }
-    }
-
-    /// The bytes that name it to others.
-    #[inline]
-    pub(crate) fn named(&self) -> Option<Named<'_>> {
-        match self {
-            To::Module => None,
-            To::Key(key) => Some(Named::Key(key)),
-            To::Seat(seat) => Some(Named::Seat(seat_bytes(seat.id))),
+            Named::SeatElsewhere(bytes) => bytes,
         }
     }
 }
@@ -165,6 +148,19 @@ impl<T> To<T> {
 impl<T: Module> Target<T> {
     pub(crate) fn new(host: Arc<Host<T>>, to: To<T>) -> Target<T> {
         Target { host, to, options: CallOptions::new() }
+    }
+
+    /// The bytes that name the instance to others.
+    #[inline]
+    pub(crate) fn named(&self) -> Option<Named<'_>> {
+        match &self.to {
+            To::Module => None,
+            To::Key(key) => Some(Named::Key(key)),
+            To::Seat(seat) => Some(match (&self.host.core.cell_of, &seat.node) {
+                (Some(home), Some(node)) if node.node != *home => Named::SeatElsewhere(seat.written(home)),
+                _ => Named::Seat(seat_bytes(seat.id)),
+            }),
+        }
     }
 }
 

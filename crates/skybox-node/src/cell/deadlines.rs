@@ -66,9 +66,7 @@ impl Cell {
     /// A call in it goes on that should have ended long ago.
     pub(super) fn overran(&self, past: Duration) {
         let past_ms = u64::try_from(past.as_millis()).unwrap_or(u64::MAX);
-        // The first reason stands.
-        drop(self.sentence.set(Exit::Overran { past_ms }));
-        self.kill();
+        self.sentenced(Exit::Overran { past_ms });
     }
 }
 

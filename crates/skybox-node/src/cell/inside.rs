@@ -25,6 +25,13 @@ use crate::stream::Outlets;
 /// How long the answer to the order to leave may take to leave itself.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
+/// The pause before a word is said again for which the link had no room.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
+/// The node is gone, and this process with it.
+#[derive(Debug)]
+pub(crate) struct Lost;
+
 /// Whoever plans, seen from a cell: its node.
 pub(crate) struct Inside {
     /// The one that lives here.
@@ -79,6 +86,20 @@ impl Inside {
         let mut released = self.released.subscribe();
         // The sender lives as long as the process.
         drop(released.wait_for(|released| *released >= version).await);
+    }
+
+    /// Tells the node, as soon as that takes it; an error only if it is gone.
+    pub(crate) async fn tell(&self, word: &Word) -> Result<(), Lost> {
+        let (link, _) = self.link.get().ok_or(Lost)?;
+        let text = serde_json::to_vec(word).map_err(|_| Lost)?;
+        loop {
+            match link.clone().send_to(THE_NODE, 0, &text, &Outlets::new()) {
+                Ok(answer) => return answer.await.map(drop).map_err(|_| Lost),
+                Err(_) if link.is_closed() => return Err(Lost),
+                // More is under way than the link takes.
+                Err(_) => tokio::time::sleep(FULL_PAUSE).await,
+            }
+        }
     }
 
     /// Tells the node. Never waits; what is said before the link is there is lost, but then nothing has happened.
@@ -183,6 +204,10 @@ pub(crate) async fn obey(
         Ok(Order::Status) => {
             let status = crate::operate::status(&App::from_inner(app));
             answer(reply, &serde_json::to_vec(&status).unwrap_or_default());
+        }
+        Ok(Order::Told { life, number, exit }) => {
+            app.monitors.told(life, number, exit);
+            answer(reply, b"null");
         }
         Ok(Order::Kill { instance, by }) => {
             let was_live = app.hosts.iter().any(|host| host.clone().kill(&instance, &by));

@@ -2,8 +2,9 @@
 //! they keep their order with the calls and replies of the link.
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{Exit, InstanceId, ModulePlan};
+use skybox_core::{Exit, Incarnation, InstanceId, ModulePlan, NodeName};
 
+use crate::between::Named;
 use crate::control::Report;
 
 /// What a cell tells its node.
@@ -19,6 +20,31 @@ pub(crate) enum Word {
         key: Option<Vec<u8>>,
         /// Why.
         exit: Exit,
+    },
+    /// Nothing is left of a spawned instance, whose seat its node has.
+    Gone {
+        /// The seat.
+        seat: InstanceId,
+        /// Why it ended.
+        exit: Exit,
+    },
+    /// Code in the cell wants to know of the end of an instance elsewhere.
+    Watch {
+        /// The life of the instance's node.
+        life: Incarnation,
+        /// Under which number it is to be told, among those of that life.
+        number: u64,
+        /// Where it is, if not in the cell's node.
+        node: Option<NodeName>,
+        /// Which one.
+        named: Named,
+    },
+    /// It does not want to know any more.
+    Unwatch {
+        /// The life of the instance's node.
+        life: Incarnation,
+        /// Its number.
+        number: u64,
     },
     /// A call goes on so many milliseconds beyond its deadline, on a thread that nobody can stop.
     Overran {
@@ -36,6 +62,15 @@ pub(crate) enum Order {
     Follow(ModulePlan),
     /// Say what lives here, as to a person.
     Status,
+    /// Hear of the end of an instance elsewhere.
+    Told {
+        /// The life of the instance's node.
+        life: Incarnation,
+        /// The number under which it was asked for.
+        number: u64,
+        /// Why it ended.
+        exit: Exit,
+    },
     /// Kill an instance; say whether it was live here.
     Kill {
         /// Its name.

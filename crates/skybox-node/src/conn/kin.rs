@@ -49,6 +49,11 @@ impl Conn {
         }
     }
 
+    /// Whether a cell and its node are at its ends.
+    pub(crate) fn is_link(&self) -> bool {
+        !matches!(self.kin, Kin::Peer)
+    }
+
     /// Nobody sends calls over it any more.
     pub(crate) fn take_no_more(&self) {
         self.draining.store(true, Ordering::Release);

@@ -205,6 +205,8 @@ fn serve(
                 return;
             }
             Kin::Peer => {}
+            // What nodes ask of each other.
+            Kin::Cell(_) | Kin::Node(_) if call.method == crate::between::ASK => {}
             Kin::Cell(cell) => {
                 // At once: what it says of an instance comes before the replies of its calls.
                 cell.heard(&payload);

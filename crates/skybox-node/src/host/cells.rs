@@ -1,9 +1,11 @@
 //! The cells of a module in one node: where calls find them, and what keeps them alive.
 //!
-//! A replicated module has one, and so has a keyed one that is `process:shared`; a keyed one that is `process` has one
-//! for each key that is awake. Each has a [`Slot`], and a task that keeps it ([`keep`]).
+//! A replicated module has one, and so has a keyed or spawned one that is `process:shared`; one that is `process` has one
+//! for each key that is awake, or for each spawned instance ([`seats`]). Each has a [`Slot`], and a task that keeps it
+//! ([`keep`]).
 
 mod keep;
+mod seats;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,8 +30,10 @@ use crate::status::{GIVEN_UP_MAX, InstanceStatus};
 pub(crate) struct Cells {
     /// Of a replicated module, or of all keys.
     one: Arc<Slot>,
-    /// Where each key has its own.
+    /// Where each key, or each spawned instance, has its own.
     by_key: Option<Mutex<HashMap<Bytes, Arc<Slot>>>>,
+    /// The spawned instances that live in them.
+    seats: seats::Seats,
     /// Counts the lives of cells.
     count: AtomicU64,
     /// The node is leaving.
@@ -160,12 +164,13 @@ impl Cells {
         kind: ModuleKind,
         may_have_cells: bool,
     ) -> Option<(Cells, Ordered)> {
-        let isolate = settings.isolate.filter(|_| may_have_cells && kind != ModuleKind::Spawned)?;
+        let isolate = settings.isolate.filter(|_| may_have_cells)?;
         let (one, ordered) = Slot::new(None);
-        let each = kind == ModuleKind::Keyed && isolate == Isolate::Process;
+        let each = on_demand(kind) && isolate == Isolate::Process;
         let cells = Cells {
             one,
             by_key: each.then(Mutex::default),
+            seats: seats::Seats::default(),
             count: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             releases: Releases::default(),
@@ -174,7 +179,10 @@ impl Cells {
     }
 
     /// The link over which a call goes, if nobody has to wait for it.
-    pub(crate) fn ready(&self, core: &HostCore, key: Option<&Bytes>) -> Option<Arc<Conn>> {
+    pub(crate) fn ready(&self, core: &HostCore, key: Option<&[u8]>) -> Option<Arc<Conn>> {
+        if core.descriptor.kind == ModuleKind::Spawned {
+            return self.seated(key?)?.ready();
+        }
         // The keys of other nodes are in theirs.
         if key.is_some_and(|key| !core.owns(key)) {
             return None;
@@ -194,14 +202,17 @@ impl Cells {
     /// to be kept until it is sent.
     ///
     /// # Errors
-    /// `Moved` if it belongs elsewhere, `NotStarted`, `Overloaded`, `Unreachable`, `Deadline`.
+    /// `Moved` if it belongs elsewhere, `Gone` if it was spawned and has ended, `NotStarted`, `Overloaded`, `Unreachable`,
+    /// `Deadline`.
     pub(crate) async fn find(
         &self,
         core: &Arc<HostCore>,
-        key: Option<&Bytes>,
+        key: Option<&[u8]>,
         deadline: Option<Instant>,
     ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
-        let is_keyed = core.descriptor.kind == ModuleKind::Keyed;
+        if core.descriptor.kind == ModuleKind::Spawned {
+            return self.find_seated(core, key.unwrap_or_default(), deadline).await;
+        }
         let belongs = || match key {
             Some(key) => !self.closed.load(Ordering::Acquire) && core.owns(key),
             None => *core.wanted.borrow(),
@@ -211,6 +222,27 @@ impl Cells {
         }
         let sought = Sought { cells: self, slot: self.slot(core, key) };
         let slot = &sought.slot;
+        let look = || {
+            if slot.gone.load(Ordering::Acquire) || !belongs() {
+                return Err(CallErrorKind::Moved);
+            }
+            let ready = slot.ready();
+            if ready.is_some() {
+                slot.called();
+            }
+            Ok(ready)
+        };
+        self.wait_for(core, slot, deadline, look).await
+    }
+
+    /// Waits at a slot, in line, until a look finds a link. Has a cell started, if there is none.
+    async fn wait_for(
+        &self,
+        core: &Arc<HostCore>,
+        slot: &Arc<Slot>,
+        deadline: Option<Instant>,
+        look: impl Fn() -> Result<Option<Arc<Conn>>, CallErrorKind>,
+    ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
         let mut changes = slot.changed.subscribe();
         let until = core.wait_end(deadline);
         let _place = core.queue_up()?;
@@ -219,14 +251,10 @@ impl Cells {
         let mut place = None;
         loop {
             changes.borrow_and_update();
-            if slot.gone.load(Ordering::Acquire) || !belongs() {
-                return Err(CallErrorKind::Moved);
-            }
-            if let Some(link) = slot.ready() {
-                slot.called();
+            if let Some(link) = look()? {
                 return Ok((link, head));
             }
-            let failed = if is_keyed {
+            let failed = if on_demand(core.descriptor.kind) {
                 lock(&slot.failed).as_ref().map(|failure| failure.cause.clone())
             } else {
                 failed_here(core)
@@ -234,7 +262,10 @@ impl Cells {
             if let Some(cause) = failed {
                 return Err(CallErrorKind::NotStarted { cause });
             }
-            if let Wanted::NoPlace = slot.want(&mut place) {
+            if core.descriptor.kind == ModuleKind::Spawned {
+                // How many there may be is seen to where they are seated.
+                slot.wanted.send_replace(true);
+            } else if let Wanted::NoPlace = slot.want(&mut place) {
                 place = Some(core.room.place(core, deadline, until, |coming| self.make_room(coming)).await?);
                 continue;
             }
@@ -244,7 +275,7 @@ impl Cells {
         }
     }
 
-    fn slot(&self, core: &Arc<HostCore>, key: Option<&Bytes>) -> Arc<Slot> {
+    fn slot(&self, core: &Arc<HostCore>, key: Option<&[u8]>) -> Arc<Slot> {
         let (Some(slots), Some(key)) = (&self.by_key, key) else { return self.one.clone() };
         let mut slots = lock(slots);
         if let Some(slot) = slots.get(key) {
@@ -267,6 +298,13 @@ impl Cells {
             && let Some(place) = &mut *place
         {
             place.comes(coming);
+        }
+    }
+
+    /// Nobody finds the slot of a spawned instance any more.
+    fn forget_seat(&self, slot: &Slot) {
+        if let (Some(slots), Some(key)) = (&self.by_key, &slot.key) {
+            lock(slots).remove(key);
         }
     }
 
@@ -346,7 +384,7 @@ impl Cells {
 
     /// Whether what the plan wants here is ready, or given up.
     pub(super) fn is_settled(&self, core: &HostCore) -> bool {
-        core.descriptor.kind == ModuleKind::Keyed
+        on_demand(core.descriptor.kind)
             || !*core.wanted.borrow()
             || self.one.ready().is_some()
             || failed_here(core).is_some()
@@ -366,7 +404,7 @@ impl Cells {
     pub(super) async fn restart(
         &self,
         core: &HostCore,
-        key: Option<&Bytes>,
+        key: Option<&[u8]>,
     ) -> Result<Restarted, CallErrorKind> {
         let slot = match (&self.by_key, key) {
             (Some(slots), Some(key)) => match lock(slots).get(key).cloned() {
@@ -375,8 +413,8 @@ impl Cells {
             },
             _ => self.one.clone(),
         };
-        let is_replicated = core.descriptor.kind != ModuleKind::Keyed;
-        let answered = if is_replicated { core.orders.give()? } else { slot.orders.give()? };
+        let answered =
+            if on_demand(core.descriptor.kind) { slot.orders.give()? } else { core.orders.give()? };
         match tokio::time::timeout(core.settings.start_wait, answered).await {
             Ok(Ok(restarted)) => Ok(restarted),
             Ok(Err(_)) => Err(CallErrorKind::Gone),
@@ -415,6 +453,11 @@ impl Cells {
         });
         given_up.take(GIVEN_UP_MAX).collect()
     }
+}
+
+/// Whether it is calls, or code that spawns, for which cells are started: not the plan.
+pub(crate) fn on_demand(kind: ModuleKind) -> bool {
+    matches!(kind, ModuleKind::Keyed | ModuleKind::Spawned)
 }
 
 /// The keys of a cell that has all of its node's.

@@ -13,7 +13,7 @@ use skybox_core::{
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
-use super::cells::Cells;
+use super::cells::{Cells, on_demand};
 use super::restart::{Ordered, Orders};
 use super::room::Room;
 use super::{Endings, Failure, Instance, Pool, Turn, Useful, lock};
@@ -130,9 +130,9 @@ impl HostCore {
         } = seed;
         let (orders, ordered) = Orders::new();
         let cells = Cells::of(&settings, descriptor.kind, may_have_cells && !strict);
-        // Orders for a keyed module that has one cell go to that.
+        // Orders for a keyed or spawned module that has one cell go to that.
         let (cells, ordered) = match cells {
-            Some((cells, of_slot)) if descriptor.kind == ModuleKind::Keyed => (Some(cells), of_slot),
+            Some((cells, of_slot)) if on_demand(descriptor.kind) => (Some(cells), of_slot),
             Some((cells, _)) => (Some(cells), ordered),
             None => (None, ordered),
         };
@@ -190,6 +190,11 @@ impl HostCore {
     pub(crate) fn owns_shard(&self, shard: skybox_core::Shard) -> bool {
         let placement = self.placement.load();
         placement.shards.as_ref().is_none_or(|shards| shards.owner(shard) == Some(&self.node))
+    }
+
+    /// The node that people and other nodes know.
+    pub(crate) fn home(&self) -> &NodeName {
+        self.cell_of.as_ref().unwrap_or(&self.node)
     }
 
     /// In a cell, the node that it is a cell of.

@@ -125,6 +125,11 @@ impl<T> fmt::Debug for Instance<T> {
 pub(crate) struct Ended(watch::Receiver<Option<Exit>>);
 
 impl Ended {
+    /// Of an instance in a cell, whose seat is told.
+    pub(super) fn told_by(exit: watch::Receiver<Option<Exit>>) -> Ended {
+        Ended(exit)
+    }
+
     pub(crate) async fn wait(mut self) -> Exit {
         // An error means that the sender is gone, which speaks first.
         let exit = self.0.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());

@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use skybox_core::{CallErrorKind, Exit, Incarnation, InstanceId, NodeName};
 
 use super::instance::Ended;
 use super::replicated::start;
 use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Line, Near, lock};
 use crate::app::App;
-use crate::call::{crossed_key, in_app};
+use crate::call::{crossed_key, encode_key, in_app};
+use crate::cell::Word;
 use crate::links::Peer;
 use crate::module::Module;
 use crate::monitor::{Monitor, Owned};
@@ -154,7 +156,7 @@ pub(crate) fn seat_bytes(id: InstanceId) -> [u8; SEAT_BYTES] {
     bytes
 }
 
-fn seat_id(bytes: &[u8]) -> Option<(InstanceId, &[u8])> {
+pub(super) fn seat_id(bytes: &[u8]) -> Option<(InstanceId, &[u8])> {
     let (node, rest) = bytes.split_first_chunk()?;
     let (count, rest) = rest.split_first_chunk()?;
     let (node, count) = (Incarnation(u64::from_le_bytes(*node)), u64::from_le_bytes(*count));
@@ -162,11 +164,14 @@ fn seat_id(bytes: &[u8]) -> Option<(InstanceId, &[u8])> {
 }
 
 impl<T: Module> Host<T> {
-    /// The seat that a call names. One that is not here is over: calls come to where their seat was.
+    /// The seat that a call names. One that is not here is over: calls come to where their seat was, but for those of
+    /// cells, which name another node then.
     pub(crate) fn seat_named(&self, bytes: &[u8]) -> Arc<Seat<T>> {
         let nowhere = InstanceId { node: Incarnation(0), count: 0 };
-        let id = seat_id(bytes).map_or(nowhere, |(id, _)| id);
-        self.seat_here(id)
+        match seat_id(bytes) {
+            Some((id, [])) => self.seat_here(id),
+            _ => self.seat_written(bytes).unwrap_or_else(|_| Arc::new(Seat::new(nowhere, None, true))),
+        }
     }
 
     /// The seat that a handle names.
@@ -177,6 +182,9 @@ impl<T: Module> Host<T> {
         if id.node == app.incarnation {
             return Ok(self.seat_here(id));
         }
+        if let Some(in_this_cell) = self.known_seat(id) {
+            return Ok(in_this_cell);
+        }
         let node = NodeName::new(node);
         if node == app.node {
             // In an earlier life.
@@ -186,6 +194,9 @@ impl<T: Module> Host<T> {
     }
 
     pub(super) fn seat_here(&self, id: InstanceId) -> Arc<Seat<T>> {
+        if let Some(cells) = &self.core.cells {
+            return Arc::new(Seat::new(id, None, !cells.is_seated(id)));
+        }
         self.known_seat(id).unwrap_or_else(|| Arc::new(Seat::new(id, None, true)))
     }
 
@@ -205,6 +216,10 @@ impl<T: Module> Host<T> {
         arguments: <T::Key as ToOwned>::Owned,
     ) -> Result<Arc<Seat<T>>, CallErrorKind> {
         let core = &self.core;
+        if let Some(cells) = &core.cells {
+            let arguments = encoded_arguments::<T>(&arguments)?;
+            return Ok(Arc::new(Seat::new(cells.seat(core, arguments).await?, None, false)));
+        }
         let app = core.app.upgrade().map(App::from_inner).ok_or(CallErrorKind::Gone)?;
         let arguments = self.crossed(arguments)?;
         let planted = Planted::new(self, core.next_instance_id())?;
@@ -239,6 +254,10 @@ impl<T: Module> Host<T> {
 
     /// Ends a seat: calls no longer find it. What is given back resolves when its instance is gone.
     pub(crate) fn end(&self, seat: &Seat<T>) -> Option<Ended> {
+        if let Some(cells) = &self.core.cells {
+            seat.is_no_more();
+            return cells.end(&self.core, seat.id);
+        }
         let instance = self.vacate(seat)?;
         let ended = instance.ended();
         drop(instance);
@@ -248,6 +267,9 @@ impl<T: Module> Host<T> {
 
     /// Ends a seat whose owner is gone.
     pub(crate) fn end_abandoned(&self, mut seat: Arc<Seat<T>>) {
+        if self.core.cells.is_some() {
+            return drop(self.end(&seat));
+        }
         self.forget(seat.id);
         // Handles, calls and the table count the seat. Where none does, nobody can name the instance or wait for it, and
         // a million of them end without as many barriers.
@@ -273,6 +295,9 @@ impl<T: Module> Host<T> {
     /// Ends a seat that is here, and waits until nothing is left of its instance; whatever calls of it go on after
     /// `limit` are killed.
     pub(crate) async fn stop(&self, seat: &Seat<T>, limit: Duration) -> Exit {
+        if let Some(cells) = &self.core.cells {
+            return cells.stop(&self.core, seat.id, Some(limit)).await;
+        }
         let Some(instance) = seat.local.load() else { return self.watch(seat).await };
         let (weak, ended) = (Arc::downgrade(&instance), instance.ended());
         drop(instance);
@@ -291,6 +316,9 @@ impl<T: Module> Host<T> {
 
     /// Kills the instance in a seat that is here.
     pub(crate) async fn kill_seated(&self, seat: &Seat<T>) -> Exit {
+        if let Some(cells) = &self.core.cells {
+            return cells.stop(&self.core, seat.id, None).await;
+        }
         let Some(instance) = seat.local.load() else { return self.watch(seat).await };
         let ended = instance.ended();
         instance.kill(BY_THE_PROGRAM);
@@ -301,6 +329,10 @@ impl<T: Module> Host<T> {
 
     /// Tells of the end of the instance in a seat that is here.
     pub(crate) fn watch(&self, seat: &Seat<T>) -> Monitor {
+        if let Some(cells) = &self.core.cells {
+            let known = || Monitor::known(cells.exit_of(&self.core, seat.id));
+            return cells.watch(seat.id).map_or_else(known, Monitor::here);
+        }
         match seat.local.load() {
             Some(instance) => Monitor::here(instance.ended()),
             None => Monitor::known(self.core.endings.of(seat.id).unwrap_or(Exit::NoSuchInstance)),
@@ -364,6 +396,44 @@ impl<T: Module> Drop for Planted<'_, T> {
             drop(self.host.end(&self.seat));
         }
     }
+}
+
+/// What an instance is made with, as it crosses.
+pub(crate) fn encoded_arguments<T: Module>(
+    arguments: &<T::Key as ToOwned>::Owned,
+) -> Result<Bytes, CallErrorKind> {
+    use std::borrow::Borrow;
+    encode_key::<T::Key>(arguments.borrow()).map_err(|error| CallErrorKind::Mismatch {
+        why: format!("what it is spawned with cannot cross: {error}"),
+    })
+}
+
+/// In a cell: starts an instance in a seat of its node's, and has that told of its end.
+///
+/// # Errors
+/// As those of [`Host::seat`].
+pub(super) async fn sit_down<T: Module>(
+    host: &Arc<Host<T>>,
+    id: InstanceId,
+    arguments: <T::Key as ToOwned>::Owned,
+) -> Result<(), CallErrorKind> {
+    let core = &host.core;
+    let app = core.app.upgrade().map(App::from_inner).ok_or(CallErrorKind::Gone)?;
+    let node = core
+        .endings
+        .node()
+        .ok_or_else(|| CallErrorKind::Mismatch { why: "a node gives seats to its cells alone".to_owned() })?;
+    let planted = Planted::new(host, id)?;
+    let instance = start::<T>(core, app, arguments, id, None).await;
+    let instance = instance.map_err(|cause| CallErrorKind::NotStarted { cause })?;
+    let ended = instance.ended();
+    planted.take(instance)?;
+    core.runtime.spawn(async move {
+        let exit = ended.wait().await;
+        // In vain only if the node is gone.
+        drop(node.tell(&Word::Gone { seat: id, exit }).await);
+    });
+    Ok(())
 }
 
 /// The instance of a seat, waiting for it while it starts.

@@ -7,12 +7,13 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use skybox_core::{CallErrorKind, Exit, Incarnation};
+use skybox_core::{CallErrorKind, Exit, Incarnation, NodeName};
 use tokio::sync::{Notify, oneshot};
 
 use super::Watched;
 use crate::app::AppInner;
 use crate::between::{self, Named};
+use crate::cell::{Inside, Word};
 use crate::host::lock;
 use crate::links::Peer;
 use crate::stream::{Stream, StreamSender};
@@ -33,10 +34,21 @@ impl Monitors {
         let watches = all.entry(life).or_insert_with(|| {
             let watches =
                 Arc::new(Watches { peer: peer.clone(), life, table: Mutex::default(), news: Notify::new() });
-            app.runtime.spawn(watches.clone().keep(Arc::downgrade(app)));
+            match &app.inside {
+                None => drop(app.runtime.spawn(watches.clone().keep(Arc::downgrade(app)))),
+                Some(node) => drop(app.runtime.spawn(watches.clone().ask(app.home.clone(), node.clone()))),
+            }
             watches
         });
         watches.clone()
+    }
+
+    /// In a cell, its node tells of an end.
+    pub(crate) fn told(&self, life: Incarnation, number: u64, exit: Exit) {
+        let watches = lock(&self.0).get(&life).cloned();
+        if let Some(watches) = watches {
+            watches.tell(number, exit);
+        }
     }
 }
 
@@ -120,6 +132,28 @@ impl Watches {
         };
         for (_, tell) in waiting.into_values() {
             drop(tell.send(self.node_lost()));
+        }
+    }
+
+    /// In a cell: has its node watch.
+    async fn ask(self: Arc<Self>, home: NodeName, node: Arc<Inside>) {
+        let at = (self.peer.node != home).then(|| self.peer.node.clone());
+        let life = self.life;
+        loop {
+            let news = self.news.notified();
+            let unsent = lock(&self.table).unsent.pop_front();
+            let word = match unsent {
+                Some(Watched::Begin(number, named)) => Word::Watch { life, number, node: at.clone(), named },
+                Some(Watched::End(number)) => Word::Unwatch { life, number },
+                None => {
+                    news.await;
+                    continue;
+                }
+            };
+            if node.tell(&word).await.is_err() {
+                // This process is about to end.
+                return;
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::super::replicated::{failed_start, give_up, policy, try_again};
 use super::super::restart::{Order, Ordered, Restarted};
 use super::super::{CLOSE_WAIT, Failure, HostCore, lock, stop};
-use super::{Slot, look_every};
+use super::{Slot, look_every, on_demand};
 use crate::cell::{self, Cell, LEAVE_WAIT, NotBorn};
 use crate::conn::Conn;
 use crate::control::Report;
@@ -48,12 +48,17 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn is_keyed(&self) -> bool {
-        self.core.descriptor.kind == ModuleKind::Keyed
+    fn is_on_demand(&self) -> bool {
+        on_demand(self.core.descriptor.kind)
+    }
+
+    /// Whether this was the cell of one spawned instance, which is not made again.
+    fn was_of_one(&self) -> bool {
+        self.core.descriptor.kind == ModuleKind::Spawned && self.slot.key.is_some()
     }
 
     fn wanted(&self) -> watch::Receiver<bool> {
-        if self.is_keyed() { self.slot.wanted.subscribe() } else { self.core.wanted.subscribe() }
+        if self.is_on_demand() { self.slot.wanted.subscribe() } else { self.core.wanted.subscribe() }
     }
 
     async fn run(mut self) {
@@ -72,7 +77,7 @@ impl Keeper {
                 biased;
                 () = until(&mut wanted, |wanted| *wanted) => {}
                 Some(order) = self.ordered.recv() => {
-                    order.answer(if self.is_keyed() { Restarted::Asleep } else { Restarted::Elsewhere });
+                    order.answer(if self.is_on_demand() { Restarted::Asleep } else { Restarted::Elsewhere });
                     continue;
                 }
                 _ = gone(&self.slot) => return,
@@ -109,7 +114,7 @@ impl Keeper {
                             if self.core.cells.as_ref().is_some_and(|cells| cells.forget(&self.slot)) {
                                 return;
                             }
-                            if !self.is_keyed() {
+                            if !self.is_on_demand() {
                                 self.core
                                     .report(Report::Stopped { module: self.core.descriptor.name.into() });
                             }
@@ -120,7 +125,13 @@ impl Keeper {
                             order = Some(given);
                             continue;
                         }
-                        Over::Died(exit) => self.died(exit),
+                        Over::Died(exit) => {
+                            let decision = self.died(exit);
+                            if self.was_of_one() {
+                                return;
+                            }
+                            decision
+                        }
                         Over::GaveUp => {
                             self.put_away().await;
                             Decision::GiveUp
@@ -138,7 +149,7 @@ impl Keeper {
         self.slot.called();
         self.slot.link.store(Some(link.clone()));
         self.slot.notify(&self.core);
-        if !self.is_keyed() {
+        if !self.is_on_demand() {
             self.core.report(Report::Started { module: self.core.descriptor.name.into() });
         }
     }
@@ -163,7 +174,7 @@ impl Keeper {
                 }
                 Some(order) = self.ordered.recv() => order,
             };
-            if self.is_keyed() {
+            if self.is_on_demand() {
                 // There are never two of a key.
                 return Over::Ordered(order);
             }
@@ -200,8 +211,14 @@ impl Keeper {
     fn died(&mut self, exit: Exit) -> Decision {
         let module = self.core.descriptor.name;
         tracing::error!(module, code = %skybox_core::Code::LOST, "{exit}");
-        if let Some(cell) = self.slot.link.load().as_ref().and_then(|link| link.cell().cloned()) {
-            self.core.endings.cell_died(&cell.name, cell.started.elapsed(), self.slot.key.as_deref(), exit);
+        if let Some(link) = self.slot.link.load_full()
+            && let Some(cell) = link.cell()
+        {
+            let key = self.slot.key.as_deref().filter(|_| self.core.descriptor.kind == ModuleKind::Keyed);
+            self.core.endings.cell_died(&cell.name, cell.started.elapsed(), key, exit.clone());
+            if let Some(cells) = &self.core.cells {
+                cells.fell(&link, &exit);
+            }
         }
         self.slot.link.store(None);
         self.slot.notify(&self.core);
@@ -226,7 +243,7 @@ impl Keeper {
     /// Waits as long as it was decided; an order ends the wait.
     async fn pause(&mut self, decision: Decision, wanted: &mut watch::Receiver<bool>) -> Option<Order> {
         let given_up = decision == Decision::GiveUp;
-        if given_up && self.is_keyed() {
+        if given_up && self.is_on_demand() {
             let cause = self.core.endings.last_cause();
             *lock(&self.slot.failed) = Some(Failure::new(cause, &self.history, &policy(&self.core)));
             self.slot.notify(&self.core);
@@ -236,20 +253,20 @@ impl Keeper {
         }
         let pause = match decision {
             Decision::After(pause) => Some(self.core.jittered(pause)),
-            Decision::GiveUp => self.is_keyed().then_some(self.core.settings.within),
+            Decision::GiveUp => self.is_on_demand().then_some(self.core.settings.within),
         };
         let order = tokio::select! {
             biased;
             Some(order) = self.ordered.recv() => Some(order),
             () = sleep(pause) => None,
-            () = until(wanted, |wanted| !wanted), if !self.is_keyed() || pause.is_none() => None,
+            () = until(wanted, |wanted| !wanted), if !self.is_on_demand() || pause.is_none() => None,
             _ = gone(&self.slot) => None,
         };
         if order.is_some() || given_up {
             self.history.clear();
             *lock(&self.slot.failed) = None;
             try_again(&self.core);
-            if self.is_keyed() && order.is_none() {
+            if self.is_on_demand() && order.is_none() {
                 // The next call starts it.
                 self.slot.wanted.send_replace(false);
             }
@@ -341,5 +358,13 @@ async fn put_away(core: Arc<HostCore>, link: Arc<Conn>, key: Option<Bytes>) {
     };
     let exit = cell.ended().await;
     let exit = if has_left { Exit::Stopped } else { exit };
-    core.endings.cell_died(&cell.name, cell.started.elapsed(), key.as_deref(), exit);
+    if let Some(cells) = &core.cells {
+        cells.fell(&link, &exit);
+    }
+    match core.descriptor.kind {
+        // Its own instances have said how they ended.
+        ModuleKind::Spawned if exit == Exit::Stopped => {}
+        ModuleKind::Spawned => core.endings.cell_died(&cell.name, cell.started.elapsed(), None, exit),
+        _ => core.endings.cell_died(&cell.name, cell.started.elapsed(), key.as_deref(), exit),
+    }
 }

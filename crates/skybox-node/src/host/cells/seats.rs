@@ -1,0 +1,343 @@
+//! Spawned instances in cells: the node has their seats, and a cell of it has their values.
+//!
+//! 1. The node gives a seat its id, and has a cell start an instance of that id.
+//! 2. A call to the seat goes over the link of that cell, and of no other: its successor knows nothing of it.
+//! 3. The cell says when nothing is left of the instance. When the cell ends, so does whatever sat in it.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use skybox_core::{CallErrorKind, Exit, InstanceId};
+use tokio::sync::watch;
+
+use super::super::instance::Ended;
+use super::super::spawned::{seat_bytes, seat_id};
+use super::super::{Head, HostCore, lock, stop};
+use super::{Cells, Slot};
+use crate::between::{self, Named};
+use crate::conn::Conn;
+
+/// Cells of one spawned module in one node that is `process`, beyond which spawning answers `Overloaded`: each costs its
+/// node three descriptors, of which a process has 1,024 where nobody says otherwise.
+const CELLS_MAX: usize = 256;
+/// Spawned instances of one module in the cells of one node: beyond, spawning answers `Overloaded`.
+const SEATS_MAX: usize = 1 << 20;
+/// Seats that came to a sudden end of which it is remembered how: so many that whoever asks a moment too late for the
+/// ends of ten thousand that went together is told. What they share is kept once.
+const FALLEN_MAX: usize = 1 << 14;
+/// How long whoever kills an instance waits for its cell to do it, before the process itself is killed.
+const KILL_WAIT: Duration = Duration::from_secs(2);
+
+/// The seats of one spawned module whose instances are in cells of this node.
+#[derive(Default)]
+pub(super) struct Seats(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    seated: HashMap<InstanceId, Arc<Seated>>,
+    /// How the last ended that came to a sudden end.
+    fallen: HashMap<InstanceId, Arc<Exit>>,
+    /// The same, oldest first.
+    order: VecDeque<InstanceId>,
+}
+
+impl Table {
+    fn remember(&mut self, id: InstanceId, exit: &Arc<Exit>) {
+        if self.order.len() == FALLEN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.fallen.remove(&oldest);
+        }
+        self.order.push_back(id);
+        self.fallen.insert(id, exit.clone());
+    }
+}
+
+/// One of them, until nothing is left of its instance.
+pub(super) struct Seated {
+    id: InstanceId,
+    pub(super) slot: Arc<Slot>,
+    /// Its cell, once there is one.
+    link: OnceLock<Arc<Conn>>,
+    /// It takes no calls any more.
+    over: AtomicBool,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+impl Seated {
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// The link of its cell, if a call may be sent over it now.
+    pub(super) fn ready(&self) -> Option<Arc<Conn>> {
+        self.link.get().filter(|link| !self.is_over() && link.is_ready()).cloned()
+    }
+
+    fn has_ended(&self, exit: Exit) {
+        self.over.store(true, Ordering::Release);
+        self.exit.send_replace(Some(exit));
+        // Whoever waits with a call to it looks again.
+        self.slot.changed.send_modify(|count| *count += 1);
+    }
+
+    fn ended(&self) -> Ended {
+        Ended::told_by(self.exit.subscribe())
+    }
+}
+
+impl Seats {
+    pub(super) fn get(&self, id: InstanceId) -> Option<Arc<Seated>> {
+        lock(&self.0).seated.get(&id).cloned()
+    }
+
+    /// Whether a seat may take another instance.
+    fn insert(&self, seated: &Arc<Seated>, has_own: bool) -> Result<(), CallErrorKind> {
+        let mut table = lock(&self.0);
+        let count = table.seated.len();
+        let full = |what: String| Err(CallErrorKind::Overloaded { what });
+        if has_own && count >= CELLS_MAX {
+            return full(format!(
+                "{CELLS_MAX} instances of it have cells of their own in this node: `isolate = \"process:shared\"` has \
+                 them share one"
+            ));
+        }
+        if count >= SEATS_MAX {
+            return full(format!("{SEATS_MAX} instances of it live in cells of this node already"));
+        }
+        table.seated.insert(seated.id, seated.clone());
+        Ok(())
+    }
+
+    fn remove(&self, id: InstanceId, exit: &Exit) -> Option<Arc<Seated>> {
+        let mut table = lock(&self.0);
+        let removed = table.seated.remove(&id);
+        if removed.is_some() && *exit != Exit::Stopped {
+            table.remember(id, &Arc::new(exit.clone()));
+        }
+        removed
+    }
+
+    /// How one ended that came to a sudden end, if that is remembered.
+    fn fallen(&self, id: InstanceId) -> Option<Exit> {
+        lock(&self.0).fallen.get(&id).map(|exit| (**exit).clone())
+    }
+}
+
+/// A seat whose instance has not started: dropped, nothing is left of it.
+struct Planted<'c> {
+    core: &'c Arc<HostCore>,
+    cells: &'c Cells,
+    seated: Arc<Seated>,
+    taken: bool,
+}
+
+impl Drop for Planted<'_> {
+    fn drop(&mut self) {
+        if !self.taken {
+            // Its cell may be starting it this moment.
+            drop(self.cells.end(self.core, self.seated.id));
+            self.cells.seat_is_gone(self.seated.id, Exit::Stopped);
+        }
+    }
+}
+
+impl Cells {
+    /// The seat that a call names.
+    pub(super) fn seated(&self, named: &[u8]) -> Option<Arc<Seated>> {
+        self.seats.get(seat_id(named)?.0)
+    }
+
+    /// Whether calls to a seat may find its instance.
+    pub(crate) fn is_seated(&self, id: InstanceId) -> bool {
+        self.seats.get(id).is_some_and(|seated| !seated.is_over())
+    }
+
+    /// Makes an instance in a cell, with encoded arguments.
+    ///
+    /// # Errors
+    /// `NotStarted` with the cause, also if its cell did not start or has ended meanwhile; `Overloaded`; `Gone` once the
+    /// node leaves.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the instance, if there is one.
+    pub(crate) async fn seat(
+        &self,
+        core: &Arc<HostCore>,
+        arguments: Bytes,
+    ) -> Result<InstanceId, CallErrorKind> {
+        let id = core.next_instance_id();
+        // Nothing is lost by a slot whose seat is refused: its cell is started when it is waited for.
+        let seated = Arc::new(Seated {
+            id,
+            slot: self.slot(core, Some(&seat_bytes(id))),
+            link: OnceLock::new(),
+            over: AtomicBool::new(false),
+            exit: watch::Sender::new(None),
+        });
+        if let Err(kind) = self.seats.insert(&seated, self.by_key.is_some()) {
+            self.put_down(&seated.slot);
+            return Err(kind);
+        }
+        let mut planted = Planted { core, cells: self, seated, taken: false };
+        // Asked with the seat in the table: whoever closes it later finds it there.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CallErrorKind::Gone);
+        }
+        let (link, head) = self.cell_of_seat(core, &planted.seated.slot).await?;
+        drop(head);
+        drop(planted.seated.link.set(link.clone()));
+        let named = Named { module: core.descriptor.name.to_owned(), seat: id };
+        between::seat(&link, named, arguments).await.map_err(|kind| match kind {
+            // Nothing is left of it: the cell has ended, and that tells why.
+            CallErrorKind::Lost { why } | CallErrorKind::Unreachable { why } => {
+                CallErrorKind::NotStarted { cause: why }
+            }
+            kind => kind,
+        })?;
+        planted.taken = true;
+        Ok(id)
+    }
+
+    /// A cell for one more instance.
+    async fn cell_of_seat(
+        &self,
+        core: &Arc<HostCore>,
+        slot: &Arc<Slot>,
+    ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
+        let gone = || slot.gone.load(Ordering::Acquire) || self.closed.load(Ordering::Acquire);
+        self.wait_for(core, slot, None, || if gone() { Err(CallErrorKind::Gone) } else { Ok(slot.ready()) })
+            .await
+    }
+
+    /// Its link, for a call to an instance.
+    pub(super) async fn find_seated(
+        &self,
+        core: &Arc<HostCore>,
+        named: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
+        let seated = self.seated(named).ok_or(CallErrorKind::Gone)?;
+        let look = || if seated.is_over() { Err(CallErrorKind::Gone) } else { Ok(seated.ready()) };
+        self.wait_for(core, &seated.slot, deadline, look).await
+    }
+
+    /// Ends an instance once the calls that it has taken have ended; new ones find it no more.
+    pub(crate) fn end(&self, core: &Arc<HostCore>, id: InstanceId) -> Option<Ended> {
+        let seated = self.seats.get(id)?;
+        seated.over.store(true, Ordering::Release);
+        seated.slot.changed.send_modify(|count| *count += 1);
+        let ended = seated.ended();
+        let named = Named { module: core.descriptor.name.to_owned(), seat: id };
+        if let Some(link) = seated.link.get().cloned() {
+            // Sent at once, behind those calls. In vain only if its cell has ended, and it with that.
+            core.runtime.spawn(between::end_seated(&link, named));
+        }
+        Some(ended)
+    }
+
+    /// Stops an instance, and kills after `limit` what goes on of it; without one it is killed at once. What its cell
+    /// cannot kill ends with the cell, if that is its own.
+    pub(crate) async fn stop(&self, core: &HostCore, id: InstanceId, limit: Option<Duration>) -> Exit {
+        let Some(seated) = self.seats.get(id) else { return self.exit_of(core, id) };
+        seated.over.store(true, Ordering::Release);
+        let mut ended = pin!(seated.ended().wait());
+        let Some(link) = seated.link.get().cloned() else { return ended.await };
+        let named = Named { module: core.descriptor.name.to_owned(), seat: id };
+        let asking = between::stop_seated(&link, named, limit);
+        let wait = limit.unwrap_or_default() + stop::wait(core) + KILL_WAIT;
+        let said = tokio::select! {
+            biased;
+            exit = &mut ended => return exit,
+            said = tokio::time::timeout(wait, asking) => said.ok().and_then(Result::ok),
+        };
+        let answers = said.is_some();
+        let exit = said.unwrap_or_else(|| Exit::Killed { by: "the program".to_owned() });
+        let cell = link.cell().filter(|_| seated.slot.key.is_some());
+        // Others live in a shared one. There, what holds a thread goes on.
+        let Some(cell) = cell else { return exit };
+        if !answers || tokio::time::timeout(KILL_WAIT, &mut ended).await.is_err() {
+            cell.sentenced(exit);
+        }
+        ended.await
+    }
+
+    /// Tells of the end of an instance; `None` if there is none any more.
+    pub(crate) fn watch(&self, id: InstanceId) -> Option<Ended> {
+        self.seats.get(id).map(|seated| seated.ended())
+    }
+
+    /// How an instance ended of which nothing is left.
+    pub(crate) fn exit_of(&self, core: &HostCore, id: InstanceId) -> Exit {
+        self.seats.fallen(id).or_else(|| core.endings.of(id)).unwrap_or(Exit::NoSuchInstance)
+    }
+
+    /// Nothing is left of an instance in a cell that goes on.
+    pub(crate) fn seat_is_gone(&self, id: InstanceId, exit: Exit) {
+        let Some(seated) = self.seats.remove(id, &exit) else { return };
+        seated.has_ended(exit);
+        self.put_down(&seated.slot);
+    }
+
+    /// Ends the slot of an instance that was the only one there.
+    fn put_down(&self, slot: &Slot) {
+        if slot.key.is_some() {
+            self.forget_seat(slot);
+            slot.let_go();
+        }
+    }
+
+    /// A cell has ended, and whatever sat in it.
+    pub(super) fn fell(&self, link: &Arc<Conn>, exit: &Exit) {
+        let of_it = |seated: &Seated| seated.link.get().is_some_and(|its| Arc::ptr_eq(its, link));
+        let fallen: Vec<_> = {
+            let mut table = lock(&self.seats.0);
+            let ids: Vec<_> = table.seated.values().filter(|seated| of_it(seated)).map(|s| s.id).collect();
+            let fallen = ids.iter().filter_map(|id| table.seated.remove(id)).collect();
+            if *exit != Exit::Stopped {
+                let exit = Arc::new(exit.clone());
+                ids.into_iter().for_each(|id| table.remember(id, &exit));
+            }
+            fallen
+        };
+        fallen.into_iter().for_each(|seated: Arc<Seated>| {
+            seated.has_ended(exit.clone());
+            self.forget_seat(&seated.slot);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skybox_core::Incarnation;
+
+    use super::*;
+
+    fn seated(count: usize) -> Arc<Seated> {
+        let (slot, _) = Slot::new(None);
+        let id = InstanceId { node: Incarnation(1), count: count as u64 };
+        let (over, exit) = (AtomicBool::new(false), watch::Sender::new(None));
+        Arc::new(Seated { id, slot, link: OnceLock::new(), over, exit })
+    }
+
+    #[test]
+    fn cells_of_their_own_are_bounded_and_the_refusal_says_what_to_do() {
+        let seats = Seats::default();
+        for count in 0..CELLS_MAX {
+            assert_eq!(seats.insert(&seated(count), true), Ok(()));
+        }
+        let refused = seats.insert(&seated(CELLS_MAX), true);
+        let Err(CallErrorKind::Overloaded { what }) = refused else { panic!("{refused:?}") };
+        assert!(what.contains("256 instances") && what.contains("process:shared"), "{what}");
+        // One that shares needs no cell, and the next may come when one has gone.
+        assert_eq!(seats.insert(&seated(CELLS_MAX), false), Ok(()));
+        for count in [CELLS_MAX, 0] {
+            assert!(seats.remove(seated(count).id, &Exit::Stopped).is_some());
+        }
+        assert_eq!(seats.insert(&seated(CELLS_MAX), true), Ok(()));
+    }
+}
