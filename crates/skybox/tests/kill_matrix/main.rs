@@ -3,6 +3,7 @@
 //! It prints its table: `cargo nextest run -p skybox --test kill_matrix --no-capture`, with `SKYBOX_TEST_WINDOW_MS=5000`
 //! for figures that mean something. Asserted is what fails and how, never how long anything takes.
 
+mod crowd;
 mod group;
 mod load;
 mod stage;
@@ -121,5 +122,25 @@ async fn what_a_task_cannot_survive_ends_its_node() {
     // A node that ends well is not started again, and nobody comes in its place.
     let errors = stage.end().await;
     assert!(errors.len() == 2 && errors[0] == "Lost", "{errors:?}");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_in_one_cell_and_a_hundred_in_cells_of_their_own() {
+    let stage = Stage::start(Column::Cell).await;
+    let mut table = Table::new("spawned instances in cells", &stage).await;
+    let outcome = crowd::panics(&stage, 10_000).await;
+    table.row("10,000 panic at once in one cell", &outcome);
+    crowd::check(&outcome, "Crashed", "10000 crashed".to_owned());
+    table.take(outcome.felt);
+    let outcome = crowd::falls(&stage, 10_000).await;
+    table.row("10,000 end at once with their cell", &outcome);
+    crowd::check(&outcome, "Lost", "10000 aborted".to_owned());
+    table.take(outcome.felt);
+    let outcome = crowd::alone(&stage, 100).await;
+    table.row("100 end at once with a cell each", &outcome);
+    crowd::check(&outcome, "Lost", "100 aborted".to_owned());
+    table.take(outcome.felt);
+    table.print();
     stage.stop().await;
 }

@@ -89,7 +89,8 @@ impl Stage {
         let word = std::env::temp_dir().join(format!("skybox-kill-matrix-{}", std::process::id()));
         let here = ["node-1"];
         let nodes = Nodes::of_this_test(1).pin("victim", &here).pin("steady", &here).pin("pair", &here);
-        let nodes = nodes.env(WORD_ENV, &word.to_string_lossy());
+        // Ten thousand traces of panics would be what is measured.
+        let nodes = nodes.env(WORD_ENV, &word.to_string_lossy()).env("RUST_BACKTRACE", "0");
         let settings: &[(&str, &str)] = match column {
             Column::Task => &[],
             Column::Cell => &[
@@ -99,6 +100,8 @@ impl Stage {
                 ("VICTIM__OVERRUN", "200ms"),
                 // A row's crash does not slow down the restart after the next one's.
                 ("VICTIM__WITHIN", "250ms"),
+                ("SHARER__ISOLATE", "process:shared"),
+                ("LONER__ISOLATE", "process"),
                 ("PAIR__ISOLATE", "process:shared"),
                 ("PAIR__CPU", "0.5"),
             ],
@@ -150,12 +153,16 @@ impl Stage {
         let answers_after = tokio::time::timeout(PATIENCE, self.answers(deed)).await;
         let answers_after = answers_after.ok().map(|()| failed.elapsed());
         self.make_good(deed).await;
-        let since = began.elapsed();
-        // Sleeps because a load is so many calls a second for so many seconds.
-        tokio::time::sleep(Stage::window().saturating_sub(since)).await;
+        self.rest(began).await;
         let felt = load.end().await;
         let node_lives = self.node_pid().await == node;
         Outcome { errors, exits: self.exits(began).await, answers_after, felt, node_lives }
+    }
+
+    /// The rest of a row's time.
+    pub(crate) async fn rest(&self, began: Instant) {
+        // Sleeps because a load is so many calls a second for so many seconds.
+        tokio::time::sleep(Stage::window().saturating_sub(began.elapsed())).await;
     }
 
     async fn act(&self, deed: Deed) -> Vec<String> {
