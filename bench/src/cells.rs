@@ -20,6 +20,8 @@ const ROUNDS: usize = 15;
 const CALLS: usize = 2_000;
 /// Callers at once, where throughput is measured, each with as many calls.
 const CALLERS: usize = 64;
+/// For how long a busy cell is watched: thirty of the kernel's periods.
+const BUSY_MS: u64 = 3_000;
 /// Cells that are ended one after the other: as many as are replaced without a pause.
 const ENDS: usize = 3;
 
@@ -41,6 +43,8 @@ struct Figures {
     busy_ratio: f64,
     /// From the failed call that ended a cell to the answer of its successor: the median.
     ready_ms: f64,
+    /// The share of a core that a busy cell had with `cpu = 0.2`.
+    cpu_share: f64,
 }
 
 #[derive(Default)]
@@ -75,6 +79,34 @@ impl Mortal {
     pub(crate) async fn die(&self) -> skybox::Result<()> {
         std::process::exit(0)
     }
+}
+
+/// Has a fifth of a core, and wants all of it.
+#[derive(Default)]
+struct Busy;
+
+#[skybox::module(isolate = "process", cpu = 0.2)]
+impl Busy {
+    /// Works for so many milliseconds; gives the share of a core that its process had meanwhile.
+    pub(crate) fn work(&self, for_ms: u64) -> skybox::Result<f64> {
+        let (began, used) = (Instant::now(), used_ms()?);
+        let wanted = std::time::Duration::from_millis(for_ms);
+        while began.elapsed() < wanted {
+            std::hint::black_box((0..1000).sum::<u64>());
+        }
+        Ok((used_ms()? - used) / (began.elapsed().as_secs_f64() * 1000.0))
+    }
+}
+
+/// The time on cores that this process has had.
+fn used_ms() -> skybox::Result<f64> {
+    // In nanoseconds, of each of its threads.
+    let threads = std::fs::read_dir("/proc/self/task")?;
+    let of_thread = |entry: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(entry.path().join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    Ok(threads.flatten().filter_map(of_thread).sum::<f64>() / 1e6)
 }
 
 #[derive(Default)]
@@ -124,6 +156,7 @@ impl Meter {
             call_ratio: median_ratio(&ns),
             busy_ratio: median_ratio(&busy),
             ready_ms: ready_ms(&app).await?,
+            cpu_share: app.get::<Busy>().work(BUSY_MS).await?,
         })
     }
 }
@@ -172,6 +205,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         config.pins = BTreeMap::from([
             ("in_cell".to_owned(), on("node-1")),
             ("mortal".to_owned(), on("node-1")),
+            ("busy".to_owned(), on("node-1")),
             ("meter".to_owned(), on("node-1")),
             ("in_node".to_owned(), on("node-2")),
         ]);
@@ -191,6 +225,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("ratio, one caller       {:>8.2}", figures.call_ratio);
         println!("ratio, {CALLERS} callers       {:>8.2}", figures.busy_ratio);
         println!("from an end to answers  {:>8.1} ms", figures.ready_ms);
+        println!("cores at `cpu = 0.2`    {:>8.3}", figures.cpu_share);
     }
     Ok(())
 }
