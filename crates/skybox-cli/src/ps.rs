@@ -1,6 +1,7 @@
 //! `skybox ps`: the nodes of a program, its modules, and what runs where.
 
 mod cells;
+mod holds;
 mod knots;
 mod past;
 
@@ -18,6 +19,7 @@ use crate::call::print_json;
 use crate::choose::{Purpose, choose};
 use crate::table::{self, Cell, Table, Tone, paint};
 use cells::show_cells;
+use holds::{Held, show_holds};
 use knots::{Wait, knots};
 use past::{Ended, Given, show_endings, show_failures};
 
@@ -86,6 +88,8 @@ struct Module {
     instances: Vec<Instance>,
     /// How earlier instances ended, the last one last.
     endings: Vec<Ended>,
+    /// The methods that have held async threads.
+    holds: Vec<Held>,
 }
 
 #[derive(Debug, Serialize)]
@@ -185,6 +189,7 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
         waiting: instance.waiting,
         cell: instance.cell.clone(),
     }));
+    module.holds.extend(status.holds.iter().map(|hold| Held::on(node, hold)));
     module.remember(node.as_str(), &status.endings, &status.given_up);
 }
 
@@ -283,6 +288,7 @@ fn show(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Resu
     writeln!(out)?;
     modules_table(program).write(out, colours)?;
     show_cells(&program.modules, out, colours)?;
+    show_holds(&program.modules, out, colours)?;
     show_failures(&program.modules, out, colours)?;
     show_endings(&program.modules, out, colours)?;
     if !program.knots.is_empty() {

@@ -37,5 +37,5 @@ pub use id::{CallId, Incarnation, InstanceId, KeyHash, NodeName, SHARD_COUNT, Sh
 pub use image::{ErrorImage, FromText, TextChain, WireError};
 pub use needs::{Isolate, Needs, OnStoreLoss, Replicas, Restart};
 pub use plan::{ModulePlan, NodeEntry, Plan, Shards};
-pub use settings::{SettingError, Settings};
+pub use settings::{SettingError, Settings, parse_duration};
 pub use trace::TraceContext;

@@ -261,7 +261,7 @@ pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 /// `250ms`, `2s`, `5m`, `1h`.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (digits, unit) = split_unit(text);
     let number = digits.parse::<u64>().ok()?;
     let ms = match unit {

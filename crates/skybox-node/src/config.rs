@@ -13,7 +13,7 @@ use skybox_core::{Needs, SettingError, Settings};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub use node::{NodeConfig, TlsFiles};
+pub use node::{HoldWarning, NodeConfig, TlsFiles};
 pub use trace::TraceConfig;
 
 use crate::control::ModuleDecl;

@@ -160,6 +160,7 @@ fn module_status(app: &AppInner, host: &dyn crate::host::AnyHost) -> ModuleStatu
         given_up: host.given_up(),
         instances: host.status(),
         endings: core.endings.list(),
+        holds: core.holds.status(|method| core.descriptor.methods[usize::from(method)].name.to_owned()),
     }
 }
 

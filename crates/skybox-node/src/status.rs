@@ -9,6 +9,7 @@ use skybox_core::{Mode, ModuleKind, NodeName};
 use crate::cell::LimitedBy;
 use crate::host::{Ending, GivenUp};
 use crate::metrics::EdgeCounts;
+use crate::watchdog::HoldStatus;
 
 /// One live instance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -108,6 +109,10 @@ pub struct ModuleStatus {
     pub instances: Vec<InstanceStatus>,
     /// How earlier ones ended, newest last; at most 16.
     pub endings: Vec<Ending>,
+    /// The methods that have held async threads here for longer than `hold-warning`; absent from a node of a version
+    /// without.
+    #[serde(default)]
+    pub holds: Vec<HoldStatus>,
 }
 
 /// One node.

@@ -3,6 +3,8 @@
 //! The context of a call is set at each poll of its future and put back after it, so that it is right over
 //! `join!` and `select!`, where a task-local would leak from one branch into the other.
 
+mod runs;
+
 use std::cell::{Cell, OnceCell};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +15,8 @@ use skybox_core::{CallId, Context, Link, Mode};
 
 use crate::app::AppId;
 use crate::host::InstanceCore;
+
+pub(crate) use runs::{Runs, Tid, look, of_instance};
 
 /// What a call's future keeps for the calls that its code makes.
 #[derive(Debug)]
@@ -35,6 +39,7 @@ struct Held {
     /// Outlives the frame: see [`CallFrame::of_call`].
     instance: NonNull<InstanceCore>,
     mode: Mode,
+    method: u16,
 }
 
 // SAFETY: it is a `&InstanceCore`.
@@ -66,14 +71,14 @@ pub(crate) struct Inherited {
 /// In which App and by which module a call is made, in one word: the App's id, the caller's index, whether the chain is
 /// as long as it may be, and whether the call came from elsewhere.
 #[derive(Clone, Copy, Debug)]
-struct Origin(u64);
+pub(crate) struct Origin(u64);
 
 const CHAIN_FULL: u64 = 1 << 63;
 const ARRIVED: u64 = 1 << 62;
 
 impl Origin {
     #[inline]
-    const fn new(app: AppId, caller: CallerIndex) -> Origin {
+    pub(crate) const fn new(app: AppId, caller: CallerIndex) -> Origin {
         Origin((app.0 as u64) | (caller.0 as u64) << 32)
     }
 }
@@ -109,9 +114,10 @@ impl CallFrame {
         inherited: Inherited,
         instance: &InstanceCore,
         mode: Mode,
+        method: u16,
         span: Option<Box<tracing::Span>>,
     ) -> CallFrame {
-        let held = Held { instance: NonNull::from(instance), mode };
+        let held = Held { instance: NonNull::from(instance), mode, method };
         CallFrame { inherited, held: Some(held), exported: OnceCell::new(), span }
     }
 
@@ -119,6 +125,12 @@ impl CallFrame {
     #[inline(always)]
     pub(crate) fn instance(&self) -> Option<&InstanceCore> {
         self.held.as_ref().map(Held::instance)
+    }
+
+    /// What it is for whoever looks at its thread; nothing, if it is no call.
+    #[inline(always)]
+    fn runs(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| runs::of_call(held.instance().runs, held.method))
     }
 
     /// Whether there is nothing to drop in it: its call has inherited nothing and made no calls, as most.
@@ -223,7 +235,13 @@ impl Inherited {
     /// The same, as code of a module in an App.
     #[inline]
     pub(crate) fn within(self, app: AppId, caller: CallerIndex) -> Inherited {
-        Inherited { context: self.context, origin: Origin::new(app, caller) }
+        self.from(Origin::new(app, caller))
+    }
+
+    /// The same, as code from there.
+    #[inline(always)]
+    pub(crate) fn from(self, origin: Origin) -> Inherited {
+        Inherited { context: self.context, origin }
     }
 
     /// The App whose code makes the call.
@@ -285,30 +303,43 @@ impl Inherited {
     }
 }
 
+/// What runs on a thread: for itself, and for others.
+struct Here {
+    frame: Cell<*const CallFrame>,
+    runs: runs::Word,
+}
+
 thread_local! {
-    static CURRENT: Cell<*const CallFrame> = const { Cell::new(ptr::null()) };
+    static HERE: Here = const { Here { frame: Cell::new(ptr::null()), runs: runs::Word::new() } };
     static CALL_IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
     static STRIPE: Cell<u8> = const { Cell::new(u8::MAX) };
+    static IS_ASYNC: Cell<bool> = const { Cell::new(true) };
     static STRIPE_LEASE: StripeLease = StripeLease::take();
 }
 
 /// Runs `f` as code of the call that `frame` belongs to.
 #[inline(always)]
 pub(crate) fn enter<R>(frame: &CallFrame, f: impl FnOnce() -> R) -> R {
-    struct Restore(*const CallFrame);
+    struct Restore(*const CallFrame, u64);
     impl Drop for Restore {
+        #[inline(always)]
         fn drop(&mut self) {
-            CURRENT.with(|current| current.set(self.0));
+            HERE.with(|here| {
+                here.frame.set(self.0);
+                here.runs.end(self.1);
+            });
         }
     }
-    let _restore = Restore(CURRENT.with(|current| current.replace(frame)));
+    // Read before others can reach the frame: what it was made of is in registers still.
+    let runs = frame.runs();
+    let _restore = HERE.with(|here| Restore(here.frame.replace(frame), here.runs.begin(runs)));
     f()
 }
 
 /// Looks at the frame of the code that runs on this thread.
 #[inline(always)]
 pub(crate) fn current<R>(f: impl FnOnce(Option<&CallFrame>) -> R) -> R {
-    let frame = CURRENT.with(Cell::get);
+    let frame = HERE.with(|here| here.frame.get());
     // SAFETY: the pointer is set by `enter` alone, from a reference that outlives the closure `enter` runs, and
     // put back before `enter` returns, also when it unwinds. So whenever it is not null, we are inside that
     // closure, on the same thread, and the frame is alive. `f` cannot keep the reference: its lifetime is local.
@@ -335,25 +366,38 @@ pub(crate) const SHARED_STRIPE: usize = STRIPES - 1;
 
 static FREE_STRIPES: Mutex<u16> = Mutex::new((1 << SHARED_STRIPE) - 1);
 
-struct StripeLease(u8);
+struct StripeLease(u8, Option<runs::Shown>);
 
 impl StripeLease {
     fn take() -> StripeLease {
         let mut free = FREE_STRIPES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let stripe = (free.trailing_zeros() as usize).min(SHARED_STRIPE);
         *free &= !(1 << stripe);
-        StripeLease(stripe as u8)
+        drop(free);
+        StripeLease(stripe as u8, IS_ASYNC.get().then(runs::show))
     }
 }
 
 impl Drop for StripeLease {
     fn drop(&mut self) {
+        drop(self.1.take());
         // A call made by a later destructor of this thread counts on the shared stripe.
         STRIPE.set(SHARED_STRIPE as u8);
         if usize::from(self.0) != SHARED_STRIPE {
             *FREE_STRIPES.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) |= 1 << self.0;
         }
     }
+}
+
+/// This thread has nothing else to do than one call at a time: nobody looks at what it runs.
+pub(crate) fn is_ones_own() {
+    IS_ASYNC.set(false);
+}
+
+/// Others may look at what this thread runs, from now on.
+#[inline(always)]
+pub(crate) fn show() {
+    stripe();
 }
 
 /// This thread's counter stripe.

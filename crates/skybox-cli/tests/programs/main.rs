@@ -3,6 +3,7 @@
 //! Each test has a directory of its own for configuration, store and sockets, and ends every process that was started
 //! in it, also when it fails.
 
+mod holds;
 mod http;
 mod peer;
 mod stage;

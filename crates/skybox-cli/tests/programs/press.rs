@@ -6,6 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use skybox::{App, Error, Result};
 use tokio::sync::Semaphore;
@@ -29,6 +30,15 @@ impl Gate {
 
     pub(crate) async fn pass(&self) -> Result<()> {
         self.0.acquire().await?.forget();
+        Ok(())
+    }
+
+    /// Holds the thread that it runs on, until there is the file `release`.
+    pub(crate) async fn block(&self) -> Result<()> {
+        while !Path::new("release").exists() {
+            // Sleeps because it is there to hold its thread.
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
     }
 
@@ -104,6 +114,7 @@ impl Page {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let app = App::builder().start().await?;
     app.draining().await;
     Ok(())

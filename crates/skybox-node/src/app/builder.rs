@@ -384,6 +384,7 @@ impl Builder {
         });
         inner.links.attach(Arc::downgrade(&inner));
         current::enrol(&inner);
+        crate::watchdog::begin(&inner);
         let app = App::from_inner(inner);
         if let (Some(inside), Some((_, link))) = (inside, born) {
             for host in &app.inner().hosts {

@@ -43,9 +43,9 @@ pub(crate) unsafe fn frame<T>(
     } else {
         None
     };
-    let inherited = inherited.within(core.app_id, core.as_caller());
+    let inherited = inherited.from(core.origin);
     // SAFETY: `taken` keeps the instance, and outlives the frame.
-    unsafe { CallFrame::of_call(inherited, taken, taken.mode(), span) }
+    unsafe { CallFrame::of_call(inherited, taken, taken.mode(), method, span) }
 }
 
 /// Polls a call's code once, in its frame. A panic crashes the instance and goes no further; an error of the method's

@@ -23,7 +23,7 @@ use crate::conn::Conn;
 use crate::host::{Exclusive, Hold, Host, Near, Shared, Taken, route_here};
 use crate::module::{Method, Module};
 use crate::stream::{Landing, STRICT_CALL, Streams, arriving, collecting, refusing};
-use crate::thread::Inherited;
+use crate::thread::{self, Inherited};
 
 /// A call as it arrives.
 pub(crate) struct Arriving {
@@ -223,6 +223,7 @@ impl<T: Module> Incoming<T> {
 
     /// Decodes the arguments.
     fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> (Arc<Host<T>>, Answer, Arrival<T, O>) {
+        thread::show();
         let Incoming { host, arriving: Arriving { form, payload, key, inherited, reply, .. } } = self;
         let landing = method.descriptor().streams.then(|| {
             let (streams, call) = reply.streams()?;

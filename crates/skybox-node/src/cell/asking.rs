@@ -66,6 +66,7 @@ fn take_over(status: &mut NodeStatus, cell: &Cell, of_cell: NodeStatus) {
             ..instance.clone()
         }));
         module.given_up.extend(inside.given_up.iter().cloned());
+        inside.holds.iter().for_each(|hold| hold.add_to(&mut module.holds));
         if inside.instances.is_empty() {
             module.instances.push(known);
         }

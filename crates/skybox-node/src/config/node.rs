@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{ConfigError, Place, Reader};
+
+/// The keys of `[node]`.
+const KEYS: [&str; 4] = ["name", "listen", "peers", "hold-warning"];
 
 /// The keys of `[tls]`.
 pub(super) const TLS_KEYS: [&str; 3] = ["authority", "certificate", "key"];
@@ -14,7 +18,7 @@ pub(super) const TLS_KEYS: [&str; 3] = ["authority", "certificate", "key"];
 /// Stands for the node's name in the paths of `[tls]`, so that one file serves every node.
 const NODE_PLACEHOLDER: &str = "{node}";
 
-/// `[node]`: addresses given by hand.
+/// `[node]`: addresses given by hand, and what it tells of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeConfig {
     /// This node's name, where its certificate does not say it.
@@ -23,6 +27,37 @@ pub struct NodeConfig {
     pub listen: Option<(String, Place)>,
     /// Every node's address, by name. This node's own may be among them.
     pub peers: BTreeMap<String, String>,
+    /// When methods that hold async threads are named.
+    pub hold_warning: HoldWarning,
+}
+
+/// After how long a method that holds an async thread is named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HoldWarning {
+    /// After 100 ms.
+    #[default]
+    Usual,
+    /// After this long.
+    After(Duration),
+    /// Nobody looks.
+    Off,
+}
+
+impl HoldWarning {
+    pub(crate) fn limit(self, usual: Duration) -> Option<Duration> {
+        match self {
+            HoldWarning::Usual => Some(usual),
+            HoldWarning::After(limit) => Some(limit),
+            HoldWarning::Off => None,
+        }
+    }
+
+    fn parse(text: &str) -> Option<HoldWarning> {
+        if text == "off" {
+            return Some(HoldWarning::Off);
+        }
+        skybox_core::parse_duration(text).filter(|limit| !limit.is_zero()).map(HoldWarning::After)
+    }
 }
 
 /// The files of `[tls]`, in PEM. Others may replace them at any time.
@@ -66,7 +101,12 @@ impl NodeConfig {
                     self.peers.insert(name.trim().to_owned(), address.trim().to_owned());
                 }
             }
-            _ => return Err(format!("there is no key `{key}`; the keys are name, listen, peers")),
+            "hold-warning" | "hold_warning" => {
+                let takes = "takes a duration such as \"250ms\", or \"off\"";
+                let wrong = || format!("`hold-warning` {takes}, not `{value}`");
+                self.hold_warning = HoldWarning::parse(&value).ok_or_else(wrong)?;
+            }
+            _ => return Err(format!("there is no key `{key}`; the keys are {}", KEYS.join(", "))),
         }
         Ok(())
     }
@@ -78,7 +118,7 @@ pub(super) fn read_node(
     value: &Spanned<DeValue<'_>>,
 ) -> Result<(), ConfigError> {
     for (key, value) in reader.table("node", value)? {
-        reader.known(key, &["name", "listen", "peers"])?;
+        reader.known(key, &KEYS)?;
         if &**key.get_ref() == "peers" {
             for (name, address) in reader.table("peers", value)? {
                 node.peers.insert(name.get_ref().to_string(), reader.text(address)?);
@@ -127,6 +167,30 @@ mod tests {
         let of_a = files.of_node("a");
         assert_eq!((of_a.certificate, of_a.key), ("a.pem".into(), "a.key".into()));
         assert!(!files.of_node("a").needs_name());
+    }
+
+    #[test]
+    fn when_held_threads_are_told_of() {
+        let told = |value: &str| {
+            let text = format!("[node]\nhold-warning = \"{value}\"\n");
+            Config::parse(Path::new("skybox.toml"), &text).map(|config| config.node().hold_warning)
+        };
+        assert_eq!(
+            parse("").node().hold_warning.limit(Duration::from_millis(1)),
+            Some(Duration::from_millis(1))
+        );
+        assert_eq!(told("250ms").expect("a duration"), HoldWarning::After(Duration::from_millis(250)));
+        assert_eq!(told("off").expect("a word").limit(Duration::MAX), None);
+        for wrong in ["0ms", "soon"] {
+            let error = told(wrong).expect_err("neither").to_string();
+            assert!(
+                error.contains("skybox.toml:2") && error.contains("\"off\"") && error.contains(wrong),
+                "{error}"
+            );
+        }
+        let mut config = parse("");
+        config.set_variable("SKYBOX_NODE__HOLD_WARNING", "off".to_owned()).expect("a known variable");
+        assert_eq!(config.node().hold_warning, HoldWarning::Off);
     }
 
     #[test]

@@ -21,7 +21,8 @@ use crate::app::{AppId, AppInner};
 use crate::links::Peer;
 use crate::metrics::Edges;
 use crate::status::{HeldStatus, InstanceStatus, WAITS_MAX, WaitStatus};
-use crate::thread::CallerIndex;
+use crate::thread::{CallerIndex, Origin};
+use crate::watchdog::Holds;
 
 /// What a host is made from.
 pub(crate) struct HostSeed {
@@ -47,6 +48,8 @@ pub(crate) struct HostCore {
     pub(crate) app_id: AppId,
     pub(crate) node: NodeName,
     pub(crate) index: u16,
+    /// Where its code's calls come from, put together once.
+    pub(crate) origin: Origin,
     pub(crate) descriptor: &'static ModuleDescriptor,
     /// In a cell, the node that it is a cell of.
     pub(crate) cell_of: Option<NodeName>,
@@ -73,6 +76,8 @@ pub(crate) struct HostCore {
     pub(crate) failed: Mutex<Option<Failure>>,
     /// How its instances ended.
     pub(crate) endings: Endings,
+    /// How its methods have held async threads.
+    pub(crate) holds: Holds,
     /// The count of the replicated instance that is live here; zero for none.
     pub(super) live: AtomicU64,
     /// The live replicated instance whose end came last, and whether it was killed: for the task that starts the next.
@@ -138,6 +143,7 @@ impl HostCore {
         };
         HostCore {
             edges: Edges::new(modules + 1, descriptor.methods.len()),
+            origin: Origin::new(app_id, CallerIndex(index + 1)),
             app,
             app_id,
             node,
@@ -159,6 +165,7 @@ impl HostCore {
             waiting: AtomicUsize::new(0),
             failed: Mutex::default(),
             endings: Endings::default(),
+            holds: Holds::default(),
             live: AtomicU64::new(0),
             over: watch::Sender::new(None),
             wanted: watch::Sender::new(false),

@@ -17,6 +17,7 @@ use super::slot::Slot;
 use super::turn::Turn;
 use super::{HostCore, lock};
 use crate::call::{Panicked, catch};
+use crate::thread;
 
 /// One live value of a module.
 ///
@@ -55,6 +56,7 @@ impl<T> Instance<T> {
     ) -> Arc<Instance<T>> {
         let core = InstanceCore {
             id,
+            runs: host.upgrade().map_or(0, |host| thread::of_instance(host.app_id, host.index, id.count)),
             key: key.map(Box::from),
             turn,
             traced: host.upgrade().is_some_and(|host| host.traced),
@@ -164,6 +166,8 @@ impl Drop for EndedGuard {
 #[derive(Debug)]
 pub(crate) struct InstanceCore {
     pub(crate) id: InstanceId,
+    /// Its part of what threads show of the calls that they run.
+    pub(crate) runs: u64,
     /// Its key's bytes, if it has one: a copy, since those of a call are part of a larger buffer.
     pub(super) key: Option<Box<[u8]>>,
     /// Absent for a module without `&mut self` methods and without `concurrency`: nobody ever waits there.

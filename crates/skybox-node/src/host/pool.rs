@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::pace::Pace;
 use crate::cell::{Inside, Word};
+use crate::thread;
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -154,6 +155,7 @@ impl PoolShared {
     }
 
     fn work(&self, runtime: &Runtime) {
+        thread::is_ones_own();
         loop {
             let mut queue = self.lock();
             let job = loop {

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod errors;
 pub mod failures;
 pub mod handles;
+pub mod holds;
 pub mod interfaces;
 pub mod kills;
 pub mod order;

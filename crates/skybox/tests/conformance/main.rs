@@ -237,6 +237,8 @@ macro_rules! in_one_process {
                 streams_of_a_killed_instance_break_off
                 what_holds_its_thread_runs_to_its_end;
             stops: an_app_that_shuts_down_waits_for_each_stop;
+            // Elsewhere a held worker may keep all input of its process waiting, and with it whoever asks.
+            holds: a_method_that_holds_its_thread_is_named_and_no_other;
         }
         tests! { $mode by run_paused:
             failures: a_call_that_waited_long_enough_is_unreachable;

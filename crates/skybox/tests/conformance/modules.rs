@@ -3,6 +3,7 @@
 mod booths;
 mod desk;
 mod errors;
+mod hog;
 mod inn;
 mod pipes;
 mod relay;
@@ -21,6 +22,7 @@ pub use desk::{Cramped, Desk, Narrow, Overdue, Pooled, Register, work};
 #[cfg(feature = "anyhow")]
 pub use errors::any::Anyhow;
 pub use errors::{Plain, PlainError, ShopError, Shops};
+pub use hog::Hog;
 pub use inn::{BERTHS, Berth};
 pub use pipes::{Brook, Conduit, Pipes, Source, louder};
 pub use relay::{Nest, Relay, Step, traced};
@@ -45,6 +47,7 @@ pub const CALLEES: &[&str] = &[
     "drawer",
     "edition",
     "guest",
+    "hog",
     "latecomer",
     "lingerer",
     "lodger",
@@ -113,6 +116,13 @@ impl Probe {
         let modules = App::current()?.status_with_cells().await.modules.into_iter();
         let endings = modules.filter(|status| status.module == module).flat_map(|status| status.endings);
         Ok(endings.map(|ending| ending.exit.to_string()).collect())
+    }
+
+    /// The methods of a module that have held async threads, and how often.
+    pub async fn holds(&self, module: &str) -> Result<Vec<String>> {
+        let modules = App::current()?.status_with_cells().await.modules.into_iter();
+        let holds = modules.filter(|status| status.module == module).flat_map(|status| status.holds);
+        Ok(holds.map(|hold| format!("{} {}", hold.method, hold.count)).collect())
     }
 
     /// Kills the live instances of a module; says how many there were.
