@@ -2,10 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use skybox_core::NodeName;
 use skybox_node::Right;
+
+use crate::top::Sort;
 
 /// Runs one program as several processes on this machine, shows what runs where, and moves it.
 #[derive(Debug, Parser)]
@@ -20,7 +23,9 @@ pub(crate) enum Command {
     /// Build the program of this directory and run it as several nodes
     Run(Box<RunArgs>),
     /// Show nodes, modules and instances
-    Ps(ReadArgs),
+    Ps(PsArgs),
+    /// Show what the program does at this moment: calls, latency, errors, memory, CPU
+    Top(TopArgs),
     /// Show who calls whom: counts, errors, latency, bytes
     Graph(GraphArgs),
     /// Call a method or a task
@@ -110,6 +115,30 @@ pub(crate) struct ReadArgs {
     /// Print JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+    /// Show it as a tree: nodes, modules, instances, and what those have spawned
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) tree: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+    /// Print one table, and end; so does --json
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// What the lines are sorted by
+    #[arg(long, value_name = "COLUMN", value_enum, default_value_t = Sort::Name)]
+    pub(crate) sort: Sort,
+    /// The time between two looks, such as 1s or 250ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = every)]
+    pub(crate) every: Duration,
 }
 
 #[derive(Debug, clap::Args)]
@@ -272,6 +301,14 @@ fn victim(text: &str) -> Result<Victim, String> {
     if is_instance { Ok(Victim::Instance(text.to_owned())) } else { node(text).map(Victim::Node) }
 }
 
+/// A shorter time would show nothing but that asking costs something.
+const EVERY_MIN: Duration = Duration::from_millis(100);
+
+fn every(text: &str) -> Result<Duration, String> {
+    let every = skybox_core::parse_duration(text).filter(|every| *every >= EVERY_MIN);
+    every.ok_or_else(|| format!("write a time such as 1s or 250ms, of at least {EVERY_MIN:?}"))
+}
+
 fn node(text: &str) -> Result<NodeName, String> {
     if text.is_empty() {
         Err("a node has a name, such as node-2".to_owned())
@@ -356,6 +393,9 @@ mod tests {
             ("certs operator ada --role root", "read, call or admin"),
             ("ps --at 10.0.0.1:7600", "--identity"),
             ("graph --dot --json", "cannot be used with"),
+            ("ps --tree --json", "cannot be used with"),
+            ("top --sort colour", "[possible values: name, calls, p99"),
+            ("top --every 5ms", "at least 100ms"),
             ("move thumbnail", "NODE"),
             ("move thumbnail node-1 --anywhere", "cannot be used with"),
         ];

@@ -13,6 +13,7 @@ mod ps;
 mod restart;
 mod run;
 mod table;
+mod top;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         match args.command {
             Command::Run(args) => run::run(*args).await,
             Command::Ps(args) => ps::ps(&args).await,
+            Command::Top(args) => top::top(&args).await,
             Command::Graph(args) => graph::graph(&args).await,
             Command::Call(args) => call::call(&args).await,
             Command::Move(args) => orders::move_module(&args).await,

@@ -4,6 +4,7 @@ mod cells;
 mod holds;
 mod knots;
 mod past;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -14,7 +15,7 @@ use skybox_cloud::running::{ALONE, Running, RunningError, Shown};
 use skybox_core::{ModuleKind, ModulePlan, NodeName};
 use skybox_node::{CellStatus, ImplementationStatus, ModuleStatus, NodeStatus};
 
-use crate::args::ReadArgs;
+use crate::args::PsArgs;
 use crate::call::print_json;
 use crate::choose::{Purpose, choose};
 use crate::table::{self, Cell, Table, Tone, paint};
@@ -22,6 +23,7 @@ use cells::show_cells;
 use holds::{Held, show_holds};
 use knots::{Wait, knots};
 use past::{Ended, Given, show_endings, show_failures};
+use tree::show_tree;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -88,6 +90,8 @@ struct Module {
     instances: Vec<Instance>,
     /// How earlier instances ended, the last one last.
     endings: Vec<Ended>,
+    /// How many instances have ended otherwise than by being stopped, or did not start, by node.
+    ended: BTreeMap<String, u64>,
     /// The methods that have held async threads.
     holds: Vec<Held>,
 }
@@ -118,19 +122,24 @@ struct Instance {
     waiting: Option<u64>,
     /// The process it lives in, if that is a cell.
     cell: Option<CellStatus>,
+    /// The instance on its node whose code has spawned it.
+    spawned_by: Option<String>,
 }
 
 type Statuses = BTreeMap<NodeName, Result<NodeStatus, RunningError>>;
 
 /// Shows a program.
-pub(crate) async fn ps(args: &ReadArgs) -> anyhow::Result<ExitCode> {
-    let running = choose(&args.which, Purpose::Look)?;
+pub(crate) async fn ps(args: &PsArgs) -> anyhow::Result<ExitCode> {
+    let running = choose(&args.read.which, Purpose::Look)?;
     let shown = running.shown().await?;
     let program = gather(&running, shown, running.nodes().await?);
-    if args.json {
+    let colours = table::colours(&std::io::stdout());
+    if args.read.json {
         print_json(&program)?;
+    } else if args.tree {
+        show_tree(&program, &mut std::io::stdout().lock(), colours)?;
     } else {
-        show(&program, &mut std::io::stdout().lock(), table::colours(&std::io::stdout()))?;
+        show(&program, &mut std::io::stdout().lock(), colours)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -188,7 +197,11 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
         holding: instance.holding,
         waiting: instance.waiting,
         cell: instance.cell.clone(),
+        spawned_by: instance.spawned_by.clone(),
     }));
+    if status.ended > 0 {
+        *module.ended.entry(node.to_string()).or_default() += status.ended;
+    }
     module.holds.extend(status.holds.iter().map(|hold| Held::on(node, hold)));
     module.remember(node.as_str(), &status.endings, &status.given_up);
 }

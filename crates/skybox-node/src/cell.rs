@@ -46,6 +46,7 @@ use crate::host::{HostCore, Useful, lock};
 use crate::operate::THE_NODE;
 use crate::status::CellStatus;
 use crate::stream::Outlets;
+use crate::uses::ProcessUse;
 
 /// How long a cell may take from its start to its first word: `main` may connect to a database before `start()`.
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
@@ -203,6 +204,7 @@ impl Cell {
                 memory_by: limits.memory().map(|(_, by)| by),
                 cpu_milli: limits.cpu_milli().map(|(milli, _)| milli),
                 cpu_by: limits.cpu_milli().map(|(_, by)| by),
+                uses: None,
             },
             due: Due::default(),
             watching: Watching::default(),
@@ -232,9 +234,12 @@ impl Cell {
         limits.lift().await;
     }
 
-    /// Its process, and its limits.
+    /// Its process, its limits, and what it uses.
     pub(crate) fn status(&self) -> CellStatus {
-        self.limits.clone()
+        // Its number is its own for as long as this is locked.
+        let process = lock(&self.process);
+        let uses = process.is_some().then(|| ProcessUse::of(self.pid)).flatten();
+        CellStatus { uses, ..self.limits.clone() }
     }
 
     /// Ends its process, whatever it does.

@@ -36,6 +36,7 @@ mod status;
 mod stream;
 mod test_run;
 mod thread;
+mod uses;
 mod watchdog;
 
 pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, program_name, spawn};
@@ -56,6 +57,7 @@ pub use status::{
     CellStatus, HeldStatus, ImplementationStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus,
 };
 pub use stream::{Closed, Stream, StreamSender};
+pub use uses::ProcessUse;
 pub use watchdog::HoldStatus;
 
 /// What certificates say, and why some are refused.

@@ -63,7 +63,7 @@ fn add(counter: &AtomicU64, stripe: usize, more: u64) -> u64 {
 }
 
 /// What an edge has counted so far.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EdgeCounts {
     /// The calling module; empty for code outside all modules.
     pub caller: String,

@@ -19,6 +19,7 @@ use crate::host::{AnyHost, Restarted};
 use crate::metrics::EdgeCounts;
 use crate::status::{ImplementationStatus, ModuleStatus, NodeStatus};
 use crate::stream::{FROM_A_PERSON, Landing, Outlets, Passing, Stream, arriving, collecting};
+use crate::uses::ProcessUse;
 
 /// The module number that means the node itself.
 pub(crate) const THE_NODE: ModuleNumber = ModuleNumber(u16::MAX);
@@ -137,6 +138,7 @@ pub(crate) fn status(app: &App) -> NodeStatus {
         modules: inner.hosts.iter().map(|host| module_status(inner, &**host)).collect(),
         edges: edges(inner),
         frames: inner.links.open().iter().map(|conn| conn.frames()).sum(),
+        uses: ProcessUse::of_this(),
     }
 }
 
@@ -160,6 +162,8 @@ fn module_status(app: &AppInner, host: &dyn crate::host::AnyHost) -> ModuleStatu
         given_up: host.given_up(),
         instances: host.status(),
         endings: core.endings.list(),
+        ended: core.endings.count(),
+        served: Some(core.served.counts("", core.descriptor.name, "")),
         holds: core.holds.status(|method| core.descriptor.methods[usize::from(method)].name.to_owned()),
     }
 }

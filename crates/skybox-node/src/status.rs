@@ -9,6 +9,7 @@ use skybox_core::{Mode, ModuleKind, NodeName};
 use crate::cell::LimitedBy;
 use crate::host::{Ending, GivenUp};
 use crate::metrics::EdgeCounts;
+use crate::uses::ProcessUse;
 use crate::watchdog::HoldStatus;
 
 /// One live instance.
@@ -37,6 +38,12 @@ pub struct InstanceStatus {
     /// Its process, if it lives in a cell; absent from a node of a version without.
     #[serde(default)]
     pub cell: Option<CellStatus>,
+    /// Of a keyed instance, the calls that it has taken; absent from a node of a version without.
+    #[serde(default)]
+    pub calls: Option<u64>,
+    /// Of a spawned instance, the one on the same node whose code has made it, if one has.
+    #[serde(default)]
+    pub spawned_by: Option<String>,
 }
 
 /// The process of a cell.
@@ -52,6 +59,9 @@ pub struct CellStatus {
     pub cpu_milli: Option<u32>,
     /// Who sees to that.
     pub cpu_by: Option<LimitedBy>,
+    /// What it uses; absent from a node of a version without, and where the kernel does not say.
+    #[serde(default)]
+    pub uses: Option<ProcessUse>,
 }
 
 /// Waiting calls of an instance that its status tells of. Two that wait for each other are the first of their queues.
@@ -113,6 +123,13 @@ pub struct ModuleStatus {
     /// without.
     #[serde(default)]
     pub holds: Vec<HoldStatus>,
+    /// How many instances have ended here otherwise than by being stopped, or have failed to start; absent from a node of
+    /// a version without.
+    #[serde(default)]
+    pub ended: u64,
+    /// The calls that came here from other processes, as `remote`; absent from a node of a version without.
+    #[serde(default)]
+    pub served: Option<EdgeCounts>,
 }
 
 /// One node.
@@ -138,4 +155,7 @@ pub struct NodeStatus {
     pub edges: Vec<EdgeCounts>,
     /// Call and reply frames that went over its open connections, either way.
     pub frames: u64,
+    /// What its process uses; absent from a node of a version without, and where the kernel does not say.
+    #[serde(default)]
+    pub uses: Option<ProcessUse>,
 }

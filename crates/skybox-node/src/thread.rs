@@ -394,12 +394,6 @@ pub(crate) fn is_ones_own() {
     IS_ASYNC.set(false);
 }
 
-/// Others may look at what this thread runs, from now on.
-#[inline(always)]
-pub(crate) fn show() {
-    stripe();
-}
-
 /// This thread's counter stripe.
 #[inline(always)]
 pub(crate) fn stripe() -> usize {

@@ -42,6 +42,16 @@ impl Module {
         }
     }
 
+    /// How many things of it a node does not start again: itself, or keys of it.
+    pub(super) fn given_up_on(&self, node: &str) -> usize {
+        self.given_up.iter().filter(|given| given.node == node).count()
+    }
+
+    /// How the last instance on a node has ended.
+    pub(super) fn last_ending_on(&self, node: &str) -> Option<String> {
+        self.endings.iter().rfind(|ended| ended.node == node).map(|ended| ended.ending.exit.to_string())
+    }
+
     /// Its name, with a key if there is one.
     fn with_key(&self, key: Option<&str>) -> String {
         key.map_or_else(|| self.module.clone(), |key| format!("{}[{key}]", self.module))

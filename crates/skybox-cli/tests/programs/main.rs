@@ -3,7 +3,6 @@
 //! Each test has a directory of its own for configuration, store and sockets, and ends every process that was started
 //! in it, also when it fails.
 
-mod holds;
 mod http;
 mod peer;
 mod stage;
@@ -13,11 +12,13 @@ mod commands;
 mod ends;
 mod frames;
 mod garbage;
+mod holds;
 mod items;
 mod kills;
 mod mistakes;
 mod restarts;
 mod starts;
 mod survives;
+mod top;
 mod waits;
 mod watches;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
@@ -20,10 +21,10 @@ use super::relayed::STREAM_KEY;
 use super::turns::turn;
 use super::{Crossing, Failed, RESENDS_MAX, Reply, To};
 use crate::conn::Conn;
-use crate::host::{Exclusive, Hold, Host, Near, Shared, Taken, route_here};
+use crate::host::{Exclusive, Hold, Host, HostCore, Near, Shared, Taken, route_here};
 use crate::module::{Method, Module};
 use crate::stream::{Landing, STRICT_CALL, Streams, arriving, collecting, refusing};
-use crate::thread::{self, Inherited};
+use crate::thread::Inherited;
 
 /// A call as it arrives.
 pub(crate) struct Arriving {
@@ -133,7 +134,7 @@ impl<T: Module> Incoming<T> {
                     Running::new(&host.core, taken, method.index(), inherited, wire, code).await
                 }
             };
-            answer(reply, method, wire, outcome.map_err(|stopped| *stopped));
+            answer(&host.core, reply, method, wire, outcome.map_err(|stopped| *stopped));
         })
     }
 
@@ -172,7 +173,7 @@ impl<T: Module> Incoming<T> {
                     }
                 }
             };
-            answer(reply, method, wire, outcome.map_err(|stopped| *stopped));
+            answer(&host.core, reply, method, wire, outcome.map_err(|stopped| *stopped));
         })
     }
 
@@ -206,7 +207,7 @@ impl<T: Module> Incoming<T> {
                     }
                 }
             };
-            answer(reply, method, wire, outcome.map_err(|stopped| *stopped));
+            answer(&host.core, reply, method, wire, outcome.map_err(|stopped| *stopped));
         })
     }
 
@@ -223,7 +224,6 @@ impl<T: Module> Incoming<T> {
 
     /// Decodes the arguments.
     fn arrive<O: DeserializeOwned, R>(self, method: &Method<O, R>) -> (Arc<Host<T>>, Answer, Arrival<T, O>) {
-        thread::show();
         let Incoming { host, arriving: Arriving { form, payload, key, inherited, reply, .. } } = self;
         let landing = method.descriptor().streams.then(|| {
             let (streams, call) = reply.streams()?;
@@ -231,7 +231,8 @@ impl<T: Module> Incoming<T> {
             let marked = form == Form::Json;
             Some(Landing { streams: streams.clone(), of, call, callee, app, edge: None, marked })
         });
-        let reply = Answer { to: Some(reply), json: form == Form::Json };
+        let began = host.core.served.count_remote(0).then(Instant::now);
+        let reply = Answer { to: Some(reply), json: form == Form::Json, began };
         let late = |deadline| deadline <= tokio::time::Instant::now().into_std();
         let arguments = if inherited.deadline().is_some_and(late) {
             Err(CallErrorKind::Deadline { phase: Phase::Queued })
@@ -315,6 +316,8 @@ struct Answer {
     to: Option<ReplyTo>,
     /// The caller is a person at a command line.
     json: bool,
+    /// When it came, if it is one of those that are timed.
+    began: Option<Instant>,
 }
 
 impl Drop for Answer {
@@ -326,16 +329,24 @@ impl Drop for Answer {
 }
 
 fn answer<O, R, W: Crossing<R>>(
+    core: &HostCore,
     mut reply: Answer,
     method: &Method<O, R>,
     wire: W,
     outcome: Result<R, CallErrorKind>,
 ) {
     let Some(to) = reply.to.take() else { return };
+    core.served.answered(0, reply.began);
     let data = match outcome.and_then(|result| split(wire, result)) {
         Ok(data) => data,
-        Err(kind) => return to.fail(kind),
+        Err(kind) => {
+            core.served.call_error(&kind);
+            return to.fail(kind);
+        }
     };
+    if data.is_err() {
+        core.served.own_error();
+    }
     with_scratch(|buffer| {
         let encode = |buffer: &mut BytesMut| match reply.json {
             true => encode_json(&data, buffer, W::IS_STREAM),

@@ -65,6 +65,9 @@ fn take_over(status: &mut NodeStatus, cell: &Cell, of_cell: NodeStatus) {
             cell: process(),
             ..instance.clone()
         }));
+        if let (Some(served), Some(inside)) = (&mut module.served, &inside.served) {
+            served.add(inside);
+        }
         module.given_up.extend(inside.given_up.iter().cloned());
         inside.holds.iter().for_each(|hold| hold.add_to(&mut module.holds));
         if inside.instances.is_empty() {

@@ -439,6 +439,8 @@ impl Cells {
                 waits: Vec::new(),
                 holders: Vec::new(),
                 cell: Some(cell.status()),
+                calls: None,
+                spawned_by: None,
             })
         };
         self.slots().iter().filter_map(status).collect()

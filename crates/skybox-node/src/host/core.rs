@@ -19,7 +19,7 @@ use super::room::Room;
 use super::{Endings, Failure, Instance, Pool, Turn, Useful, lock};
 use crate::app::{AppId, AppInner};
 use crate::links::Peer;
-use crate::metrics::Edges;
+use crate::metrics::{Edge, Edges};
 use crate::status::{HeldStatus, InstanceStatus, WAITS_MAX, WaitStatus};
 use crate::thread::{CallerIndex, Origin};
 use crate::watchdog::Holds;
@@ -76,6 +76,8 @@ pub(crate) struct HostCore {
     pub(crate) failed: Mutex<Option<Failure>>,
     /// How its instances ended.
     pub(crate) endings: Endings,
+    /// The calls that came from other processes.
+    pub(crate) served: Edge,
     /// How its methods have held async threads.
     pub(crate) holds: Holds,
     /// The count of the replicated instance that is live here; zero for none.
@@ -166,6 +168,7 @@ impl HostCore {
             failed: Mutex::default(),
             endings: Endings::default(),
             holds: Holds::default(),
+            served: Edge::default(),
             live: AtomicU64::new(0),
             over: watch::Sender::new(None),
             wanted: watch::Sender::new(false),
@@ -324,6 +327,8 @@ impl HostCore {
             waits: waits.map(|(mode, chain)| wait_status(mode, &chain)).collect(),
             holders: if waiting > Some(0) { instance.calls() } else { Vec::new() },
             cell: None,
+            calls: None,
+            spawned_by: instance.spawned_by.map(|count| InstanceId { count, ..instance.id }.to_string()),
         }
     }
 

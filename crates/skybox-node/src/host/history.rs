@@ -1,6 +1,7 @@
 //! What became of a module's earlier instances, for those who look.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,8 @@ struct Past {
 #[derive(Debug, Default)]
 pub(crate) struct Endings {
     kept: Mutex<VecDeque<Past>>,
+    /// All that ended otherwise than by being stopped.
+    count: AtomicU64,
     /// In a cell, its node, which keeps them when the cell is gone.
     node: OnceLock<Arc<Inside>>,
 }
@@ -101,7 +104,15 @@ impl Endings {
         self.keep(lived.map(|(id, lived)| (id.to_string(), lived)), key, exit);
     }
 
+    /// How many have ended otherwise than by being stopped, or have failed to start.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn keep(&self, lived: Option<(String, Duration)>, key: Option<&[u8]>, exit: Exit) {
+        if !matches!(exit, Exit::Stopped) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
         let past = Past { lived, key: key.map(Box::from), exit, at: Instant::now() };
         let mut kept = lock(&self.kept);
         if kept.len() == ENDINGS_MAX {

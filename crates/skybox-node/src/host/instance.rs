@@ -17,7 +17,7 @@ use super::slot::Slot;
 use super::turn::Turn;
 use super::{HostCore, lock};
 use crate::call::{Panicked, catch};
-use crate::thread;
+use crate::thread::{self, CallFrame};
 
 /// One live value of a module.
 ///
@@ -56,6 +56,7 @@ impl<T> Instance<T> {
     ) -> Arc<Instance<T>> {
         let core = InstanceCore {
             id,
+            spawned_by: host.upgrade().and_then(|host| spawner(&host)),
             runs: host.upgrade().map_or(0, |host| thread::of_instance(host.app_id, host.index, id.count)),
             key: key.map(Box::from),
             turn,
@@ -122,6 +123,14 @@ impl<T> fmt::Debug for Instance<T> {
     }
 }
 
+/// The instance whose code makes one at this moment, if that is spawned.
+fn spawner(host: &HostCore) -> Option<u64> {
+    if host.descriptor.kind != ModuleKind::Spawned {
+        return None;
+    }
+    thread::current(|frame| frame.and_then(CallFrame::instance).map(|instance| instance.id.count))
+}
+
 /// Tells when the value of an instance is gone, and why it ended.
 #[derive(Debug)]
 pub(crate) struct Ended(watch::Receiver<Option<Exit>>);
@@ -168,6 +177,8 @@ pub(crate) struct InstanceCore {
     pub(crate) id: InstanceId,
     /// Its part of what threads show of the calls that they run.
     pub(crate) runs: u64,
+    /// Of a spawned one, the count of the instance whose code has made it, on the same node.
+    pub(super) spawned_by: Option<u64>,
     /// Its key's bytes, if it has one: a copy, since those of a call are part of a larger buffer.
     pub(super) key: Option<Box<[u8]>>,
     /// Absent for a module without `&mut self` methods and without `concurrency`: nobody ever waits there.

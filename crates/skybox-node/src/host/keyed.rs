@@ -71,6 +71,8 @@ struct State<T> {
     /// Kept from before the start until nothing is left of the instance.
     place: Option<Place>,
     last_call: Instant,
+    /// Those of the instance that is awake.
+    calls: u64,
     history: History,
     /// A call of this key has ended well.
     useful: bool,
@@ -96,6 +98,11 @@ enum Now<T> {
 }
 
 impl<T> State<T> {
+    fn called(&mut self) {
+        self.last_call = Instant::now();
+        self.calls += 1;
+    }
+
     /// How the end of an instance that has crashed counts for its successor; that of one that was killed does not.
     fn counts_as(&mut self, before: &Now<T>) -> Option<End> {
         let Now::Live(over) = before else { return None };
@@ -117,6 +124,7 @@ impl<T> Slot<T> {
         let place = if matches!(now, Now::Live(_)) { None } else { state.place.take() };
         state.now = now;
         state.last_call = Instant::now();
+        state.calls = 0;
         drop(state);
         // Outside the lock: it wakes others.
         drop(place);
@@ -162,7 +170,7 @@ pub(super) async fn find<T: Module>(
                 _ if state.gone => return Err(CallErrorKind::Moved),
                 Now::Live(instance) if !instance.is_over() => {
                     let instance = instance.clone();
-                    state.last_call = Instant::now();
+                    state.called();
                     return Ok((Hold::counted(instance), head));
                 }
                 Now::Failed { failure, again, .. } if Instant::now() < *again => {
@@ -204,7 +212,7 @@ pub(super) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Arc<Instanc
     match &state.now {
         Now::Live(instance) if !instance.is_over() => {
             let instance = instance.clone();
-            state.last_call = Instant::now();
+            state.called();
             Some(instance)
         }
         _ => None,
@@ -230,6 +238,7 @@ fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
         now: Now::Asleep,
         place: None,
         last_call: Instant::now(),
+        calls: 0,
         history: History::default(),
         useful: false,
         gone: false,
@@ -505,8 +514,10 @@ pub(super) fn status<T: Module>(host: &Host<T>) -> Vec<InstanceStatus> {
     let mut status = Vec::new();
     for stripe in &host.keyed.stripes {
         for (key, slot) in &*lock(stripe) {
-            if let Now::Live(instance) = &lock(&slot.state).now {
-                status.push(host.core.instance_status(instance, Some(key)));
+            let state = lock(&slot.state);
+            if let Now::Live(instance) = &state.now {
+                let calls = Some(state.calls);
+                status.push(InstanceStatus { calls, ..host.core.instance_status(instance, Some(key)) });
             }
         }
     }
