@@ -9,7 +9,8 @@ use crate::Code;
 /// Why an instance ended, or why there never was one.
 ///
 /// It is for people and programs that watch: `skybox ps` shows it, and `--json` has it under `reason`, in
-/// kebab case. Reasons are added as the runtime learns to tell them apart.
+/// kebab case. Reasons are added as the runtime learns to tell them apart. `docs/exits.md` says of each what has
+/// happened and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -145,6 +146,100 @@ impl fmt::Display for Last<'_> {
         match self.0.trim_end().lines().next_back() {
             Some(line) => write!(f, "; it said last: {line}"),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/exits.md");
+
+    /// One of each.
+    fn samples() -> Vec<Exit> {
+        let last_words = |words: &str| format!("starting\n{words}\n");
+        let picture = || last_words("reading a.png");
+        vec![
+            Exit::Crashed { message: "no such square".to_owned(), place: "src/room.rs:12:9".to_owned() },
+            Exit::FailedStart { cause: "there is no paper".to_owned() },
+            Exit::FailedStop { cause: "the disk is full".to_owned() },
+            Exit::Stopped,
+            Exit::NodeLost { node: "node-2".to_owned() },
+            Exit::NoSuchInstance,
+            Exit::Killed { by: "the program".to_owned() },
+            Exit::Aborted { last_words: last_words("thread caused non-unwinding panic. aborting.") },
+            Exit::StackOverflow { last_words: last_words("fatal runtime error: stack overflow, aborting") },
+            Exit::OutOfMemory { limit_bytes: Some(256 << 20), last_words: picture() },
+            Exit::Signalled { signal: "SIGSEGV".to_owned(), last_words: picture() },
+            Exit::Exited { code: 3, last_words: last_words("no licence found") },
+            Exit::Overran { past_ms: 5012 },
+        ]
+    }
+
+    /// Its variants, as they are written above.
+    fn variants() -> Vec<&'static str> {
+        let (_, rest) = include_str!("exit.rs").split_once("pub enum Exit {\n").expect("the type is here");
+        let (body, _) = rest.split_once("\n}\n").expect("it ends");
+        let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
+        let named = lines.filter(|line| line.starts_with(char::is_uppercase));
+        named.map(|line| line.trim_end_matches([' ', '{', ','])).collect()
+    }
+
+    /// What its section says of it: as a variant, and in JSON.
+    fn heading(exit: &Exit) -> (String, String) {
+        let json = serde_json::to_value(exit).expect("data");
+        let fields = json.as_object().expect("a table").keys().map(String::as_str);
+        let mut fields: Vec<&str> = fields.filter(|key| *key != "reason").collect();
+        fields.sort_unstable();
+        let name = format!("{exit:?}").split([' ', '{']).next().expect("a name").to_owned();
+        let fields = if fields.is_empty() { String::new() } else { format!(" {{ {} }}", fields.join(", ")) };
+        (json["reason"].as_str().expect("a text").to_owned(), format!("`Exit::{name}{fields}`"))
+    }
+
+    /// The sections: heading and text.
+    fn sections() -> Vec<(&'static str, &'static str)> {
+        let sections = PAGE.split("\n### ").skip(1);
+        let sections = sections.map(|section| section.split_once('\n').unwrap_or((section, "")));
+        // The last one of a part is followed by the next part's heading.
+        sections.map(|(heading, text)| (heading, text.split("\n## ").next().unwrap_or(text))).collect()
+    }
+
+    #[test]
+    fn each_reason_has_its_section_and_each_section_its_reason() {
+        let samples = samples();
+        let sampled: Vec<String> = samples.iter().map(|exit| heading(exit).1).collect();
+        for variant in variants() {
+            let alone = format!("`Exit::{variant}`");
+            let with_fields = format!("`Exit::{variant} {{");
+            let is_it = |sample: &&String| **sample == alone || sample.starts_with(&with_fields);
+            assert_eq!(sampled.iter().filter(is_it).count(), 1, "{variant} needs a sample and a section");
+        }
+        let mut documented: Vec<&str> = sections().iter().map(|(heading, _)| *heading).collect();
+        let mut reasons: Vec<String> = samples.iter().map(|exit| heading(exit).0).collect();
+        documented.sort_unstable();
+        reasons.sort_unstable();
+        assert_eq!(documented, reasons, "docs/exits.md, and the reasons there are");
+    }
+
+    #[test]
+    fn each_section_says_what_is_printed_and_what_to_do() {
+        for exit in samples() {
+            let (reason, variant) = heading(&exit);
+            let (_, text) =
+                *sections().iter().find(|(heading, _)| *heading == reason).expect("another test asks");
+            assert!(text.starts_with(&format!("\n{variant}\n")), "{reason}: it begins with {variant}");
+            for part in ["**What happened.**", "**Printed.**", "**Calls.**", "**To do.**"] {
+                assert_eq!(text.matches(part).count(), 1, "{reason}: {part}");
+            }
+            let printed =
+                text.lines().find_map(|line| line.strip_prefix("**Printed.** ")).expect("counted above");
+            assert!(printed.trim_start_matches('`').starts_with(&exit.to_string()), "{reason}: {exit}");
+            if let Some(code) = exit.code() {
+                let linked = format!("(errors.md#{}-{})", code.to_string().to_lowercase(), code.name());
+                let shown = format!("({code})");
+                assert!(text.contains(&linked) || text.contains(&shown), "{reason}: {code}");
+            }
         }
     }
 }
