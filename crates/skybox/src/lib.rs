@@ -59,6 +59,7 @@
 //! - [`task`] and [`module`]: what can be annotated, and how.
 //! - [`App`]: values, handles, listeners, the end.
 //! - [`CallError`]: why a call failed, and whether it ran.
+//! - [`Exit`]: why an instance ended. `docs/let-it-crash.md` says what a crash takes along and what comes after it.
 //! - [`Stream`]: arguments and results that come item by item.
 //! - [`WireError`](derive@WireError): your own error type.
 //! - [`test`]: tests that run inline and strict.
@@ -121,6 +122,11 @@ mod tracing_page {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/cells.md")]
 mod cells_page {}
+
+/// The programs of the chapter about crashes.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/let-it-crash.md")]
+mod let_it_crash_page {}
 
 /// The programs of the page about streams.
 #[cfg(doctest)]
