@@ -109,13 +109,14 @@ fn seen() -> MutexGuard<'static, Vec<Seen>> {
 pub(super) fn show() -> Shown {
     // Where thread-locals are not part of a thread's own memory, one may go before another that refers to it.
     #[cfg(target_os = "linux")]
-    {
+    let tid = {
         let tid = rustix::thread::gettid().as_raw_nonzero().get();
         seen().push(Seen { tid, word: super::HERE.with(|here| &raw const here.runs) });
-        return Shown { tid: Some(tid), _here: std::marker::PhantomData };
-    }
+        Some(tid)
+    };
     #[cfg(not(target_os = "linux"))]
-    Shown { tid: None, _here: std::marker::PhantomData }
+    let tid = None;
+    Shown { tid, _here: std::marker::PhantomData }
 }
 
 /// Others look at this thread.
