@@ -15,6 +15,10 @@ use crate::app::AppInner;
 use crate::conn::{self, Address, Conn};
 use crate::host::lock;
 
+/// Peers that are kept without asking whether anybody needs them. Handles can name nodes that there are not, and each
+/// of them is a peer as long as somebody has such a handle.
+const PEERS_KEPT: usize = 256;
+
 /// The peers of a node, by name. A peer stays when its process is replaced; its connection does not.
 #[derive(Default)]
 pub(crate) struct Links {
@@ -45,6 +49,10 @@ impl Links {
         let mut peers = lock(&self.peers);
         if let Some(peer) = peers.get(node) {
             return peer.clone();
+        }
+        if peers.len() >= PEERS_KEPT && peers.len().is_power_of_two() {
+            // Who has one has it from here, under this lock: what nobody has, nobody gets meanwhile.
+            peers.retain(|_, peer| Arc::strong_count(peer) > 1 || peer.is_known());
         }
         let peer = Arc::new(Peer {
             node: node.clone(),
@@ -113,6 +121,11 @@ impl Links {
 }
 
 impl Peer {
+    /// Whether the plan has it, or it is connected.
+    fn is_known(&self) -> bool {
+        self.entry.load().is_some() || self.conn.load_full().is_some_and(|conn| !conn.is_closed())
+    }
+
     /// Whether the plan has it in another life than this one.
     pub(crate) fn is_in_another_life(&self, life: Incarnation) -> bool {
         let entry = self.entry.load();
@@ -163,5 +176,21 @@ impl fmt::Debug for Links {
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Peer({})", self.node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_nodes_that_there_are_not_are_forgotten() {
+        let links = Links::default();
+        let held = links.peer(&NodeName::new("held"));
+        for n in 0..PEERS_KEPT * 8 {
+            drop(links.peer(&NodeName::new(format!("nowhere-{n}"))));
+        }
+        assert!(lock(&links.peers).len() <= PEERS_KEPT, "{}", lock(&links.peers).len());
+        assert!(Arc::ptr_eq(&held, &links.peer(&NodeName::new("held"))), "somebody has this one");
     }
 }

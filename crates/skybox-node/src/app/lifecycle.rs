@@ -286,14 +286,19 @@ impl App {
     /// the end of a `main` whose modules have a `stop`; other programs simply end.
     ///
     /// Takes at most 30 s for calls that do not end, and a module's `stop_wait` (10 s) for its `stop`. Calls that
-    /// come later fail.
+    /// come later fail. Other nodes hear of the ends of the instances that they watch here.
     pub async fn shutdown(&self) {
         let inner = self.inner();
         inner.ready.store(false, Ordering::Release);
         for conn in inner.links.open() {
-            conn.close("the node has shut down");
+            conn.drain();
         }
         close(inner).await;
+        inner.closed.send_replace(true);
+        answered(inner, STOPPED_WAIT).await;
+        for conn in inner.links.open() {
+            conn.close("the node has shut down");
+        }
         inner.drained.send_replace(true);
     }
 }

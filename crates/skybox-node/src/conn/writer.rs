@@ -3,12 +3,15 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Conn;
 use super::batch::Batch;
 use super::out::UNSENT;
 use crate::host::lock;
 
+/// How long the reader may take to read what is left of a connection that nothing can be written to any more.
+const READ_OUT_WAIT: Duration = Duration::from_secs(1);
 /// Batches that whoever is no writer writes before it goes on; what is left is the writer's.
 const INLINE_BATCHES_MAX: usize = 4;
 /// Batches in a row after which the writer lets other tasks run.
@@ -45,6 +48,11 @@ pub(super) async fn write(conn: Arc<Conn>) {
                 }
                 Err(error) => {
                     let why = format!("writing to {} failed: {error}", conn.peer.node);
+                    // What the peer has said before it went counts: the reader reads that, and closes at its end.
+                    conn.take_no_more();
+                    if tokio::time::timeout(READ_OUT_WAIT, conn.wait_closed()).await.is_ok() {
+                        return;
+                    }
                     conn.close(&conn.why_broken(why).await);
                     return;
                 }

@@ -1,6 +1,6 @@
 //! The instances of one other node, in one of its lives, that this one watches.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -64,10 +64,26 @@ pub(crate) struct Watches {
 #[derive(Default)]
 struct Table {
     next: u64,
-    waiting: HashMap<u64, (Named, oneshot::Sender<Exit>)>,
-    unsent: VecDeque<Watched>,
+    /// Those that somebody waits for, by their numbers, which are those of a `Monitor` each.
+    waiting: BTreeMap<u64, (Named, oneshot::Sender<Exit>)>,
+    /// The other node was told to watch those with smaller numbers.
+    begun: u64,
+    /// What it was told to watch and need not any more.
+    ended: VecDeque<u64>,
     /// The node's life is over, and so are these.
     lost: bool,
+}
+
+impl Table {
+    /// What the other node is to be told next.
+    fn unsent(&mut self) -> Option<Watched> {
+        if let Some(number) = self.ended.pop_front() {
+            return Some(Watched::End(number));
+        }
+        let (number, (named, _)) = self.waiting.range(self.begun..).next()?;
+        self.begun = number + 1;
+        Some(Watched::Begin(*number, named.clone()))
+    }
 }
 
 impl Watches {
@@ -81,7 +97,6 @@ impl Watches {
             drop(tell.send(self.node_lost()));
             return (number, told);
         }
-        table.unsent.push_back(Watched::Begin(number, named.clone()));
         table.waiting.insert(number, (named, tell));
         drop(table);
         self.news.notify_one();
@@ -92,12 +107,14 @@ impl Watches {
     pub(super) fn end(&self, number: u64) {
         let mut table = lock(&self.table);
         let waiting = table.waiting.remove(&number);
-        if waiting.is_some() {
-            table.unsent.push_back(Watched::End(number));
+        // One that the other node has not heard of is none: what waits here is no more than what it watches.
+        let tells = waiting.is_some() && number < table.begun;
+        if tells {
+            table.ended.push_back(number);
         }
         // The sender is dropped after: it wakes who waits, if somebody does.
         drop(table);
-        if waiting.is_some() {
+        if tells {
             self.news.notify_one();
         }
     }
@@ -127,7 +144,7 @@ impl Watches {
         let waiting = {
             let mut table = lock(&self.table);
             table.lost = true;
-            table.unsent.clear();
+            table.ended.clear();
             std::mem::take(&mut table.waiting)
         };
         for (_, tell) in waiting.into_values() {
@@ -141,7 +158,7 @@ impl Watches {
         let life = self.life;
         loop {
             let news = self.news.notified();
-            let unsent = lock(&self.table).unsent.pop_front();
+            let unsent = lock(&self.table).unsent();
             let word = match unsent {
                 Some(Watched::Begin(number, named)) => Word::Watch { life, number, node: at.clone(), named },
                 Some(Watched::End(number)) => Word::Unwatch { life, number },
@@ -160,10 +177,9 @@ impl Watches {
     /// Opens the streams, and sends and takes until they break off.
     async fn exchange(&self, app: &Weak<AppInner>) -> Result<(), CallErrorKind> {
         {
+            // All over again: whoever listens there now was told of none.
             let mut table = lock(&self.table);
-            let Table { waiting, unsent, .. } = &mut *table;
-            *unsent =
-                waiting.iter().map(|(number, (named, _))| Watched::Begin(*number, named.clone())).collect();
+            (table.begun, table.ended) = (0, VecDeque::new());
         }
         let (sender, watched) = Stream::channel(AHEAD_MAX);
         let mut told = {
@@ -188,7 +204,7 @@ impl Watches {
     async fn send(&self, sender: StreamSender<Watched>) {
         loop {
             let news = self.news.notified();
-            let unsent = lock(&self.table).unsent.pop_front();
+            let unsent = lock(&self.table).unsent();
             match unsent {
                 Some(watched) => {
                     if sender.send(watched).await.is_err() {
@@ -218,5 +234,42 @@ pub(super) fn next<T: Unpin>(stream: &mut Stream<T>) -> impl Future<Output = Opt
 impl fmt::Debug for Watches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watches").field("node", &self.peer.node).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skybox_core::{InstanceId, NodeName};
+
+    use super::*;
+    use crate::links::Links;
+
+    fn named(count: u64) -> Named {
+        Named { module: "room".to_owned(), seat: InstanceId { node: Incarnation(7), count } }
+    }
+
+    #[test]
+    fn the_other_node_is_told_what_it_needs_to_know() {
+        let peer = Links::default().peer(&NodeName::new("node-2"));
+        let (table, news) = (Mutex::default(), Notify::new());
+        let watches = Watches { peer, life: Incarnation(7), table, news };
+        let unsent = || {
+            let mut table = lock(&watches.table);
+            std::iter::from_fn(|| table.unsent()).collect::<Vec<_>>()
+        };
+        // Who leaves before the streams are open leaves nothing behind.
+        for n in 0..1_000 {
+            let (number, told) = watches.begin(named(n));
+            drop(told);
+            watches.end(number);
+        }
+        let (kept, _told) = watches.begin(named(1_000));
+        let sent = unsent();
+        assert!(matches!(sent[..], [Watched::Begin(number, _)] if number == kept), "{sent:?}");
+        assert!(unsent().is_empty(), "each is told once");
+        watches.end(kept);
+        watches.end(kept);
+        let sent = unsent();
+        assert!(matches!(sent[..], [Watched::End(number)] if number == kept), "{sent:?}");
     }
 }
