@@ -139,6 +139,8 @@ codes! {
     SEVERAL_APPS = 508 "several-apps",
     /// The App that code ran in has ended.
     APP_ENDED = 509 "app-ended",
+    /// Code that is none of an instance.
+    NO_INSTANCE = 510 "no-instance",
 }
 
 #[cfg(test)]

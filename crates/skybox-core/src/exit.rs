@@ -15,6 +15,8 @@ use crate::Code;
 #[serde(tag = "reason", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Exit {
+    /// It was of use no more and said so itself: its calls had come to their ends, and so had its `stop`.
+    Normal,
     /// Code of one of its calls panicked.
     Crashed {
         /// What the panic said.
@@ -83,6 +85,9 @@ pub enum Exit {
         /// How long beyond the deadline, in milliseconds.
         past_ms: u64,
     },
+    /// It has ended for a reason that this version does not know: the node that says so is newer.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Exit {
@@ -91,7 +96,7 @@ impl Exit {
         match self {
             Exit::Crashed { .. } => Some(Code::CRASHED),
             Exit::FailedStart { .. } => Some(Code::NOT_STARTED),
-            Exit::FailedStop { .. } | Exit::Stopped => None,
+            Exit::Normal | Exit::FailedStop { .. } | Exit::Stopped | Exit::Unknown => None,
             Exit::NodeLost { .. } => Some(Code::LOST),
             Exit::NoSuchInstance => Some(Code::GONE),
             Exit::Killed { .. } => Some(Code::CANCELLED),
@@ -108,6 +113,7 @@ impl Exit {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Exit::Normal => f.write_str("ended by itself"),
             Exit::Crashed { message, place } => write!(f, "crashed at {place}: {message}"),
             Exit::FailedStart { cause } => write!(f, "did not start: {cause}"),
             Exit::FailedStop { cause } => write!(f, "its `stop` failed: {cause}"),
@@ -134,6 +140,7 @@ impl fmt::Display for Exit {
             Exit::Overran { past_ms } => {
                 write!(f, "its cell was killed: a call went on {past_ms} ms past its deadline")
             }
+            Exit::Unknown => f.write_str("ended for a reason that this version does not know"),
         }
     }
 }

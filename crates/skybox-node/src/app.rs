@@ -8,6 +8,7 @@ mod linked;
 mod missing;
 mod scope;
 mod sockets;
+mod this;
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::{BTreeMap, HashMap};

@@ -382,7 +382,7 @@ async fn answer_for(
 /// A monitor of an instance in this node that another one names.
 pub(crate) fn monitor(app: &AppInner, named: &Named) -> Monitor {
     match host_of(app, &named.module) {
-        Ok(host) => host.monitor(named.seat),
+        Ok(host) => host.clone().monitor(named.seat),
         Err(_) => Monitor::known(Exit::NoSuchInstance),
     }
 }
@@ -391,4 +391,27 @@ fn host_of<'a>(app: &'a AppInner, module: &str) -> Result<&'a Arc<dyn AnyHost>, 
     let mut hosts = app.hosts.iter();
     let missing = || CallErrorKind::Mismatch { why: format!("{} does not have `{module}`", app.node) };
     hosts.find(|host| host.core().descriptor.name == module).ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As [`Told`], of a version that knows more.
+    #[derive(Serialize, Deserialize)]
+    #[serde(tag = "reason", rename_all = "kebab-case")]
+    enum NewerExit {
+        Evaporated { degrees: u32, words: Vec<String> },
+        Stopped,
+    }
+
+    #[test]
+    fn an_end_of_a_newer_version_breaks_no_stream_off() {
+        let evaporated = NewerExit::Evaporated { degrees: 100, words: vec!["hot".into()] };
+        let told = |exit: NewerExit| read::<Told>(&write(&(7u64, exit)).expect("it is data"));
+        assert_eq!(told(evaporated), Ok((7, Exit::Unknown)));
+        assert_eq!(told(NewerExit::Stopped), Ok((7, Exit::Stopped)));
+        let own = (7u64, Exit::Unknown);
+        assert_eq!(read::<Told>(&write(&own).expect("it is data")), Ok(own));
+    }
 }

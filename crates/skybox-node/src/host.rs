@@ -112,7 +112,11 @@ pub(crate) trait AnyHost: Send + Sync {
         arguments: Bytes,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), CallErrorKind>> + Send>>;
     /// Tells of the end of a spawned instance.
-    fn monitor(&self, seat: InstanceId) -> Monitor;
+    fn monitor(self: Arc<Self>, seat: InstanceId) -> Monitor;
+    /// A spawned instance says that it has come to its end; says whether it is one that has started and is live.
+    fn end_itself(&self, instance: InstanceId) -> bool;
+    /// Nothing is left of a spawned instance.
+    fn is_gone(&self, instance: InstanceId);
     /// Stops a spawned instance, and kills after `limit` what goes on of it; without one it is killed at once.
     fn stop_seat(
         self: Arc<Self>,
@@ -320,8 +324,16 @@ impl<T: Module> AnyHost for Host<T> {
         Box::pin(async move { spawned::sit_down(&self, seat, self.arguments(&arguments)?).await })
     }
 
-    fn monitor(&self, seat: InstanceId) -> Monitor {
+    fn monitor(self: Arc<Self>, seat: InstanceId) -> Monitor {
         self.watch(&self.seat_here(seat))
+    }
+
+    fn end_itself(&self, instance: InstanceId) -> bool {
+        spawned::end_itself(self, instance)
+    }
+
+    fn is_gone(&self, instance: InstanceId) {
+        self.spawned.leaving.is_gone(instance);
     }
 
     fn stop_seat(

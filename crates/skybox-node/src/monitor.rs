@@ -20,7 +20,6 @@ pub(crate) use serve::serve;
 pub(crate) use watches::{Monitors, Watches};
 
 use crate::between::Named;
-use crate::host::Ended;
 
 /// What one node tells another of the instances that it watches there.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,8 +74,8 @@ impl Monitor {
     }
 
     /// Of one in this node.
-    pub(crate) fn here(ended: Ended) -> Monitor {
-        Monitor(Waiting::Here(Box::pin(ended.wait())))
+    pub(crate) fn here(ended: impl Future<Output = Exit> + Send + Sync + 'static) -> Monitor {
+        Monitor(Waiting::Here(Box::pin(ended)))
     }
 
     /// Of one in another node.

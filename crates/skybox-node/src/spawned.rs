@@ -137,7 +137,7 @@ impl<T: Spawns> Handle<T> {
     /// Tells of the end of the instance, wherever it is: once, also if it has ended already, and if its node is lost.
     ///
     /// [`Exit::NoSuchInstance`](skybox_core::Exit) is told of one that ended so long ago that nobody remembers why: a
-    /// node remembers the last 16 ends of each module. [`Exit::NodeLost`](skybox_core::Exit) is no proof of its death:
+    /// node remembers the last 16 crashes and kills of each module, and about a thousand ends in order. [`Exit::NodeLost`](skybox_core::Exit) is no proof of its death:
     /// the node may merely have been unreachable for a second.
     pub fn monitor(this: &Handle<T>) -> Monitor {
         let Target { host, to, .. } = this.target();

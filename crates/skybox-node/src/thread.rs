@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use skybox_core::{CallId, Context, Link, Mode};
+use skybox_core::{CallId, Context, InstanceId, Link, Mode};
 
 use crate::app::AppId;
 use crate::host::InstanceCore;
@@ -303,6 +303,34 @@ impl Inherited {
     }
 }
 
+/// An instance, as its own code finds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Me {
+    pub(crate) app: AppId,
+    /// The module's place in the registry.
+    pub(crate) module: u16,
+    pub(crate) instance: InstanceId,
+}
+
+/// The instance whose method or `start` runs on this thread. Not in code that either has wrapped, in a scope of its own.
+pub(crate) fn me() -> Option<Me> {
+    let current = HERE.with(|here| here.frame.get());
+    let starting = STARTING.with(Cell::get).filter(|(frame, _)| *frame == current).map(|(_, me)| me);
+    starting.or_else(|| self::current(|frame| frame?.instance()?.me()))
+}
+
+/// Runs `f` as code of the `start` of an instance, to which `frame` belongs.
+pub(crate) fn enter_start<R>(frame: &CallFrame, me: Me, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<(*const CallFrame, Me)>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STARTING.with(|starting| starting.set(self.0));
+        }
+    }
+    let _restore = Restore(STARTING.with(|starting| starting.replace(Some((ptr::from_ref(frame), me)))));
+    enter(frame, f)
+}
+
 /// What runs on a thread: for itself, and for others.
 struct Here {
     frame: Cell<*const CallFrame>,
@@ -311,6 +339,8 @@ struct Here {
 
 thread_local! {
     static HERE: Here = const { Here { frame: Cell::new(ptr::null()), runs: runs::Word::new() } };
+    /// The frame of the `start` that runs on this thread, to be compared alone, and its instance.
+    static STARTING: Cell<Option<(*const CallFrame, Me)>> = const { Cell::new(None) };
     static CALL_IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
     static STRIPE: Cell<u8> = const { Cell::new(u8::MAX) };
     static IS_ASYNC: Cell<bool> = const { Cell::new(true) };

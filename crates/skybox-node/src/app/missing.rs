@@ -48,6 +48,13 @@ pub enum Missing {
     /// No such resource.
     #[error("{code}: skybox.toml has no `[resources.{0}] address`", code = Code::NO_RESOURCE)]
     Resource(String),
+    /// The running code is not that of an instance of this module.
+    #[error(
+        "{code}: the code that asks is not that of an instance of {0}: ask in a method or `start` of it, before the code \
+         is wrapped or given to a task",
+        code = Code::NO_INSTANCE
+    )]
+    Instance(&'static str),
 }
 
 impl Missing {
@@ -60,6 +67,7 @@ impl Missing {
             Missing::Key { .. } => Code::BAD_KEY,
             Missing::Config(_) | Missing::ConfigForm { .. } => Code::OWN_CONFIG,
             Missing::Resource(_) => Code::NO_RESOURCE,
+            Missing::Instance(_) => Code::NO_INSTANCE,
         }
     }
 }
@@ -88,6 +96,7 @@ mod tests {
         let form = Missing::Form { module: "cart", is: "keyed", with: "app.at::<T>(&key)" };
         check(&form, Code::OTHER_FORM);
         check(&Missing::Module("cart"), Code::NO_MODULE);
+        check(&app.end_this().unwrap_err(), Code::NO_INSTANCE);
     }
 
     #[test]

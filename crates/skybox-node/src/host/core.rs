@@ -288,6 +288,16 @@ impl HostCore {
         }
     }
 
+    /// Nothing is left of an instance, and whoever waited for that was told.
+    pub(super) fn is_gone(&self, instance: InstanceId) {
+        // Others are not looked for by their id once they have ended.
+        if self.descriptor.kind == ModuleKind::Spawned
+            && let Some(app) = self.app.upgrade()
+        {
+            app.hosts[usize::from(self.index)].is_gone(instance);
+        }
+    }
+
     /// The threads on which a method's code runs, if it is not the caller's.
     #[inline(always)]
     pub(crate) fn pool_for(&self, method: &MethodDescriptor) -> Option<&Pool> {

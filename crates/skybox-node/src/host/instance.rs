@@ -17,7 +17,7 @@ use super::slot::Slot;
 use super::turn::Turn;
 use super::{HostCore, lock};
 use crate::call::{Panicked, catch};
-use crate::thread::{self, CallFrame};
+use crate::thread::{self, CallFrame, Me};
 
 /// One live value of a module.
 ///
@@ -103,6 +103,7 @@ impl<T> Drop for Instance<T> {
                     tracing::error!(instance = %self.core.id, place, "its `Drop` panicked: {message}");
                 }
                 drop(ended);
+                self.core.is_gone();
             }
         }
     }
@@ -132,13 +133,18 @@ fn spawner(host: &HostCore) -> Option<u64> {
 }
 
 /// Tells when the value of an instance is gone, and why it ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ended(watch::Receiver<Option<Exit>>);
 
 impl Ended {
     /// Of an instance in a cell, whose seat is told.
     pub(super) fn told_by(exit: watch::Receiver<Option<Exit>>) -> Ended {
         Ended(exit)
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn told(&self) -> Option<Exit> {
+        self.0.borrow().clone()
     }
 
     pub(crate) async fn wait(mut self) -> Exit {
@@ -193,7 +199,7 @@ pub(crate) struct InstanceCore {
     pub(super) watchers: Watchers,
     /// A call has ended well.
     useful: Useful,
-    /// Why it ends: the first reason stands.
+    /// Why it ends: the first reason stands, unless all was in order until then.
     exit: Mutex<Option<Box<Exit>>>,
     pub(crate) started: Instant,
 }
@@ -273,9 +279,36 @@ impl InstanceCore {
         self.end_as(KILLED)
     }
 
+    /// As its own code finds it; `None` for a value that belongs to no App.
+    pub(crate) fn me(&self) -> Option<Me> {
+        let host = self.host.upgrade()?;
+        Some(Me { app: host.app_id, module: host.index, instance: self.id })
+    }
+
+    /// It has ended itself: those that wait for their turn do not get it, and those in progress come to their ends.
+    pub(super) fn end_itself(&self) {
+        lock(&self.exit).get_or_insert_with(|| Box::new(Exit::Normal));
+        if let Some(turn) = &self.turn {
+            turn.close();
+        }
+    }
+
+    /// Nothing is left of it.
+    fn is_gone(&self) {
+        if let Some(host) = self.host.upgrade() {
+            host.is_gone(self.id);
+        }
+    }
+
     /// It takes no more calls: its module remembers why.
     pub(crate) fn ended_by(&self, exit: Exit) {
-        lock(&self.exit).get_or_insert_with(|| Box::new(exit.clone()));
+        {
+            let mut first = lock(&self.exit);
+            // One of the calls that it had yet to end may have crashed it.
+            if first.as_deref().is_none_or(|first| *first == Exit::Normal) {
+                *first = Some(Box::new(exit.clone()));
+            }
+        }
         if let Some(host) = self.host.upgrade() {
             host.endings.ended(self.id, self.started.elapsed(), self.key.as_deref(), exit);
         }

@@ -274,7 +274,7 @@ pub(super) async fn start<T: Module>(
     id: InstanceId,
     bytes: Option<&[u8]>,
 ) -> Result<Arc<Instance<T>>, String> {
-    match OwnCode::new(core, T::start(app, key)).await {
+    match OwnCode::of_start(core, id, T::start(app, key)).await {
         Ok(Ok(value)) => {
             let (turn, host) = (core.turn(), Arc::downgrade(core));
             Ok(Instance::new(value, id, turn, &host, bytes, stop::last_word::<T>(core)))

@@ -1,7 +1,9 @@
 //! Spawned modules: instances that code makes while it runs.
 //!
-//! Each has a [`Seat`], which is what handles name. Its instance is made with it; if that crashes, the seat is over,
-//! unless a supervisor keeps it and seats another one.
+//! Each has a [`Seat`], which is what handles name. Its instance is made with it, and when that takes no more calls the
+//! seat is over: nobody else will sit there.
+
+mod leaving;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use skybox_core::{CallErrorKind, Exit, Incarnation, InstanceId, NodeName};
+
+use leaving::{Last, Leaving};
 
 use super::instance::Ended;
 use super::replicated::start;
@@ -41,7 +45,7 @@ const KILL_WAIT: Duration = Duration::from_secs(1);
 
 /// Where calls find a spawned instance.
 pub(crate) struct Seat<T> {
-    /// The id of its first instance.
+    /// The id of its instance.
     pub(crate) id: InstanceId,
     /// Where it is, if not in this process.
     pub(crate) node: Option<Arc<Peer>>,
@@ -57,13 +61,15 @@ pub(crate) struct Seat<T> {
 pub(super) struct Seats<T> {
     stripes: Box<[Mutex<Stripe<T>>]>,
     count: AtomicUsize,
+    /// Those whose seat is over and of which something is left.
+    pub(super) leaving: Leaving<T>,
     /// The node is leaving: nothing is spawned here any more.
     closed: AtomicBool,
     /// In debug builds: what instances are spawned with has been encoded and decoded.
     pub(super) tried: AtomicBool,
 }
 
-/// By the count in the id of its first instance, and of that which sits there.
+/// By the count in the id.
 type Stripe<T> = HashMap<u64, Arc<Seat<T>>, BuildHasherDefault<Counted>>;
 
 /// Spreads counts, which are unique, over a table.
@@ -91,6 +97,7 @@ impl<T> Default for Seats<T> {
         Seats {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             count: AtomicUsize::new(0),
+            leaving: Leaving::default(),
             closed: AtomicBool::new(false),
             tried: AtomicBool::new(false),
         }
@@ -193,7 +200,7 @@ impl<T: Module> Host<T> {
         Ok(Arc::new(Seat::new(id, Some(app.links.peer(&node)), false)))
     }
 
-    pub(super) fn seat_here(&self, id: InstanceId) -> Arc<Seat<T>> {
+    pub(crate) fn seat_here(&self, id: InstanceId) -> Arc<Seat<T>> {
         if let Some(cells) = &self.core.cells {
             return Arc::new(Seat::new(id, None, !cells.is_seated(id)));
         }
@@ -223,8 +230,18 @@ impl<T: Module> Host<T> {
         let app = core.app.upgrade().map(App::from_inner).ok_or(CallErrorKind::Gone)?;
         let arguments = self.crossed(arguments)?;
         let planted = Planted::new(self, core.next_instance_id())?;
-        let instance = start::<T>(core, app, arguments, planted.seat.id, None).await;
-        planted.take(instance.map_err(|cause| CallErrorKind::NotStarted { cause })?)
+        let began = Instant::now();
+        match start::<T>(core, app, arguments, planted.seat.id, None).await {
+            Ok(instance) => planted.take(instance),
+            Err(cause) => {
+                // Whoever was given its name by its `start` waits for its end.
+                if planted.seat.line.get().is_some() {
+                    let exit = Exit::FailedStart { cause: cause.clone() };
+                    core.endings.ended(planted.seat.id, began.elapsed(), None, exit);
+                }
+                Err(CallErrorKind::NotStarted { cause })
+            }
+        }
     }
 
     /// In strict mode, and in debug builds the first time: the arguments as they come out of the codec.
@@ -258,56 +275,49 @@ impl<T: Module> Host<T> {
             seat.is_no_more();
             return cells.end(&self.core, seat.id);
         }
-        let instance = self.vacate(seat)?;
-        let ended = instance.ended();
-        drop(instance);
-        self.core.notify();
-        Some(ended)
+        let ended = seat.local.load().map(|instance| self.spawned.leaving.enter(&instance));
+        seat.is_no_more();
+        self.forget(seat.id);
+        let was_here = seat.local.swap(None).is_some();
+        // Somebody may wait for one that never was.
+        if was_here || seat.line.get().is_some() {
+            self.core.notify();
+        }
+        ended
     }
 
     /// Ends a seat whose owner is gone.
     pub(crate) fn end_abandoned(&self, mut seat: Arc<Seat<T>>) {
-        if self.core.cells.is_some() {
-            return drop(self.end(&seat));
+        // One that has a last word is not gone at once, and another node may ask of it.
+        if self.core.cells.is_none() && !self.core.stops && Arc::strong_count(&seat) <= 2 {
+            self.forget(seat.id);
+            // Handles, calls and the table count the seat. Where none does, nobody here can name the instance or wait for
+            // it, and a million of them end without as many barriers.
+            if let Some(alone) = Arc::get_mut(&mut seat) {
+                drop(alone.local.take());
+                self.spawned.leaving.remember(seat.id, Exit::Stopped);
+                self.core.notify();
+                return;
+            }
         }
-        self.forget(seat.id);
-        // Handles, calls and the table count the seat. Where none does, nobody can name the instance or wait for it, and
-        // a million of them end without as many barriers.
-        let instance = match Arc::get_mut(&mut seat) {
-            Some(alone) => alone.local.take(),
-            None => self.vacate(&seat),
-        };
-        drop(instance);
-        self.core.notify();
-    }
-
-    /// Takes the instance out of a seat where nobody will sit any more.
-    fn vacate(&self, seat: &Seat<T>) -> Option<Arc<Instance<T>>> {
-        seat.over.store(true, Ordering::Release);
-        self.forget(seat.id);
-        let instance = seat.local.swap(None)?;
-        if instance.id != seat.id {
-            self.forget(instance.id);
-        }
-        Some(instance)
+        drop(self.end(&seat));
     }
 
     /// Ends a seat that is here, and waits until nothing is left of its instance; whatever calls of it go on after
     /// `limit` are killed.
-    pub(crate) async fn stop(&self, seat: &Seat<T>, limit: Duration) -> Exit {
+    pub(crate) async fn stop(self: &Arc<Self>, seat: &Arc<Seat<T>>, limit: Duration) -> Exit {
         if let Some(cells) = &self.core.cells {
             return cells.stop(&self.core, seat.id, Some(limit)).await;
         }
-        let Some(instance) = seat.local.load() else { return self.watch(seat).await };
-        let (weak, ended) = (Arc::downgrade(&instance), instance.ended());
-        drop(instance);
+        let last = self.last(seat);
         drop(self.end(seat));
+        let Some(Last { calls, ended, .. }) = last else { return self.watch(seat).await };
         let mut ended = pin!(ended.wait());
         if let Ok(exit) = tokio::time::timeout(limit, &mut ended).await {
             return exit;
         }
         // Without an instance it is its `stop` that goes on, which has a limit of its own.
-        let Some(instance) = weak.upgrade() else { return ended.await };
+        let Some(instance) = calls.upgrade() else { return ended.await };
         let by = format!("{BY_THE_PROGRAM}, {limit:?} after it was to stop");
         instance.kill(&by);
         drop(instance);
@@ -315,28 +325,46 @@ impl<T: Module> Host<T> {
     }
 
     /// Kills the instance in a seat that is here.
-    pub(crate) async fn kill_seated(&self, seat: &Seat<T>) -> Exit {
+    pub(crate) async fn kill_seated(self: &Arc<Self>, seat: &Arc<Seat<T>>) -> Exit {
         if let Some(cells) = &self.core.cells {
             return cells.stop(&self.core, seat.id, None).await;
         }
-        let Some(instance) = seat.local.load() else { return self.watch(seat).await };
-        let ended = instance.ended();
-        instance.kill(BY_THE_PROGRAM);
-        drop(instance);
+        let Some(Last { calls, ended, .. }) = self.last(seat) else {
+            drop(self.end(seat));
+            return self.watch(seat).await;
+        };
+        if let Some(instance) = calls.upgrade() {
+            instance.kill(BY_THE_PROGRAM);
+        }
         let by = BY_THE_PROGRAM.to_owned();
         tokio::time::timeout(KILL_WAIT, ended.wait()).await.unwrap_or(Exit::Killed { by })
     }
 
     /// Tells of the end of the instance in a seat that is here.
-    pub(crate) fn watch(&self, seat: &Seat<T>) -> Monitor {
+    pub(crate) fn watch(self: &Arc<Self>, seat: &Arc<Seat<T>>) -> Monitor {
         if let Some(cells) = &self.core.cells {
-            let known = || Monitor::known(cells.exit_of(&self.core, seat.id));
-            return cells.watch(seat.id).map_or_else(known, Monitor::here);
+            return match cells.watch(seat.id) {
+                Some(ended) => Monitor::here(ended.wait()),
+                None => Monitor::known(cells.exit_of(&self.core, seat.id)),
+            };
         }
-        match seat.local.load() {
-            Some(instance) => Monitor::here(instance.ended()),
-            None => Monitor::known(self.core.endings.of(seat.id).unwrap_or(Exit::NoSuchInstance)),
+        match self.last(seat) {
+            Some(last) => Monitor::here(last.ended.wait()),
+            None if seat.is_over() => Monitor::known(self.how_it_ended(seat.id)),
+            // Its `start` has given its name away.
+            None => Monitor::here(watch_from_its_start(self.clone(), seat.clone())),
         }
+    }
+
+    /// The instance in a seat that is here, or what is left of it.
+    fn last(&self, seat: &Seat<T>) -> Option<Last<T>> {
+        let sits = seat.local.load().map(|instance| Last::of(&instance));
+        sits.or_else(|| self.spawned.leaving.get(seat.id))
+    }
+
+    fn how_it_ended(&self, id: InstanceId) -> Exit {
+        let in_order = self.spawned.leaving.remembered(id);
+        in_order.or_else(|| self.core.endings.of(id)).unwrap_or(Exit::NoSuchInstance)
     }
 
     fn forget(&self, id: InstanceId) {
@@ -466,20 +494,51 @@ pub(super) async fn find<T: Module>(
     }
 }
 
-/// Takes a crashed instance out of its seat.
-pub(super) fn unroute<T: Module>(host: &Host<T>, instance: InstanceId) {
-    let Some(seat) = host.spawned.get(instance.count) else { return };
-    if seat.local.clear_if(|local| local.id == instance) {
-        drop(host.end(&seat));
-        host.core.notify();
+/// Waits until an instance has started and ended.
+async fn watch_from_its_start<T: Module>(host: Arc<Host<T>>, seat: Arc<Seat<T>>) -> Exit {
+    let mut changes = host.core.changes();
+    // Has whoever takes the seat, or leaves it, tell of that.
+    seat.line.get_or_init(Line::default);
+    loop {
+        changes.borrow_and_update();
+        if let Some(last) = host.last(&seat) {
+            return last.ended.wait().await;
+        }
+        // The sender lives in this very host.
+        if seat.is_over() || changes.changed().await.is_err() {
+            return host.how_it_ended(seat.id);
+        }
     }
+}
+
+/// Takes an instance that has crashed or was killed out of its seat.
+pub(super) fn unroute<T: Module>(host: &Host<T>, instance: InstanceId) {
+    if let Some(seat) = host.known_seat(instance) {
+        drop(host.end(&seat));
+    }
+}
+
+/// An instance says that it has come to its end.
+pub(super) fn end_itself<T: Module>(host: &Host<T>, instance: InstanceId) -> bool {
+    let seat = host.seat_here(instance);
+    let Some(sits) = seat.local.load() else {
+        // It has said so before, or was to end anyway.
+        return host.spawned.leaving.get(instance).is_some();
+    };
+    sits.end_itself();
+    drop(sits);
+    drop(host.end(&seat));
+    true
 }
 
 /// Kills the instance of some seat; says whether there is one of that name.
 pub(super) fn kill<T: Module>(host: &Host<T>, instance: &str, by: &str) -> bool {
-    let count = instance.rsplit_once('.').and_then(|(_, count)| count.parse().ok());
-    let sits = count.and_then(|count| host.spawned.get(count)).and_then(|seat| seat.local.load());
-    sits.filter(|sits| sits.id.to_string() == instance).is_some_and(|sits| sits.kill(by))
+    let Some(count) = instance.rsplit_once('.').and_then(|(_, count)| count.parse().ok()) else {
+        return false;
+    };
+    let sits = host.spawned.get(count).and_then(|seat| seat.local.load());
+    let named = sits.or_else(|| host.spawned.leaving.calls_of(count));
+    named.filter(|named| named.id.to_string() == instance).is_some_and(|named| named.kill(by))
 }
 
 /// Ends every instance, once its calls have ended.

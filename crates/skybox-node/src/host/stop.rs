@@ -18,7 +18,7 @@ use super::{CLOSE_WAIT, HostCore};
 use crate::app::App;
 use crate::call::{Panicked, catch};
 use crate::module::Module;
-use crate::thread::{self, CallFrame, Inherited};
+use crate::thread::{self, CallFrame, Inherited, Me};
 
 /// What the instances of a module do when they end; nothing for one without `stop`.
 pub(super) fn last_word<T: Module>(core: &HostCore) -> Option<LastWord<T>> {
@@ -76,6 +76,7 @@ async fn run<T: Module>(core: Arc<HostCore>, app: App, of: Of, value: T, mut end
         ended.exit = Some(Box::new(core.stop_failed(&of, cause)));
     }
     drop(ended);
+    core.is_gone(of.id);
 }
 
 impl HostCore {
@@ -91,18 +92,26 @@ impl HostCore {
 /// Code of a module that is no call: its `start` and `stop`. A panic in it goes no further.
 pub(super) struct OwnCode<F> {
     frame: CallFrame,
+    /// Which instance it starts, if it is a `start`.
+    starts: Option<Me>,
     code: Pin<Box<F>>,
 }
 
 impl<F: Future> OwnCode<F> {
     pub(super) fn new(core: &HostCore, code: F) -> OwnCode<F> {
         let inherited = Inherited::nothing().within(core.app_id, core.as_caller());
-        OwnCode { frame: CallFrame::scope(inherited), code: Box::pin(code) }
+        OwnCode { frame: CallFrame::scope(inherited), starts: None, code: Box::pin(code) }
+    }
+
+    /// The `start` of an instance.
+    pub(super) fn of_start(core: &HostCore, instance: InstanceId, code: F) -> OwnCode<F> {
+        let me = Me { app: core.app_id, module: core.index, instance };
+        OwnCode { starts: Some(me), ..OwnCode::new(core, code) }
     }
 
     /// Drops the code, as code of its module.
     fn end(self) -> Result<(), Panicked> {
-        let OwnCode { frame, code } = self;
+        let OwnCode { frame, code, .. } = self;
         catch(AssertUnwindSafe(|| thread::enter(&frame, || drop(code))))
     }
 }
@@ -111,8 +120,13 @@ impl<F: Future> Future for OwnCode<F> {
     type Output = Result<F::Output, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let OwnCode { frame, code } = &mut *self;
-        match catch(AssertUnwindSafe(|| thread::enter(frame, || code.as_mut().poll(cx)))) {
+        let OwnCode { frame, starts, code } = &mut *self;
+        let poll = || code.as_mut().poll(cx);
+        let polled = catch(AssertUnwindSafe(|| match *starts {
+            None => thread::enter(frame, poll),
+            Some(me) => thread::enter_start(frame, me, poll),
+        }));
+        match polled {
             Ok(poll) => poll.map(Ok),
             Err(panicked) => Poll::Ready(Err(panicked)),
         }

@@ -11,6 +11,7 @@ pub mod failures;
 pub mod handles;
 pub mod holds;
 pub mod interfaces;
+pub mod itself;
 pub mod kills;
 pub mod order;
 pub mod reentrancy;

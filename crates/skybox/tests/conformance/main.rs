@@ -207,7 +207,17 @@ macro_rules! in_every_mode {
                 a_monitor_waits_for_the_last_call
                 every_monitor_of_an_instance_tells_once
                 a_monitor_of_an_instance_that_has_ended_tells_at_once
-                a_monitor_of_an_instance_that_is_forgotten_tells_so;
+                a_monitor_of_an_instance_that_has_stopped_tells_so
+                a_monitor_of_an_instance_that_is_forgotten_tells_so
+                a_monitor_that_comes_while_an_instance_stops_tells_its_end
+                killing_an_instance_that_is_ending_ends_its_calls;
+            itself:
+                an_instance_that_ends_itself_answers_first
+                calls_in_progress_end_before_an_instance_that_ends_itself
+                calls_that_wait_for_one_that_ends_itself_are_gone
+                a_crash_after_an_instance_has_ended_itself_is_a_crash
+                an_instance_knows_its_own_handle
+                code_that_is_none_of_an_instance_is_told_so;
             interfaces:
                 an_interface_is_called_as_a_module_is
                 a_body_in_the_trait_runs_where_the_implementation_is
@@ -344,7 +354,8 @@ mod split {
         cancellation:
             a_call_that_does_not_end_is_cancelled_when_its_node_leaves;
         spawned:
-            a_killed_node_is_told_to_a_hundred_thousand_monitors;
+            a_killed_node_is_told_to_a_hundred_thousand_monitors
+            an_app_that_shuts_down_tells_of_its_instances_first;
     }
 }
 

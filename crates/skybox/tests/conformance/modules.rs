@@ -5,6 +5,7 @@ mod desk;
 mod errors;
 mod hog;
 mod inn;
+mod kiosks;
 mod pipes;
 mod relay;
 mod rows;
@@ -24,6 +25,7 @@ pub use errors::any::Anyhow;
 pub use errors::{Plain, PlainError, ShopError, Shops};
 pub use hog::Hog;
 pub use inn::{BERTHS, Berth};
+pub use kiosks::Kiosk;
 pub use pipes::{Brook, Conduit, Pipes, Source, louder};
 pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
@@ -147,6 +149,13 @@ impl Probe {
         let instances =
             status.modules.into_iter().filter(|status| status.module == module).flat_map(|m| m.instances);
         Ok(instances.filter_map(|instance| instance.waiting).sum())
+    }
+
+    /// Has the App here shut down.
+    pub async fn shut_down(&self) -> Result<()> {
+        let app = App::current()?;
+        drop(tokio::spawn(async move { app.shutdown().await }));
+        Ok(())
     }
 
     /// Lets everything that is ready here run first.

@@ -26,7 +26,7 @@ use crate::conn::Conn;
 const CELLS_MAX: usize = 256;
 /// Spawned instances of one module in the cells of one node: beyond, spawning answers `Overloaded`.
 const SEATS_MAX: usize = 1 << 20;
-/// Seats that came to a sudden end of which it is remembered how: so many that whoever asks a moment too late for the
+/// Seats that have ended of which it is remembered how: so many that whoever asks a moment too late for the
 /// ends of ten thousand that went together is told. What they share is kept once.
 const FALLEN_MAX: usize = 1 << 14;
 /// How long whoever kills an instance waits for its cell to do it, before the process itself is killed.
@@ -39,7 +39,7 @@ pub(super) struct Seats(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     seated: HashMap<InstanceId, Arc<Seated>>,
-    /// How the last ended that came to a sudden end.
+    /// How the last ended.
     fallen: HashMap<InstanceId, Arc<Exit>>,
     /// The same, oldest first.
     order: VecDeque<InstanceId>,
@@ -116,13 +116,13 @@ impl Seats {
     fn remove(&self, id: InstanceId, exit: &Exit) -> Option<Arc<Seated>> {
         let mut table = lock(&self.0);
         let removed = table.seated.remove(&id);
-        if removed.is_some() && *exit != Exit::Stopped {
+        if removed.is_some() {
             table.remember(id, &Arc::new(exit.clone()));
         }
         removed
     }
 
-    /// How one ended that came to a sudden end, if that is remembered.
+    /// How one ended, if that is remembered.
     fn fallen(&self, id: InstanceId) -> Option<Exit> {
         lock(&self.0).fallen.get(&id).map(|exit| (**exit).clone())
     }

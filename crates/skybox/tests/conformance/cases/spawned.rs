@@ -2,7 +2,7 @@
 
 use skybox::{Exit, Handle, Ran, Spawned};
 
-use crate::modules::{Booth, Fair, Market, Odd, Oddity, Opening};
+use crate::modules::{Booth, Fair, Kiosk, Market, Odd, Oddity, Opening, Probe};
 use crate::stage::{CALLEES, PATIENCE, RELAYS, SOON, Stage, fails};
 
 pub async fn a_spawned_instance_is_called_by_its_owner(stage: Stage) {
@@ -176,6 +176,15 @@ pub async fn a_monitor_of_an_instance_that_has_ended_tells_at_once(stage: Stage)
     assert!(matches!(exit, Exit::Crashed { .. }), "{exit}");
 }
 
+pub async fn a_monitor_of_an_instance_that_has_stopped_tells_so(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let handle = Spawned::handle(&pears);
+    drop(pears);
+    stage.reached("booth pears closed", 1).await;
+    let exit = stage.patiently("its end is told", Handle::monitor(&handle)).await;
+    assert_eq!(exit, Exit::Stopped);
+}
+
 pub async fn a_monitor_of_an_instance_that_is_forgotten_tells_so(stage: Stage) {
     let pears = stage.booth("pears", 7).await;
     fails(pears.burn().await, "crashed", Ran::Yes);
@@ -185,6 +194,56 @@ pub async fn a_monitor_of_an_instance_that_is_forgotten_tells_so(stage: Stage) {
     }
     let exit = stage.patiently("its end is told", Handle::monitor(&pears)).await;
     assert_eq!(exit, Exit::NoSuchInstance);
+}
+
+pub async fn a_monitor_that_comes_while_an_instance_stops_tells_its_end(stage: Stage) {
+    let kiosk = stage.spawn::<Kiosk>("shutter".to_owned()).await.unwrap();
+    let handle = Spawned::handle(&kiosk);
+    drop(kiosk);
+    stage.reached("shutter began", 1).await;
+    let mut late = Handle::monitor(&handle);
+    tokio::select! {
+        biased;
+        exit = &mut late => panic!("its `stop` goes on: {exit}"),
+        () = stage.settle() => {}
+    }
+    stage.open("shutter").await;
+    assert_eq!(stage.patiently("its end is told", late).await, Exit::Stopped);
+    assert_eq!(stage.count("kiosk stopped").await, 1);
+}
+
+pub async fn killing_an_instance_that_is_ending_ends_its_calls(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let handle = Spawned::handle(&pears);
+    let killing = async {
+        stage.reached("gate began", 1).await;
+        drop(pears);
+        stage.until("calls are refused", async || handle.stock().await.is_err()).await;
+        Handle::kill(&handle).await
+    };
+    let (looked, exit) = tokio::join!(handle.look("gate"), killing);
+    fails(looked, "cancelled", Ran::Maybe);
+    let exit = exit.unwrap();
+    assert!(matches!(exit, Exit::Killed { .. }), "{exit}");
+    assert_eq!(stage.count("booth pears closed").await, 1);
+}
+
+pub async fn an_app_that_shuts_down_tells_of_its_instances_first(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let monitor = Handle::monitor(&pears);
+    assert_eq!(pears.stock().await.unwrap(), 7);
+    is_asked_for_what_was_asked_before(&stage).await;
+    // The node may be gone before it has answered.
+    drop(stage.get::<Probe>().shut_down().await);
+    assert_eq!(stage.patiently("its end is told", monitor).await, Exit::Stopped);
+}
+
+/// Waits until the callees' node knows of the monitors that there are: they go over one stream, in order.
+async fn is_asked_for_what_was_asked_before(stage: &Stage) {
+    let last = stage.booth("last", 1).await;
+    let known = Handle::monitor(&last);
+    drop(last);
+    assert_eq!(stage.patiently("its end is told", known).await, Exit::Stopped);
 }
 
 pub async fn the_owner_of_a_lost_instance_ends_no_other(stage: Stage) {
@@ -252,7 +311,7 @@ pub async fn a_killed_node_is_told_to_a_hundred_thousand_monitors(stage: Stage) 
 pub async fn a_node_that_leaves_tells_of_its_instances_first(stage: Stage) {
     let pears = stage.booth("pears", 7).await;
     let monitor = Handle::monitor(&pears);
-    assert_eq!(pears.stock().await.unwrap(), 7);
+    is_asked_for_what_was_asked_before(&stage).await;
     let (exit, ()) = tokio::join!(stage.patiently("its end is told", monitor), stage.nodes().drain(CALLEES));
     assert_eq!(exit, Exit::Stopped);
 }
