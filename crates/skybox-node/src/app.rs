@@ -81,6 +81,8 @@ pub(crate) struct AppInner {
     pub(crate) random: Random,
     instances: AtomicU64,
     pub(crate) ready: AtomicBool,
+    /// What lives here ends for good.
+    closing: AtomicBool,
     /// Set by `main`'s own shutdown signals where no parent says when to leave.
     leave: watch::Sender<Option<Leave>>,
     /// Everything here has been handed over: `draining()` resolves.
@@ -251,6 +253,11 @@ impl App {
 }
 
 impl AppInner {
+    /// Whether what lives here ends for good: nothing is started any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
     /// Turns true when every instance here has ended, because the node leaves.
     pub(crate) fn closed(&self) -> watch::Receiver<bool> {
         self.closed.subscribe()

@@ -34,6 +34,7 @@ mod spans;
 mod spawned;
 mod status;
 mod stream;
+mod supervisor;
 mod test_run;
 mod thread;
 mod uses;
@@ -59,6 +60,7 @@ pub use status::{
 pub use stream::{Closed, Stream, StreamSender};
 pub use uses::ProcessUse;
 pub use watchdog::HoldStatus;
+pub use supervisor::{Child, ChildSpec, Children, Strategy, Supervisor};
 
 /// What certificates say, and why some are refused.
 #[cfg(feature = "tls")]

@@ -2,8 +2,10 @@
 //!
 //! - [`restart`]: whether and when an ended instance is started again.
 //! - [`spread`]: which node runs what.
+//! - [`supervise`]: what the supervisor of spawned instances does when one has ended.
 //!
 //! Whoever asks hands in the facts and the time; the same facts always give the same answer.
 
 pub mod restart;
 pub mod spread;
+pub mod supervise;

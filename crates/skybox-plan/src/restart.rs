@@ -93,7 +93,7 @@ impl History {
     }
 }
 
-fn backoff(times: usize) -> Duration {
+pub(crate) fn backoff(times: usize) -> Duration {
     BACKOFF_FIRST.saturating_mul(1 << times.min(16)).min(BACKOFF_MAX)
 }
 

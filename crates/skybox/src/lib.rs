@@ -82,14 +82,14 @@
 //! - `anyhow`: methods may return `anyhow::Error`.
 
 pub use skybox_core::{
-    CallError, CallErrorKind, Callee, Code, Error, Exit, Phase, Ran, Result, TextChain, TraceContext,
-    WireError,
+    CallError, CallErrorKind, Callee, Code, Error, Exit, Phase, Ran, Restart, Result, TextChain,
+    TraceContext, WireError,
 };
 pub use skybox_macros::{WireError, module, task, test};
 pub use skybox_node::{
-    App, AppError, Builder, CallOptions, Callable, Candidate, Closed, Handle, Key, KeyOf, Missing, Module,
-    Monitor, NoApp, NodeStatus, Scoped, Spawned, Spawning, Spawns, Stream, StreamSender, current_deadline,
-    current_trace, spawn, with_trace,
+    App, AppError, Builder, CallOptions, Callable, Candidate, Child, ChildSpec, Children, Closed, Handle,
+    Key, KeyOf, Missing, Module, Monitor, NoApp, NodeStatus, Scoped, Spawned, Spawning, Spawns, Stream,
+    StreamSender, Supervisor, current_deadline, current_trace, spawn, with_trace,
 };
 
 pub use skybox_node::config::TlsFiles;

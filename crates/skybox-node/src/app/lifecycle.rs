@@ -128,6 +128,7 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
 
 /// Retires everything here, one module beside the other; resolves when the last calls and each `stop` have ended.
 pub(crate) async fn close(app: &AppInner) {
+    app.closing.store(true, Ordering::Release);
     let closing: Vec<_> = app.hosts.iter().map(|host| app.runtime.spawn(host.clone().close())).collect();
     for host in closing {
         // A host that panics while it closes is gone as well.

@@ -19,5 +19,6 @@ pub mod silence;
 pub mod spawned;
 pub mod stops;
 pub mod streams;
+pub mod supervisors;
 pub mod values;
 pub mod versions;

@@ -218,6 +218,15 @@ macro_rules! in_every_mode {
                 a_crash_after_an_instance_has_ended_itself_is_a_crash
                 an_instance_knows_its_own_handle
                 code_that_is_none_of_an_instance_is_told_so;
+            supervisors:
+                a_child_that_crashes_is_started_again_alone
+                children_that_need_one_another_are_started_again_together
+                children_that_rest_on_another_are_started_again_after_it
+                dropping_a_supervisor_stops_its_children
+                children_are_stopped_from_last_to_first
+                a_supervisor_gives_up_in_the_end
+                children_before_one_that_does_not_start_are_stopped
+                a_child_that_ends_in_order_may_stay_away;
             interfaces:
                 an_interface_is_called_as_a_module_is
                 a_body_in_the_trait_runs_where_the_implementation_is
@@ -295,6 +304,7 @@ macro_rules! in_several_processes {
                 the_owner_of_a_lost_instance_ends_no_other
                 a_killed_node_is_told_to_each_monitor_once
                 a_node_that_leaves_tells_of_its_instances_first;
+            supervisors: children_of_a_lost_node_are_started_again;
             versions:
                 a_module_with_other_methods_is_a_mismatch
                 an_argument_that_the_callee_does_not_know_is_a_mismatch

@@ -1,0 +1,214 @@
+//! A child of a supervisor: how it is made, and how others reach it through its lives.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skybox_core::{CallError, CallErrorKind, Callee, Error, Restart};
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::call::Handle;
+use crate::module::Spawns;
+use crate::monitor::Monitor;
+use crate::spawned::Spawned;
+
+/// How long a child's calls have to end when it is stopped, unless its spec says otherwise.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How long [`Child::get`] waits for a child that is being started.
+const GET_WAIT: Duration = Duration::from_secs(10);
+
+type Boxed<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+type Make<T> = Box<dyn Fn(App) -> Boxed<'static, Result<Spawned<T>, Error>> + Send + Sync>;
+
+/// How a child is made, and what becomes of it when it has ended.
+#[must_use = "it is to be added to a supervisor's children"]
+pub struct ChildSpec<T: Spawns> {
+    name: String,
+    make: Make<T>,
+    restart: Restart,
+    stop_wait: Duration,
+}
+
+impl<T: Spawns> ChildSpec<T> {
+    /// `make` spawns it, for each of its lives anew: here, or on another node (`.on`). It holds what the child is spawned
+    /// with. The name is for people.
+    pub fn new<F>(name: impl Into<String>, make: impl Fn(App) -> F + Send + Sync + 'static) -> ChildSpec<T>
+    where
+        F: Future<Output = Result<Spawned<T>, Error>> + Send + 'static,
+    {
+        ChildSpec {
+            name: name.into(),
+            make: Box::new(move |app| Box::pin(make(app))),
+            restart: Restart::Always,
+            stop_wait: STOP_WAIT,
+        }
+    }
+
+    /// After which of its ends it is started again. Default: always. In OTP's words `Always` is permanent, `OnCrash` is
+    /// transient (not after it was stopped or has ended itself) and `Never` is temporary.
+    pub fn restart(self, restart: Restart) -> ChildSpec<T> {
+        ChildSpec { restart, ..self }
+    }
+
+    /// How long its calls have to end when it is stopped, before it is killed. Default: 5 s.
+    pub fn stop_wait(self, stop_wait: Duration) -> ChildSpec<T> {
+        ChildSpec { stop_wait, ..self }
+    }
+
+    pub(super) fn into_parts(self) -> (Box<dyn AnySpec>, Child<T>) {
+        let now = watch::Sender::new(Now::Starting);
+        let child = Child { name: Arc::from(&*self.name), now: now.subscribe() };
+        (Box::new(Spec { spec: self, now }), child)
+    }
+}
+
+impl<T: Spawns> fmt::Debug for ChildSpec<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildSpec")
+            .field("name", &self.name)
+            .field("restart", &self.restart)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Now<T: Spawns> {
+    Starting,
+    Runs(Handle<T>),
+    /// It is not started again.
+    Over(String),
+}
+
+/// A child, through all of its lives. It owns nothing: the supervisor does.
+pub struct Child<T: Spawns> {
+    name: Arc<str>,
+    now: watch::Receiver<Now<T>>,
+}
+
+impl<T: Spawns> Child<T> {
+    /// A handle of its present instance. While that is being started, this waits, for at most 10 s.
+    ///
+    /// A handle is of one life: when a call through it fails with `Gone`, it did not run, and the next handle is of the
+    /// next life.
+    ///
+    /// # Errors
+    /// `NotStarted` with the cause if it is not started again, or not in time.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and asked again.
+    pub async fn get(&self) -> Result<Handle<T>, CallError> {
+        let mut now = self.now.clone();
+        let runs = tokio::time::timeout(GET_WAIT, now.wait_for(|now| !matches!(now, Now::Starting))).await;
+        let cause = match runs.as_ref().map(|now| now.as_deref()) {
+            Ok(Ok(Now::Runs(handle))) => return Ok(handle.clone()),
+            Ok(Ok(Now::Over(why))) => why.clone(),
+            Ok(Ok(Now::Starting)) | Err(_) => {
+                format!("`{}` was not there again within {GET_WAIT:?}", self.name)
+            }
+            Ok(Err(_)) => format!("the supervisor of `{}` has gone", self.name),
+        };
+        Err(call_error(T::descriptor().name, CallErrorKind::NotStarted { cause }))
+    }
+
+    /// A handle of its present instance, if it runs.
+    pub fn now(&self) -> Option<Handle<T>> {
+        match &*self.now.borrow() {
+            Now::Runs(handle) => Some(handle.clone()),
+            Now::Starting | Now::Over(_) => None,
+        }
+    }
+}
+
+impl<T: Spawns> Clone for Child<T> {
+    fn clone(&self) -> Child<T> {
+        Child { name: self.name.clone(), now: self.now.clone() }
+    }
+}
+
+impl<T: Spawns> fmt::Debug for Child<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Child({})", self.name)
+    }
+}
+
+pub(super) fn call_error(module: &'static str, kind: CallErrorKind) -> CallError {
+    CallError::new(Callee::new(module, "start"), kind)
+}
+
+pub(super) fn not_started(module: &'static str, cause: String) -> Error {
+    Error::from(call_error(module, CallErrorKind::NotStarted { cause }))
+}
+
+/// A child's spec, whatever its type.
+pub(super) trait AnySpec: Send + Sync {
+    fn name(&self) -> &str;
+    fn restart(&self) -> Restart;
+    /// Those who look for it find it once this resolves.
+    fn start<'s>(&'s self, app: &App) -> Boxed<'s, Result<Box<dyn Running>, Error>>;
+    /// Those who look for it wait for the next one.
+    fn starts(&self);
+    /// Those who look for it hear why it is not there.
+    fn is_over(&self, why: String);
+}
+
+/// The instance of a child.
+pub(super) trait Running: Send {
+    fn monitor(&self) -> Monitor;
+    /// Resolves when nothing is left of it.
+    fn stop(self: Box<Self>) -> Boxed<'static, ()>;
+}
+
+struct Spec<T: Spawns> {
+    spec: ChildSpec<T>,
+    now: watch::Sender<Now<T>>,
+}
+
+impl<T: Spawns> AnySpec for Spec<T> {
+    fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    fn restart(&self) -> Restart {
+        self.spec.restart
+    }
+
+    fn start<'s>(&'s self, app: &App) -> Boxed<'s, Result<Box<dyn Running>, Error>> {
+        let made = (self.spec.make)(app.clone());
+        Box::pin(async move {
+            let spawned = made.await?;
+            self.now.send_replace(Now::Runs(Spawned::handle(&spawned)));
+            Ok(Box::new(Life { spawned, stop_wait: self.spec.stop_wait }) as Box<dyn Running>)
+        })
+    }
+
+    fn starts(&self) {
+        self.now.send_replace(Now::Starting);
+    }
+
+    fn is_over(&self, why: String) {
+        self.now.send_replace(Now::Over(why));
+    }
+}
+
+struct Life<T: Spawns> {
+    spawned: Spawned<T>,
+    stop_wait: Duration,
+}
+
+impl<T: Spawns> Running for Life<T> {
+    fn monitor(&self) -> Monitor {
+        Handle::monitor(&self.spawned)
+    }
+
+    fn stop(self: Box<Self>) -> Boxed<'static, ()> {
+        Box::pin(async move {
+            let handle = Spawned::handle(&self.spawned);
+            if let Err(error) = Handle::stop(&handle, self.stop_wait).await {
+                // Dropped, it is ended as soon as its node can be reached, or is lost with that.
+                tracing::debug!("a child could not be stopped at once: {error}");
+            }
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! Supervisors: children that are started, stopped and started again together.
+
+use std::time::Duration;
+
+use skybox::{CallErrorKind, Child, ChildSpec, Children, Handle, Ran, Restart, Supervisor};
+
+use crate::modules::{Booth, Opening};
+use crate::stage::{CALLEES, PATIENCE, Stage, fails, failure};
+
+/// A booth on the callees' side.
+fn booth(stage: &Stage, name: &'static str) -> ChildSpec<Booth> {
+    let elsewhere = stage.mode.is_split();
+    ChildSpec::new(name, move |app| async move {
+        let spawning = app.spawn::<Booth>(Opening::of(name, 7));
+        Ok(if elsewhere { spawning.on(CALLEES).await? } else { spawning.await? })
+    })
+}
+
+async fn three(stage: &Stage, mut children: Children) -> (Supervisor, [Child<Booth>; 3]) {
+    let booths = ["apples", "pears", "plums"].map(|name| children.add(booth(stage, name)));
+    (children.start(stage.app()).await.unwrap(), booths)
+}
+
+/// How often each of the three was opened and closed.
+async fn lives(stage: &Stage) -> [(u64, u64); 3] {
+    let mut lives = [(0, 0); 3];
+    for (name, life) in ["apples", "pears", "plums"].into_iter().zip(&mut lives) {
+        let opened = stage.count(&format!("booth {name} opened")).await;
+        *life = (opened, stage.count(&format!("booth {name} closed")).await);
+    }
+    lives
+}
+
+/// Has the present instance of a child crash, and waits until another one answers.
+async fn burn(stage: &Stage, child: &Child<Booth>) {
+    let before = child.get().await.unwrap();
+    before.sell(1).await.unwrap();
+    fails(before.burn().await, "crashed", Ran::Yes);
+    let another = async || match child.get().await.unwrap().stock().await {
+        Ok(stock) => stock == 7,
+        // One that is not yet known to have ended.
+        Err(_) => false,
+    };
+    stage.until("another one answers", another).await;
+    fails(before.stock().await, "gone", Ran::No);
+}
+
+pub async fn a_child_that_crashes_is_started_again_alone(stage: Stage) {
+    let (supervisor, [_, pears, _]) = three(&stage, Supervisor::one_for_one()).await;
+    assert_eq!(lives(&stage).await, [(1, 0); 3]);
+    burn(&stage, &pears).await;
+    assert_eq!(lives(&stage).await, [(1, 0), (2, 1), (1, 0)]);
+    supervisor.stop().await;
+    assert_eq!(lives(&stage).await, [(1, 1), (2, 2), (1, 1)]);
+}
+
+pub async fn children_that_need_one_another_are_started_again_together(stage: Stage) {
+    let (supervisor, [apples, pears, plums]) = three(&stage, Supervisor::one_for_all()).await;
+    burn(&stage, &pears).await;
+    for child in [&apples, &plums] {
+        assert_eq!(child.get().await.unwrap().stock().await.unwrap(), 7);
+    }
+    assert_eq!(lives(&stage).await, [(2, 1); 3]);
+    supervisor.stop().await;
+}
+
+pub async fn children_that_rest_on_another_are_started_again_after_it(stage: Stage) {
+    let (supervisor, [_, pears, plums]) = three(&stage, Supervisor::rest_for_one()).await;
+    burn(&stage, &pears).await;
+    assert_eq!(plums.get().await.unwrap().stock().await.unwrap(), 7);
+    assert_eq!(lives(&stage).await, [(1, 0), (2, 1), (2, 1)]);
+    supervisor.stop().await;
+}
+
+pub async fn dropping_a_supervisor_stops_its_children(stage: Stage) {
+    let (supervisor, [apples, ..]) = three(&stage, Supervisor::one_for_all()).await;
+    drop(supervisor);
+    for name in ["apples", "pears", "plums"] {
+        stage.reached(&format!("booth {name} closed"), 1).await;
+    }
+    let is_told = async || match apples.get().await {
+        Err(error) => {
+            let CallErrorKind::NotStarted { cause } = error.kind() else { panic!("{error}") };
+            assert_eq!(cause, "its supervisor has been stopped");
+            true
+        }
+        // Still the one that has ended.
+        Ok(_) => false,
+    };
+    stage.until("those who look for it are told", is_told).await;
+    assert_eq!(lives(&stage).await, [(1, 1); 3]);
+}
+
+pub async fn children_are_stopped_from_last_to_first(stage: Stage) {
+    let (supervisor, [_, _, plums]) = three(&stage, Supervisor::one_for_one()).await;
+    let plums = plums.get().await.unwrap();
+    let stopping = async {
+        stage.reached("gate began", 1).await;
+        let opening = async {
+            stage.until("calls are refused", async || plums.stock().await.is_err()).await;
+            assert_eq!(lives(&stage).await, [(1, 0); 3], "the others wait for the last one");
+            stage.open("gate").await;
+        };
+        tokio::join!(supervisor.stop(), opening)
+    };
+    let (looked, ((), ())) = tokio::join!(plums.look("gate"), stopping);
+    assert_eq!(looked.unwrap(), 7);
+    assert_eq!(lives(&stage).await, [(1, 1); 3]);
+}
+
+pub async fn a_supervisor_gives_up_in_the_end(stage: Stage) {
+    let children = Supervisor::one_for_one().max_restarts(2, PATIENCE);
+    let (supervisor, [apples, pears, _]) = three(&stage, children).await;
+    burn(&stage, &pears).await;
+    burn(&stage, &pears).await;
+    fails(pears.get().await.unwrap().burn().await, "crashed", Ran::Yes);
+    let why = stage.patiently("it gives up", supervisor.gave_up()).await;
+    let expected = "its supervisor gave up: its children end too often, `pears` the last time: crashed at ";
+    assert!(why.starts_with(expected), "{why}");
+    // Nothing is left of any of them.
+    assert_eq!(lives(&stage).await, [(1, 1), (3, 3), (1, 1)]);
+    let error = apples.get().await.unwrap_err();
+    let CallErrorKind::NotStarted { cause } = error.kind() else { panic!("{error}") };
+    assert_eq!((cause, error.ran()), (&why, Ran::No));
+}
+
+pub async fn children_before_one_that_does_not_start_are_stopped(stage: Stage) {
+    let mut children = Supervisor::one_for_one();
+    children.add(booth(&stage, "apples"));
+    children.add(booth(&stage, "broke"));
+    children.add(booth(&stage, "plums"));
+    let error = failure(children.start(stage.app()).await);
+    let CallErrorKind::NotStarted { cause } = error.kind() else { panic!("{error}") };
+    assert!(cause.starts_with("its child `broke` does not start: "), "{cause}");
+    assert!(cause.contains("there is no money for a booth"), "{cause}");
+    assert_eq!(lives(&stage).await, [(1, 1), (0, 0), (0, 0)]);
+}
+
+pub async fn a_child_that_ends_in_order_may_stay_away(stage: Stage) {
+    let mut children = Supervisor::one_for_one();
+    let pears = children.add(booth(&stage, "pears").restart(Restart::OnCrash));
+    let plums = children.add(booth(&stage, "plums"));
+    let supervisor = children.start(stage.app()).await.unwrap();
+    burn(&stage, &pears).await;
+    for child in [&pears, &plums] {
+        Handle::stop(&child.get().await.unwrap(), PATIENCE).await.unwrap();
+    }
+    stage.until("it is told", async || pears.get().await.is_err()).await;
+    let error = pears.get().await.unwrap_err();
+    let CallErrorKind::NotStarted { cause } = error.kind() else { panic!("{error}") };
+    assert_eq!(cause, "`pears` is not started again: stopped");
+    stage.reached("booth plums opened", 2).await;
+    supervisor.stop().await;
+    assert_eq!(lives(&stage).await, [(0, 0), (2, 2), (2, 2)]);
+}
+
+pub async fn children_of_a_lost_node_are_started_again(stage: Stage) {
+    // It takes some attempts until the node is there again.
+    let children = Supervisor::one_for_all().max_restarts(1_000, Duration::from_secs(3_600));
+    let (supervisor, [apples, ..]) = three(&stage, children).await;
+    let before = apples.get().await.unwrap();
+    before.sell(1).await.unwrap();
+    stage.nodes().kill(CALLEES).await;
+    let another = async || match apples.get().await {
+        Ok(apples) => matches!(apples.stock().await, Ok(7)),
+        Err(_) => false,
+    };
+    stage.until("another one answers", another).await;
+    supervisor.stop().await;
+}
