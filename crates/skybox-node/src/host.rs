@@ -135,6 +135,8 @@ pub(crate) trait AnyHost: Send + Sync {
     fn unroute(&self, instance: InstanceId);
     /// Kills a live instance; says whether it is one of these.
     fn kill(self: Arc<Self>, instance: &str, by: &str) -> bool;
+    /// Has an instance crash as if a call of it had panicked; says whether it is one of these, and has started.
+    fn crash(&self, instance: InstanceId, message: &str, place: &str) -> bool;
 }
 
 impl<T: Module> Host<T> {
@@ -391,6 +393,18 @@ impl<T: Module> AnyHost for Host<T> {
         if self.local.clear_if(|local| local.id == instance) {
             self.core.notify();
         }
+    }
+
+    fn crash(&self, instance: InstanceId, message: &str, place: &str) -> bool {
+        let live = match self.core.descriptor.kind {
+            ModuleKind::Keyed => keyed::live(self, instance),
+            ModuleKind::Spawned => spawned::live(self, instance),
+            _ => self.local.load().filter(|local| local.id == instance),
+        };
+        live.is_some_and(|live| {
+            live.crash(message, place);
+            true
+        })
     }
 
     fn kill(self: Arc<Self>, instance: &str, by: &str) -> bool {

@@ -7,6 +7,8 @@ mod child;
 mod tree;
 
 use std::fmt;
+use std::future::Future;
+use std::panic::Location;
 use std::time::Duration;
 
 use skybox_core::{CallErrorKind, Error};
@@ -166,19 +168,23 @@ impl Children {
     ///
     /// # Cancel safety
     /// Dropped, those that run are stopped.
-    pub async fn start(self, app: &App) -> Result<Supervisor, Error> {
+    #[track_caller]
+    pub fn start(self, app: &App) -> impl Future<Output = Result<Supervisor, Error>> + Send + use<> {
         let Children { strategy, intensity, specs } = self;
         let supervision = Supervision::new(strategy, intensity, specs.iter().map(|spec| spec.restart()));
-        let (stop, stopping) = oneshot::channel();
-        let (begun, begins) = oneshot::channel();
-        let (over, is_over) = watch::channel(None);
-        let tree = Tree::new(app, supervision, specs);
-        app.inner().runtime.spawn(tree.run(stopping, begun, over));
-        let supervisor = Supervisor { stop: Some(stop), over: is_over };
-        match begins.await {
-            Ok(Ok(())) => Ok(supervisor),
-            Ok(Err(cause)) => Err(child::not_started("its supervisor", cause)),
-            Err(_) => Err(Error::from(child::call_error("its supervisor", CallErrorKind::Gone))),
+        let tree = Tree::new(app, supervision, specs, Location::caller());
+        let runtime = app.inner().runtime.clone();
+        async move {
+            let (stop, stopping) = oneshot::channel();
+            let (begun, begins) = oneshot::channel();
+            let (over, is_over) = watch::channel(None);
+            runtime.spawn(tree.run(stopping, begun, over));
+            let supervisor = Supervisor { stop: Some(stop), over: is_over };
+            match begins.await {
+                Ok(Ok(())) => Ok(supervisor),
+                Ok(Err(cause)) => Err(child::not_started("its supervisor", cause)),
+                Err(_) => Err(Error::from(child::call_error("its supervisor", CallErrorKind::Gone))),
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use skybox_core::{CallErrorKind, Code, Exit, KeyHash, Shards};
+use skybox_core::{CallErrorKind, Code, Exit, InstanceId, KeyHash, Shards};
 use skybox_plan::restart::{Decision, End, History};
 use tokio::sync::watch;
 
@@ -373,6 +373,17 @@ fn stays_down<T>(core: &HostCore, slot: &Slot<T>, cause: String, decision: Decis
     };
     let failure = Failure::new(cause, &lock(&slot.state).history, &policy(core));
     Now::Failed { failure, again: Instant::now() + pause, given_up }
+}
+
+/// The instance of that id, if it is live.
+pub(super) fn live<T: Module>(host: &Host<T>, instance: InstanceId) -> Option<Arc<Instance<T>>> {
+    host.keyed.stripes.iter().find_map(|stripe| {
+        let slots: Vec<_> = lock(stripe).values().cloned().collect();
+        slots.iter().find_map(|slot| match &lock(&slot.state).now {
+            Now::Live(live) if live.id == instance => Some(live.clone()),
+            _ => None,
+        })
+    })
 }
 
 /// Kills the instance of some key; says whether there is one of that name. The next call starts another, when the

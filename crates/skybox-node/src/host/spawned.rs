@@ -531,6 +531,12 @@ pub(super) fn end_itself<T: Module>(host: &Host<T>, instance: InstanceId) -> boo
     true
 }
 
+/// The instance of that id, if it is live.
+pub(super) fn live<T: Module>(host: &Host<T>, instance: InstanceId) -> Option<Arc<Instance<T>>> {
+    let sits = host.spawned.get(instance.count)?.local.load()?;
+    (sits.id == instance).then_some(sits)
+}
+
 /// Kills the instance of some seat; says whether there is one of that name.
 pub(super) fn kill<T: Module>(host: &Host<T>, instance: &str, by: &str) -> bool {
     let Some(count) = instance.rsplit_once('.').and_then(|(_, count)| count.parse().ok()) else {

@@ -1,5 +1,6 @@
 //! The task of a supervisor: it starts its children, waits for their ends, and does what is decided.
 
+use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::child::{AnySpec, Running};
 use crate::app::{App, AppInner};
+use crate::thread::{self, Me};
 
 /// How a supervisor came to its end. Nothing is left of its children then.
 #[derive(Clone, Debug)]
@@ -33,6 +35,10 @@ pub(super) struct Tree {
     app: Weak<AppInner>,
     supervision: Supervision,
     members: Vec<Member>,
+    /// The instance whose code has started the supervisor, if that was one's.
+    owner: Option<Me>,
+    /// Where that was.
+    place: &'static Location<'static>,
     tell: mpsc::Sender<Ended>,
     told: mpsc::Receiver<Ended>,
     born: Instant,
@@ -46,11 +52,26 @@ enum Done {
 }
 
 impl Tree {
-    pub(super) fn new(app: &App, supervision: Supervision, specs: Vec<Box<dyn AnySpec>>) -> Tree {
+    pub(super) fn new(
+        app: &App,
+        supervision: Supervision,
+        specs: Vec<Box<dyn AnySpec>>,
+        place: &'static Location<'static>,
+    ) -> Tree {
+        let owner = thread::me().filter(|me| me.app == app.inner().id);
         // Each life tells once.
         let (tell, told) = mpsc::channel(specs.len().max(1));
         let members = specs.into_iter().map(|spec| Member { spec, runs: None, life: 0 }).collect();
-        Tree { app: Arc::downgrade(app.inner()), supervision, members, tell, told, born: Instant::now() }
+        Tree {
+            app: Arc::downgrade(app.inner()),
+            supervision,
+            members,
+            owner,
+            place,
+            tell,
+            told,
+            born: Instant::now(),
+        }
     }
 
     pub(super) async fn run(
@@ -72,10 +93,18 @@ impl Tree {
         for member in &self.members {
             member.spec.is_over(why.clone());
         }
-        over.send_replace(Some(match done {
-            Done::Unwanted => Over::Stopped,
-            Done::GaveUp(why) => Over::GaveUp(why),
-        }));
+        let Done::GaveUp(why) = done else {
+            over.send_replace(Some(Over::Stopped));
+            return;
+        };
+        over.send_replace(Some(Over::GaveUp(why.clone())));
+        tracing::error!("{why}");
+        tokio::select! {
+            biased;
+            // The supervisor was dropped, as when its instance has ended meanwhile.
+            _ = &mut stop => {}
+            () = crash(&self.app, self.owner, &why, self.place) => {}
+        }
     }
 
     /// Dropped at any await, it leaves those that run in `members`.
@@ -193,5 +222,22 @@ impl Tree {
     fn jittered(&self, pause: std::time::Duration) -> std::time::Duration {
         let share = self.app.upgrade().map_or(0.5, |app| app.random.unit());
         pause.mul_f64(0.75 + share / 2.0)
+    }
+}
+
+/// Has an instance crash, once it has started.
+async fn crash(app: &Weak<AppInner>, owner: Option<Me>, why: &str, place: &Location<'_>) {
+    let Some(owner) = owner else { return };
+    let host = || app.upgrade().map(|app| app.hosts[usize::from(owner.module)].clone());
+    while let Some(host) = host() {
+        let mut changes = host.core().changes();
+        if host.crash(owner.instance, why, &place.to_string()) {
+            return;
+        }
+        drop(host);
+        // An error means that the host has gone.
+        if changes.changed().await.is_err() {
+            return;
+        }
     }
 }

@@ -226,7 +226,9 @@ macro_rules! in_every_mode {
                 children_are_stopped_from_last_to_first
                 a_supervisor_gives_up_in_the_end
                 children_before_one_that_does_not_start_are_stopped
-                a_child_that_ends_in_order_may_stay_away;
+                a_child_that_ends_in_order_may_stay_away
+                a_supervisor_that_gives_up_crashes_its_instance
+                a_supervisor_goes_with_its_instance;
             interfaces:
                 an_interface_is_called_as_a_module_is
                 a_body_in_the_trait_runs_where_the_implementation_is

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use skybox::{App, Result};
 
-pub use booths::{Booth, Fair, Market, Odd, Oddity, Opening};
+pub use booths::{Booth, Fair, Lane, Market, Odd, Oddity, Opening};
 pub use desk::{Cramped, Desk, Narrow, Overdue, Pooled, Register, work};
 #[cfg(feature = "anyhow")]
 pub use errors::any::Anyhow;

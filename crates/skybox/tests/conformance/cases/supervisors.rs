@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use skybox::{CallErrorKind, Child, ChildSpec, Children, Handle, Ran, Restart, Supervisor};
+use skybox::{CallErrorKind, Child, ChildSpec, Children, Exit, Handle, Ran, Restart, Supervisor};
 
-use crate::modules::{Booth, Opening};
+use crate::modules::{Booth, Lane, Opening};
 use crate::stage::{CALLEES, PATIENCE, Stage, fails, failure};
 
 /// A booth on the callees' side.
@@ -152,6 +152,45 @@ pub async fn a_child_that_ends_in_order_may_stay_away(stage: Stage) {
     stage.reached("booth plums opened", 2).await;
     supervisor.stop().await;
     assert_eq!(lives(&stage).await, [(0, 0), (2, 2), (2, 2)]);
+}
+
+pub async fn a_supervisor_that_gives_up_crashes_its_instance(stage: Stage) {
+    let elsewhere = stage.mode.is_split();
+    let mut lanes = Supervisor::one_for_one();
+    let lane = lanes.add(ChildSpec::new("lane", move |app| async move {
+        let spawning = app.spawn::<Lane>(7);
+        Ok(if elsewhere { spawning.on(CALLEES).await? } else { spawning.await? })
+    }));
+    let supervisor = lanes.start(stage.app()).await.unwrap();
+    let before = lane.get().await.unwrap();
+    let monitor = Handle::monitor(&before);
+    fails(before.pears().await.unwrap().burn().await, "crashed", Ran::Yes);
+    let exit = stage.patiently("it crashes", monitor).await;
+    let Exit::Crashed { message, place } = exit else { panic!("{exit}") };
+    assert!(message.starts_with("its supervisor gave up: its children end too often, `pears`"), "{message}");
+    assert!(place.contains("booths.rs"), "where it was started: {place}");
+    // Its own supervisor has another one made, whose children are new.
+    stage.reached("lane opened", 2).await;
+    let sold = async || match lane.get().await.unwrap().pears().await {
+        Ok(pears) => matches!(pears.stock().await, Ok(7)),
+        Err(_) => false,
+    };
+    stage.until("the new ones answer", sold).await;
+    assert_eq!((stage.count("lane closed").await, stage.count("lane left").await), (1, 0));
+    supervisor.stop().await;
+    assert_eq!((stage.count("lane closed").await, stage.count("lane left").await), (2, 1));
+    assert_eq!((stage.count("booth pears opened").await, stage.count("booth pears closed").await), (2, 2));
+}
+
+pub async fn a_supervisor_goes_with_its_instance(stage: Stage) {
+    let lane = stage.spawn::<Lane>(7).await.unwrap();
+    let pears = lane.pears().await.unwrap();
+    assert_eq!(pears.sell(2).await.unwrap(), 5);
+    Handle::kill(&lane).await.unwrap();
+    // Its `stop` has not run: whoever drops a supervisor stops its children.
+    stage.reached("booth pears closed", 1).await;
+    assert_eq!(stage.count("lane left").await, 0);
+    fails(pears.stock().await, "gone", Ran::No);
 }
 
 pub async fn children_of_a_lost_node_are_started_again(stage: Stage) {

@@ -1,9 +1,10 @@
 //! Instances that code makes.
 
 use std::num::NonZeroU8;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use skybox::{App, Handle, Result, Spawned};
+use skybox::{App, Child, ChildSpec, Handle, Result, Spawned, Supervisor};
 
 use crate::ledger::Ledger;
 use crate::stage::CALLEES;
@@ -157,5 +158,45 @@ impl Oddity {
 
     pub async fn hello(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// A row of booths that somebody lays out: a supervisor that is itself a child.
+pub struct Lane {
+    ledger: Ledger,
+    booths: Option<Supervisor>,
+    pears: Child<Booth>,
+}
+
+#[skybox::module(spawned)]
+impl Lane {
+    async fn start(app: &App, stock: u32) -> Result<Self> {
+        let ledger = app.value::<Ledger>()?.clone();
+        let mut booths = Supervisor::one_for_one().max_restarts(0, Duration::from_secs(60));
+        let pears = booths.add(ChildSpec::new("pears", move |app: App| async move {
+            Ok(app.spawn::<Booth>(Opening::of("pears", stock)).await?)
+        }));
+        let booths = booths.start(app).await?;
+        ledger.note("lane opened");
+        Ok(Lane { ledger, booths: Some(booths), pears })
+    }
+
+    /// The booth of the moment.
+    pub async fn pears(&self) -> Result<Handle<Booth>> {
+        Ok(self.pears.get().await?)
+    }
+
+    async fn stop(mut self, _app: &App) -> Result<()> {
+        if let Some(booths) = self.booths.take() {
+            booths.stop().await;
+        }
+        self.ledger.note("lane left");
+        Ok(())
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.ledger.note("lane closed");
     }
 }
