@@ -58,9 +58,9 @@ pub use status::{
     CellStatus, HeldStatus, ImplementationStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus,
 };
 pub use stream::{Closed, Stream, StreamSender};
+pub use supervisor::{Child, ChildSpec, Children, Strategy, Supervisor};
 pub use uses::ProcessUse;
 pub use watchdog::HoldStatus;
-pub use supervisor::{Child, ChildSpec, Children, Strategy, Supervisor};
 
 /// What certificates say, and why some are refused.
 #[cfg(feature = "tls")]

@@ -38,41 +38,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// cause, and the instance whose code had started it crashes with that cause, so that whoever supervises that one
 /// decides. Trees are made of spawned instances that have a supervisor in turn.
 ///
-/// When a node leaves, all of its instances end beside one another.
-///
-/// ```
-/// # use skybox::{App, Child, ChildSpec, Handle, Result, Supervisor};
-/// struct Meter;
-///
-/// #[skybox::module(spawned)]
-/// impl Meter {
-///     async fn start(_: &App, _name: String) -> Result<Meter> {
-///         Ok(Meter)
-///     }
-///     pub async fn read(&self) -> Result<u32> {
-///         Ok(7)
-///     }
-/// }
-///
-/// struct Plant {
-///     _meters: Supervisor,
-///     inlet: Child<Meter>,
-/// }
-///
-/// #[skybox::module]
-/// impl Plant {
-///     async fn start(app: &App) -> Result<Plant> {
-///         let mut meters = Supervisor::one_for_one();
-///         let inlet = meters.add(ChildSpec::new("inlet", async |app: App| {
-///             Ok(app.spawn::<Meter>("inlet".to_owned()).await?)
-///         }));
-///         Ok(Plant { _meters: meters.start(app).await?, inlet })
-///     }
-///     pub async fn inflow(&self) -> Result<u32> {
-///         self.inlet.get().await?.read().await
-///     }
-/// }
-/// ```
+/// When a node leaves, all of its instances end beside one another. `docs/supervisors.md` shows one.
 #[must_use = "dropped, it stops its children"]
 pub struct Supervisor {
     /// Dropped, it has the tree's task stop the children.

@@ -138,6 +138,11 @@ mod streams_page {}
 #[doc = include_str!("../../../docs/spawned.md")]
 mod spawned_page {}
 
+/// The program of the page about supervisors.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/supervisors.md")]
+mod supervisors_page {}
+
 /// The program of the page about interfaces.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/interfaces.md")]

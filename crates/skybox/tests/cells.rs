@@ -98,6 +98,7 @@ impl Endless {
 
     /// Waits, and leaves the threads to others.
     pub(crate) async fn nap(&self, ms: u64) -> skybox::Result<()> {
+        // Sleeps because that is its work: it waits in its cell while that is frozen.
         tokio::time::sleep(Duration::from_millis(ms)).await;
         Ok(())
     }
