@@ -168,6 +168,8 @@ mod tests {
         let last_words = |words: &str| format!("starting\n{words}\n");
         let picture = || last_words("reading a.png");
         vec![
+            Exit::Normal,
+            Exit::Unknown,
             Exit::Crashed { message: "no such square".to_owned(), place: "src/room.rs:12:9".to_owned() },
             Exit::FailedStart { cause: "there is no paper".to_owned() },
             Exit::FailedStop { cause: "the disk is full".to_owned() },
