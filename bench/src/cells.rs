@@ -213,6 +213,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let app = App::builder().join(parent.socket(), skybox::cloud::node_name("bench")).start().await?;
         let figures = app.get::<Meter>().measure().await.map_err(|error| anyhow!("{error:#}"));
         app.shutdown().await;
+        // The parent waits for whoever has joined.
+        drop(app);
         parent.stop().await;
         parent.ended().await;
         figures
