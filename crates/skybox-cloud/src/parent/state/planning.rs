@@ -67,8 +67,8 @@ impl State {
         let why = if !serving.is_empty() {
             None
         } else if assigned.is_empty() {
-            // While one is being started again, calls wait for it.
-            let nobody_comes = self.nodes.values().all(|node| node.over || node.leaving);
+            // While one is being started again, calls wait for it. Guests run what is pinned to them alone.
+            let nobody_comes = self.nodes.values().all(|node| node.guest || node.over || node.leaving);
             nobody_comes.then(|| "unplaced: no node is alive".to_owned())
         } else if assigned.iter().all(|name| failed(name).is_some()) {
             assigned.iter().find_map(failed).cloned()
