@@ -127,6 +127,8 @@ fn family(demo: &Demo) -> Result<ParentConfig, DemoError> {
     let mut family = ParentConfig::new(Launch { program, arguments }, NODES, config);
     family.pins.insert("thumbnail".to_owned(), vec![NodeName::new(WORKER)]);
     family.pins.insert("show".to_owned(), vec![NodeName::new(SHOW)]);
+    // Where its restarts are reported: the worker has no page, and so nothing to say.
+    family.pins.insert("mortal".to_owned(), vec![NodeName::new(SHOW)]);
     family.nice.insert(NodeName::new(WORKER), WORKER_NICE);
     Ok(family)
 }

@@ -9,7 +9,7 @@
 //! It needs no other server, and is no image service: the pictures are drawn from their numbers by [`pictures`].
 //!
 //! Start reading at [`site`], which is the program as a browser sees it; [`load`] is the pressure on it,
-//! [`show`] what is known about it, [`stage`] what the page's buttons ask for, and [`demo`] starts it as four
+//! [`show`] what is known about it, [`stage`] what the page's buttons ask for, [`mortal`] what one of them crashes, and [`demo`] starts it as four
 //! nodes.
 //!
 //! ```
@@ -25,6 +25,7 @@ pub mod pictures;
 pub mod thumbnail;
 
 pub mod load;
+pub mod mortal;
 pub mod show;
 pub mod stage;
 

@@ -7,17 +7,19 @@
 
 mod tally;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use skybox::App;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::client;
 use crate::pictures;
-use crate::show::Orders;
+use crate::show::{Orders, Report};
 use crate::site::Site;
 pub use tally::Tally;
 
@@ -80,10 +82,19 @@ async fn report(site: Site, orders: watch::Sender<Orders>) {
             () = site.closing() => return,
         }
         // Totals that do not arrive now are part of the next report.
-        if let Ok(now) = site.show().record(site.tally().report(Instant::now())).await {
+        let report = Report { restarts: restarts(), ..site.tally().report(Instant::now()) };
+        if let Ok(now) = site.show().record(report).await {
             orders.send_replace(now);
         }
     }
+}
+
+/// How many instances have ended here otherwise than by being stopped, by their modules. Nothing, where the page has no
+/// App.
+fn restarts() -> BTreeMap<String, u64> {
+    let Ok(app) = App::current() else { return BTreeMap::new() };
+    let modules = app.status().modules.into_iter().filter(|module| module.ended > 0);
+    modules.map(|module| (module.module, module.ended)).collect()
 }
 
 /// Asks for thumbnails at the ordered rate.

@@ -7,6 +7,7 @@
 
 mod ledger;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -33,6 +34,8 @@ pub struct Report {
     pub thumbnail: Option<Latency>,
     /// Who answered it how often.
     pub answered: Vec<Answered>,
+    /// How many instances of each module have crashed in its node, or were killed.
+    pub restarts: BTreeMap<String, u64>,
 }
 
 /// Sums since a process started.
@@ -77,6 +80,7 @@ pub enum NoteKind {
     Load,
     Place,
     Kill,
+    Crash,
     Back,
     Trouble,
 }
@@ -118,6 +122,8 @@ pub struct Snapshot {
     pub thumbnail: Option<Latency>,
     /// Who answered during the last half minute.
     pub answered: Vec<Answered>,
+    /// How many instances of each module have crashed, or were killed, of those that have.
+    pub restarts: BTreeMap<String, u64>,
     /// The latest, oldest first.
     pub events: Vec<Event>,
 }

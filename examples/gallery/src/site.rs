@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::load::Tally;
+use crate::mortal::Crash;
 use crate::pictures;
 use crate::show::{Note, NoteKind, Show, Snapshot};
 use crate::stage::{Place, Stage, Staged};
@@ -118,6 +119,7 @@ pub fn routes(site: Site) -> Router {
         .route("/load", post(set_load))
         .route("/place", post(place))
         .route("/kill", post(kill))
+        .route("/crash", post(crash))
         .route("/healthz", get(async || "ok\n"))
         .layer(map_response(signed))
         .with_state(site)
@@ -131,6 +133,11 @@ struct Size {
 #[derive(Deserialize)]
 struct Load {
     per_s: u32,
+}
+
+#[derive(Deserialize)]
+struct Wish {
+    kind: Crash,
 }
 
 #[derive(Deserialize)]
@@ -187,6 +194,11 @@ async fn place(State(site): State<Site>, Json(to): Json<Move>) -> Result<Json<Sa
 async fn kill(State(site): State<Site>) -> Result<Json<Said>, AppError> {
     let done = site.stage.kill_worker().await;
     site.staged(NoteKind::Kill, done).await
+}
+
+async fn crash(State(site): State<Site>, Json(wish): Json<Wish>) -> Result<Json<Said>, AppError> {
+    let done = site.stage.crash(wish.kind).await;
+    site.staged(NoteKind::Crash, done).await
 }
 
 /// The figures, four times per second, until the browser leaves or the site closes.

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 
 use crate::AppError;
+use crate::mortal::{self, Crash};
 pub use split::Split;
 
 /// Where thumbnails are made.
@@ -36,13 +37,18 @@ pub type Staging<'a> = Pin<Box<dyn Future<Output = Result<Staged, AppError>> + S
 /// Whoever can move thumbnails and kill the worker.
 ///
 /// # Errors
-/// Both actions answer [`AppError::Stage`] with a text for the page when they did not happen.
+/// Each action answers [`AppError::Stage`] with a text for the page when it did not happen.
 pub trait Stage: Send + Sync + 'static {
     /// Makes thumbnails there from now on, without failing those that are under way.
     fn place(&self, place: Place) -> Staging<'_>;
 
     /// Kills the worker with SIGKILL, as a crash would.
     fn kill_worker(&self) -> Staging<'_>;
+
+    /// Crashes a module that has a process of its own, and waits for its successor.
+    fn crash(&self, kind: Crash) -> Staging<'_> {
+        Box::pin(mortal::crash(kind))
+    }
 }
 
 /// One process that is everything: nothing can move, and nobody can be killed but the page itself.

@@ -77,6 +77,7 @@ impl Tally {
             answered: answered.collect(),
             page: counted.pages.latency(now),
             thumbnail: counted.thumbnails.latency(now),
+            restarts: BTreeMap::new(),
         }
     }
 

@@ -209,8 +209,20 @@ impl Ledger {
                     thumbnails: answerer.thumbnails,
                 })
                 .collect(),
+            restarts: self.restarts(),
             events: self.events.iter().cloned().collect(),
         }
+    }
+}
+
+impl Ledger {
+    /// What all processes have said, also those that are gone.
+    fn restarts(&self) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for (module, count) in self.reporters.values().flat_map(|reporter| &reporter.last.restarts) {
+            *sums.entry(module.clone()).or_default() += count;
+        }
+        sums
     }
 }
 
@@ -245,6 +257,7 @@ mod tests {
             page: None,
             thumbnail: None,
             answered: Vec::new(),
+            restarts: BTreeMap::from([("mortal".to_owned(), failures)]),
         }
     }
 
@@ -314,6 +327,16 @@ mod tests {
         let events = ledger.snapshot(began + Duration::from_secs(1)).events;
         let texts: Vec<&str> = events.iter().map(|event| event.text.as_str()).collect();
         assert_eq!(texts, ["killed", "node-4 is back as pid 41 after 0.4 s"]);
+    }
+
+    #[test]
+    fn restarts_are_those_of_all_processes() {
+        let began = Instant::now();
+        let mut ledger = Ledger::new(began, 10, Place::Worker);
+        for (pid, failures) in [(1, 2), (2, 1), (1, 3)] {
+            ledger.record(began, report(&process("node", pid), 0, failures));
+        }
+        assert_eq!(ledger.snapshot(began).restarts, BTreeMap::from([("mortal".to_owned(), 4)]));
     }
 
     #[test]

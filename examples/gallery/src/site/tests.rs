@@ -103,6 +103,10 @@ impl Stage for Recorder {
     fn kill_worker(&self) -> Staging<'_> {
         Box::pin(async { Err(AppError::Stage { message: "the worker is immortal".to_owned() }) })
     }
+
+    fn crash(&self, kind: Crash) -> Staging<'_> {
+        Box::pin(async move { Ok(Staged { text: format!("{kind:?}"), place: None, killed: None }) })
+    }
 }
 
 #[tokio::test]
@@ -114,11 +118,13 @@ async fn buttons_reach_the_stage_and_the_log() {
     assert_eq!(served.post("/place", r#"{"where":"pages"}"#).await.status, 200);
     assert_eq!(served.post("/place", r#"{"where":"moon"}"#).await.status, 422);
     assert_eq!(served.post("/kill", "{}").await.status, 409);
+    assert_eq!(served.post("/crash", r#"{"kind":"abort"}"#).await.status, 200);
+    assert_eq!(served.post("/crash", r#"{"kind":"hunger"}"#).await.status, 422);
     assert_eq!(*stage.0.lock().expect("as above"), [Place::Worker, Place::Pages]);
     let snapshot = served.snapshot().await;
     assert_eq!(snapshot.place, Place::Pages);
     let texts: Vec<&str> = snapshot.events.iter().map(|event| event.text.as_str()).collect();
-    assert_eq!(texts, ["moved to Worker", "moved to Pages", "the worker is immortal"]);
+    assert_eq!(texts, ["moved to Worker", "moved to Pages", "the worker is immortal", "Abort"]);
 }
 
 #[tokio::test]
