@@ -20,6 +20,8 @@ const OLDEST_SHARE: usize = 16;
 const OLDEST_MAX: usize = 1024;
 /// Where most instances are busy, looking takes at most one part in this many of a core.
 const LOOK_SHARE: u32 = 20;
+/// But no more than so much passes between two: a look that took long may merely have been without a core.
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Who falls asleep next, the one that was not called for longest first, as the last look has found.
 ///
@@ -29,7 +31,7 @@ const LOOK_SHARE: u32 = 20;
 pub(super) struct Oldest {
     next: VecDeque<(Bytes, Instant)>,
     /// The last look has found few: not before then is there another.
-    again: Option<Instant>,
+    again: Option<tokio::time::Instant>,
 }
 
 /// An instance that falls asleep.
@@ -142,7 +144,7 @@ fn take_oldest<T: Module>(host: &Host<T>, coming: Coming) -> Option<Retired<T>> 
             }
             return retired;
         }
-        if oldest.again.is_some_and(|again| Instant::now() < again) {
+        if oldest.again.is_some_and(|again| tokio::time::Instant::now() < again) {
             return None;
         }
         look(host, &mut oldest);
@@ -169,7 +171,8 @@ fn look<T: Module>(host: &Host<T>, oldest: &mut Oldest) {
             found.push((since, key.clone()));
         }
     }
-    oldest.again = (found.len() < keep).then(|| Instant::now() + began.elapsed() * LOOK_SHARE);
+    let pause = (began.elapsed() * LOOK_SHARE).min(LOOK_PAUSE_MAX);
+    oldest.again = (found.len() < keep).then(|| tokio::time::Instant::now() + pause);
     oldest.next = found.into_sorted_vec().into_iter().map(|(since, key)| (key, since)).collect();
 }
 
