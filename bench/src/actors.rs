@@ -11,7 +11,6 @@ mod ractor;
 mod skybox;
 mod tokio_task;
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +18,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
+use crate::figures::Figures;
 
 /// What the others are compared with.
 const REFERENCE: &str = tokio_task::NAME;
@@ -99,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     ensure!(!subjects.is_empty(), "there is nothing to measure");
     let instances = options.instances.unwrap_or(if options.quick { QUICK_INSTANCES } else { INSTANCES });
-    let mut figures = Figures::default();
+    let mut figures = Figures::beside(REFERENCE);
     for round in 0..options.rounds {
         eprintln!("round {} of {}: {instances} instances", round + 1, options.rounds);
         // Each round starts with another subject, so that none is always first.
@@ -107,11 +107,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         for subject in after.iter().chain(before) {
             let measured = in_a_process(subject, instances).with_context(|| (*subject).to_owned())?;
             for (metric, unit, value) in measured.metrics() {
-                figures.0.entry((metric, subject)).or_insert((unit, Vec::new())).1.push(value);
+                figures.add(subject, metric.to_owned(), unit, value);
             }
         }
     }
-    figures.print(options.json)
+    figures.print("actors", options.json)
 }
 
 fn in_a_process(subject: &str, instances: u64) -> Result<Measured> {
@@ -149,51 +149,4 @@ pub(crate) fn run_one(one: &One) -> Result<()> {
     };
     println!("{}", serde_json::to_string(&measured.context("the measuring task ended")??)?);
     Ok(())
-}
-
-/// Every metric's value in each round.
-#[derive(Debug, Default)]
-struct Figures(BTreeMap<(&'static str, &'static str), (&'static str, Vec<f64>)>);
-
-#[derive(Serialize)]
-struct Line<'a> {
-    bench: &'a str,
-    subject: &'a str,
-    metric: &'a str,
-    median: f64,
-    min: f64,
-    max: f64,
-    unit: &'a str,
-    /// The median over that of the reference.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    of_tokio_task: Option<f64>,
-}
-
-impl Figures {
-    fn median(&self, metric: &'static str, subject: &'static str) -> Option<f64> {
-        let (_, values) = self.0.get(&(metric, subject))?;
-        let mut values = values.clone();
-        values.sort_unstable_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
-    }
-
-    #[expect(clippy::print_stdout, reason = "this is what the command is for")]
-    fn print(&self, json: bool) -> Result<()> {
-        for ((metric, subject), (unit, values)) in &self.0 {
-            let median = self.median(metric, subject).unwrap_or(f64::NAN);
-            let min = values.iter().copied().fold(f64::INFINITY, f64::min);
-            let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let reference = self.median(metric, REFERENCE).filter(|_| *subject != REFERENCE);
-            let of_tokio_task = reference.map(|reference| median / reference);
-            if json {
-                let line = Line { bench: "actors", subject, metric, median, min, max, unit, of_tokio_task };
-                println!("{}", serde_json::to_string(&line)?);
-            } else {
-                let ratio =
-                    of_tokio_task.map_or(String::new(), |ratio| format!("  {ratio:.3} of {REFERENCE}"));
-                println!("{metric:18} {subject:10} {median:12.1} {unit:5} ({min:.1} to {max:.1}){ratio}");
-            }
-        }
-        Ok(())
-    }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use skybox::App;
 use skybox::cloud::parent::{Launch, Output, Parent, ParentConfig};
 
+use crate::figures::Summary;
 use crate::work::{self, Echo};
 
 /// Rounds, in each of which both are measured.
@@ -162,12 +163,8 @@ impl Meter {
 }
 
 fn median_ratio([of, to]: &[Vec<u64>; 2]) -> f64 {
-    median(of.iter().zip(to).map(|(of, to)| *of as f64 / *to as f64).collect())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let ratios: Vec<_> = of.iter().zip(to).map(|(of, to)| *of as f64 / *to as f64).collect();
+    Summary::of(&ratios).median
 }
 
 async fn ready_ms(app: &App) -> skybox::Result<f64> {
@@ -180,7 +177,7 @@ async fn ready_ms(app: &App) -> skybox::Result<f64> {
         mortal.live().await?;
         took.push(ended.elapsed().as_secs_f64() * 1000.0);
     }
-    Ok(median(took))
+    Ok(Summary::of(&took).median)
 }
 
 /// One of the nodes, or a cell of one.

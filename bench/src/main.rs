@@ -12,6 +12,7 @@ mod actors;
 mod call;
 mod cells;
 mod child;
+mod figures;
 mod hello;
 mod overload;
 mod stream;

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rustix::param::page_size;
-use serde::Serialize;
 use skybox::{App, CallError, CallErrorKind, CallOptions, Handle};
 use tokio::task::JoinSet;
 
 use crate::child;
+use crate::figures::Figures;
 use crate::work::same;
 
 const NAME: &str = "skybox";
@@ -82,12 +82,16 @@ struct Outcome {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let runtime = child::runtime()?;
     let lasts = if options.quick { QUICK_LASTS } else { LASTS };
-    let mut rounds = Vec::new();
+    let mut figures = Figures::default();
     for round in 0..options.rounds {
         eprintln!("round {} of {}", round + 1, options.rounds);
-        rounds.push(runtime.block_on(runtime.spawn(measure(lasts))).context("the measuring task ended")??);
+        let outcomes =
+            runtime.block_on(runtime.spawn(measure(lasts))).context("the measuring task ended")??;
+        for (metric, unit, value) in metrics(&outcomes) {
+            figures.add(NAME, metric, unit, value);
+        }
     }
-    print(options.json, &rounds)
+    figures.print("overload", options.json)
 }
 
 async fn measure(lasts: Duration) -> Result<Vec<Outcome>> {
@@ -193,17 +197,6 @@ fn resident_bytes() -> Result<f64> {
     Ok(pages.parse::<f64>()? * page_size() as f64)
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    bench: &'a str,
-    subject: &'a str,
-    metric: &'a str,
-    median: f64,
-    min: f64,
-    max: f64,
-    unit: &'a str,
-}
-
 /// The metrics of one round: each load's goodput, and what the greatest is judged by.
 fn metrics(outcomes: &[Outcome]) -> Vec<(String, &'static str, f64)> {
     let mut metrics = Vec::new();
@@ -219,22 +212,4 @@ fn metrics(outcomes: &[Outcome]) -> Vec<(String, &'static str, f64)> {
     metrics.push(("refusal_p50_us".to_owned(), "us", worst.refusal_p50_us));
     metrics.push(("memory_growth_mib".to_owned(), "MiB", worst.grown_bytes / f64::from(1 << 20)));
     metrics
-}
-
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
-fn print(json: bool, rounds: &[Vec<Outcome>]) -> Result<()> {
-    let rounds: Vec<_> = rounds.iter().map(|outcomes| metrics(outcomes)).collect();
-    let Some(first) = rounds.first() else { return Ok(()) };
-    for (index, (metric, unit, _)) in first.iter().enumerate() {
-        let mut values: Vec<f64> = rounds.iter().map(|round| round[index].2).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let (min, median, max) = (values[0], values[values.len() / 2], values[values.len() - 1]);
-        if json {
-            let line = Line { bench: "overload", subject: NAME, metric, median, min, max, unit };
-            println!("{}", serde_json::to_string(&line)?);
-        } else {
-            println!("{metric:18} {NAME:8} {median:10.3} {unit:11} ({min:.3} to {max:.3})");
-        }
-    }
-    Ok(())
 }

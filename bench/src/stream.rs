@@ -7,14 +7,13 @@
 mod bare;
 mod skybox_unix;
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use serde::Serialize;
 
 use crate::child::{self, Ready, Server};
+use crate::figures::Figures;
 use crate::subject::BoxFuture;
 
 /// How much one stream carries.
@@ -77,7 +76,7 @@ pub(crate) fn server<'a>(
 /// # Errors
 /// When a server cannot be started, or not all bytes arrive.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut figures = Figures::default();
+    let mut figures = Figures::beside(bare::NAME);
     let mut subjects = Vec::new();
     for name in &options.subjects {
         let known = [bare::NAME, skybox_unix::NAME].into_iter().find(|known| known == name);
@@ -93,7 +92,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             measure(subject, &mut figures)?;
         }
     }
-    figures.print(options.json)
+    figures.print("stream", options.json)
 }
 
 fn measure(subject: &'static str, figures: &mut Figures) -> Result<()> {
@@ -165,54 +164,4 @@ async fn small_calls(pipe: &dyn Pipe, values: &mut Vec<Value>) -> Result<()> {
         values.push((format!("{name}_times"), "of alone", beside / alone));
     }
     Ok(())
-}
-
-/// Every metric's value in each round.
-#[derive(Debug, Default)]
-struct Figures(BTreeMap<(String, &'static str), (&'static str, Vec<f64>)>);
-
-#[derive(Serialize)]
-struct Line<'a> {
-    bench: &'a str,
-    subject: &'a str,
-    metric: &'a str,
-    median: f64,
-    min: f64,
-    max: f64,
-    unit: &'a str,
-    /// The median over that of the bare socket.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    of_bare: Option<f64>,
-}
-
-impl Figures {
-    fn add(&mut self, subject: &'static str, metric: String, unit: &'static str, value: f64) {
-        self.0.entry((metric, subject)).or_insert((unit, Vec::new())).1.push(value);
-    }
-
-    fn median(&self, metric: &str, subject: &'static str) -> Option<f64> {
-        let (_, values) = self.0.get(&(metric.to_owned(), subject))?;
-        let mut values = values.clone();
-        values.sort_unstable_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
-    }
-
-    #[expect(clippy::print_stdout, reason = "this is what the command is for")]
-    fn print(&self, json: bool) -> Result<()> {
-        for ((metric, subject), (unit, values)) in &self.0 {
-            let median = self.median(metric, subject).unwrap_or(f64::NAN);
-            let min = values.iter().copied().fold(f64::INFINITY, f64::min);
-            let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let bare = self.median(metric, bare::NAME).filter(|_| *subject != bare::NAME);
-            let of_bare = bare.map(|bare| median / bare);
-            if json {
-                let line = Line { bench: "stream", subject, metric, median, min, max, unit, of_bare };
-                println!("{}", serde_json::to_string(&line)?);
-            } else {
-                let ratio = of_bare.map_or(String::new(), |ratio| format!("  {ratio:.2} of bare"));
-                println!("{metric:14} {subject:12} {median:9.1} {unit:8} ({min:.1} to {max:.1}){ratio}");
-            }
-        }
-        Ok(())
-    }
 }

@@ -1,10 +1,12 @@
 //! The figures of a run: collected by round, printed as a table or as JSON lines.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+
+use crate::figures::{Line, Summary};
 
 /// Which subjects are compared, wherever a run measured both.
 const RATIOS: &[(&str, &str)] = &[
@@ -101,24 +103,6 @@ struct Series {
     by_round: Vec<f64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Summary {
-    median: f64,
-    min: f64,
-    max: f64,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    bench: &'a str,
-    subject: &'a str,
-    metric: &'a str,
-    median: f64,
-    min: f64,
-    max: f64,
-    unit: &'a str,
-}
-
 impl Report {
     /// Adds this round's value.
     pub(super) fn add(&mut self, subject: &'static str, metric: Metric, value: f64) {
@@ -136,8 +120,8 @@ impl Report {
     /// When nobody reads the output.
     pub(super) fn print_json(&self, bench: &str) -> Result<()> {
         for Series { subject, metric, by_round } in &self.series {
-            let Summary { median, min, max } = summary(by_round);
-            let line = Line { bench, subject, metric: metric.name(), median, min, max, unit: metric.unit() };
+            let (metric, unit, summary) = (metric.name(), metric.unit(), Summary::of(by_round));
+            let line = Line { bench, subject, metric, summary, unit, of_reference: BTreeMap::new() };
             let line = serde_json::to_string(&line).context("writing a figure as JSON")?;
             writeln!(stdout(), "{line}").context("printing")?;
         }
@@ -161,7 +145,7 @@ impl Report {
             }
             let _ = writeln!(table, "{} ({}): median, min .. max", metric.name(), metric.unit());
             for Series { subject, by_round, .. } in rows {
-                let Summary { median, min, max } = summary(by_round);
+                let Summary { median, min, max } = Summary::of(by_round);
                 let (median, min, max) = (figure(median), figure(min), figure(max));
                 let _ = writeln!(table, "  {subject:<24}{median:>12}{min:>12} .. {max}");
             }
@@ -181,7 +165,7 @@ impl Report {
                     continue;
                 };
                 let by_round: Vec<f64> = ours.iter().zip(theirs).map(|(our, their)| our / their).collect();
-                let Summary { median, min, max } = summary(&by_round);
+                let Summary { median, min, max } = Summary::of(&by_round);
                 let pair = format!("{subject}/{peer}");
                 let better = if metric.more_is_better() { "more is better" } else { "less is better" };
                 let name = metric.name();
@@ -197,19 +181,6 @@ impl Report {
     }
 }
 
-fn summary(by_round: &[f64]) -> Summary {
-    let mut sorted = by_round.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (min, max) = match sorted.as_slice() {
-        [] => (f64::NAN, f64::NAN),
-        [only] => (*only, *only),
-        [min, .., max] => (*min, *max),
-    };
-    let upper = sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN);
-    let lower = sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN);
-    Summary { median: (lower + upper) / 2.0, min, max }
-}
-
 /// Three digits that count, or whole numbers where there are more.
 fn figure(value: f64) -> String {
     match value {
@@ -222,13 +193,6 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_summary_is_the_middle_and_the_ends() {
-        assert_eq!(summary(&[3.0, 1.0, 2.0]), Summary { median: 2.0, min: 1.0, max: 3.0 });
-        assert_eq!(summary(&[4.0, 1.0]), Summary { median: 2.5, min: 1.0, max: 4.0 });
-        assert_eq!(summary(&[7.0]), Summary { median: 7.0, min: 7.0, max: 7.0 });
-    }
 
     #[test]
     fn ratios_are_made_round_by_round() {
