@@ -1,9 +1,14 @@
 //! Modules that live in cells: what ends the process ends that cell alone, and nothing is left behind.
 
+#[path = "kill_matrix/deadly.rs"]
+mod deadly;
+
 use std::time::{Duration, Instant};
 
 use skybox::cloud::testing::{Nodes, RunningNodes};
 use skybox::{App, CallErrorKind, CallOptions, Ran};
+
+use deadly::{null_dereference, overflow_the_stack, turn};
 
 /// Does to its process what it is told.
 #[derive(Default)]
@@ -27,26 +32,12 @@ impl Victim {
             "exit" => std::process::exit(0),
             "code" => std::process::exit(7),
             "null" => null_dereference(),
-            "stack" => {
-                let deep = std::thread::spawn(|| overflow(1));
-                drop(deep.join());
-            }
+            "stack" => overflow_the_stack(),
             "kill" => kill_self(),
             _ => {}
         }
         Ok(())
     }
-}
-
-/// What no program should do.
-fn null_dereference() {
-    // SAFETY: none; this is what the cell is for.
-    unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }
-}
-
-#[expect(unconditional_recursion, reason = "this is what uses up a stack")]
-fn overflow(n: u64) -> u64 {
-    std::hint::black_box(n + overflow(std::hint::black_box(n)))
 }
 
 fn kill_self() {
@@ -114,13 +105,6 @@ impl Endless {
 fn turn_alone() -> skybox::Result<()> {
     turn();
     Ok(())
-}
-
-fn turn() {
-    let mut turns = 0u64;
-    while std::hint::black_box(turns) < u64::MAX {
-        turns += 1;
-    }
 }
 
 /// The time on a core that this thread has had.

@@ -4,6 +4,7 @@
 //! for figures that mean something. Asserted is what fails and how, never how long anything takes.
 
 mod crowd;
+mod deadly;
 mod group;
 mod load;
 mod stage;
@@ -12,7 +13,7 @@ mod victims;
 
 use rustix::process::Signal;
 
-use stage::{Column, Deed, Stage};
+use stage::{Column, Deed, Outcome, Stage};
 use table::Table;
 
 /// One row: what is done, the errors of the calls that meet it, and why what ends then ends.
@@ -59,6 +60,18 @@ const UNCONTAINED: [Fault; 9] = [
     fault("SIGSTOP", Deed::Signal(Signal::STOP), Some("Deadline"), &["overran"]),
 ];
 
+impl Fault {
+    /// It has ended what it should, and nobody else has felt it.
+    #[track_caller]
+    fn is_contained(&self, outcome: &Outcome) {
+        let name = self.name;
+        assert_eq!(outcome.errors, Vec::from_iter(self.error), "{name}");
+        assert_eq!(outcome.exits, self.exits, "{name}");
+        assert!(outcome.node_lives && outcome.answers_after.is_some(), "{name}");
+        assert_eq!(outcome.felt.failures(), 0, "{name}: {:?}", outcome.felt.failed);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cell_contains_them_all() {
     let stage = Stage::start(Column::Cell).await;
@@ -66,10 +79,7 @@ async fn a_cell_contains_them_all() {
     for fault in CONTAINED.iter().chain(&UNCONTAINED) {
         let outcome = stage.suffer(fault.deed).await;
         table.row(fault.name, &outcome);
-        assert_eq!(outcome.errors, Vec::from_iter(fault.error), "{}", fault.name);
-        assert_eq!(outcome.exits, fault.exits, "{}", fault.name);
-        assert!(outcome.node_lives && outcome.answers_after.is_some(), "{}", fault.name);
-        assert_eq!(outcome.felt.failures(), 0, "{}: {:?}", fault.name, outcome.felt.failed);
+        fault.is_contained(&outcome);
         assert!(outcome.felt.calls() > 100, "{}: there was a load", fault.name);
         table.take(outcome.felt);
     }
@@ -84,10 +94,7 @@ async fn a_task_survives_what_rust_contains() {
     for fault in &CONTAINED {
         let outcome = stage.suffer(fault.deed).await;
         table.row(fault.name, &outcome);
-        assert_eq!(outcome.errors, Vec::from_iter(fault.error), "{}", fault.name);
-        assert_eq!(outcome.exits, fault.exits, "{}", fault.name);
-        assert!(outcome.node_lives && outcome.answers_after.is_some(), "{}", fault.name);
-        assert_eq!(outcome.felt.failures(), 0, "{}: {:?}", fault.name, outcome.felt.failed);
+        fault.is_contained(&outcome);
         table.take(outcome.felt);
     }
     table.print();

@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skybox::{App, CallOptions};
 use tokio::sync::Barrier;
 
+use crate::deadly::{null_dereference, overflow_the_stack, turn};
 use crate::stage::{SOON, kind_of};
 
 /// Names a directory in which the test leaves word for the starts of [`Victim`].
@@ -60,10 +61,7 @@ impl Victim {
             }
             "abort" => std::process::abort(),
             "null dereference" => null_dereference(),
-            "stack overflow" => {
-                let deep = std::thread::spawn(|| overflow(1));
-                drop(deep.join());
-            }
+            "stack overflow" => overflow_the_stack(),
             "endless loop" => turn(),
             "endless allocation" => allocate(),
             "exit(0)" => std::process::exit(0),
@@ -88,24 +86,6 @@ struct Bomb;
 impl Drop for Bomb {
     fn drop(&mut self) {
         panic!("once more");
-    }
-}
-
-/// What no program should do.
-fn null_dereference() {
-    // SAFETY: none; this is what the cell is for.
-    unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }
-}
-
-#[expect(unconditional_recursion, reason = "this is what uses up a stack")]
-fn overflow(n: u64) -> u64 {
-    std::hint::black_box(n + overflow(std::hint::black_box(n)))
-}
-
-fn turn() {
-    let mut turns = 0u64;
-    while std::hint::black_box(turns) < u64::MAX {
-        turns += 1;
     }
 }
 
