@@ -50,6 +50,8 @@ const LINGER_BYTES_MAX: usize = 2 << 20;
 pub(crate) struct Tls {
     program: String,
     files: TlsFiles,
+    /// What they looked like before they were read first.
+    first: Stamp,
     loaded: ArcSwap<Loaded>,
 }
 
@@ -66,8 +68,10 @@ impl Tls {
     /// # Errors
     /// [`TlsFilesError`]: they cannot be used, and nothing starts.
     pub(crate) fn load(program: &str, files: TlsFiles) -> Result<Tls, TlsFilesError> {
+        // Before they are read: what is written meanwhile shows as a change.
+        let first = Stamp::of(&files);
         let loaded = Loaded::read(program, &files)?;
-        Ok(Tls { program: program.to_owned(), files, loaded: ArcSwap::from_pointee(loaded) })
+        Ok(Tls { program: program.to_owned(), files, first, loaded: ArcSwap::from_pointee(loaded) })
     }
 
     /// Who this process is.
@@ -77,13 +81,15 @@ impl Tls {
 
     /// Looks at the files until nobody needs them any more.
     pub(crate) async fn watch(tls: Weak<Tls>) {
-        let Some(files) = tls.upgrade().map(|tls| tls.files.clone()) else { return };
+        let Some((files, first)) = tls.upgrade().map(|tls| (tls.files.clone(), tls.first.clone())) else {
+            return;
+        };
         let look = async || {
             let files = files.clone();
             // A disk that hangs must not hold a thread that serves calls.
             tokio::task::spawn_blocking(move || Stamp::of(&files)).await.ok()
         };
-        let mut taken = look().await;
+        let mut taken = Some(first);
         let mut before = taken.clone();
         loop {
             tokio::time::sleep(LOOK).await;
