@@ -17,7 +17,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use skybox_core::{Incarnation, InstanceId, KeyHash, ModuleKind, NodeName};
@@ -253,6 +253,11 @@ impl App {
 }
 
 impl AppInner {
+    /// A pause, shortened or lengthened by up to a quarter so that many restarts are not in step.
+    pub(crate) fn jittered(&self, pause: Duration) -> Duration {
+        pause.mul_f64(0.75 + self.random.unit() / 2.0)
+    }
+
     /// Whether what lives here ends for good: nothing is started any more.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)

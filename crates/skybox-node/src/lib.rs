@@ -58,7 +58,7 @@ pub use status::{
     CellStatus, HeldStatus, ImplementationStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus,
 };
 pub use stream::{Closed, Stream, StreamSender};
-pub use supervisor::{Child, ChildSpec, Children, Strategy, Supervisor};
+pub use supervisor::{Child, ChildSpec, Children, Supervisor};
 pub use uses::ProcessUse;
 pub use watchdog::HoldStatus;
 

@@ -97,7 +97,8 @@ impl<T: Spawns> Handle<T> {
     /// `Unreachable` or `Lost`, if it lives on another node that did not answer.
     ///
     /// # Cancel safety
-    /// Dropped, what has begun goes on here, and may be left undone on another node.
+    /// Dropped, the instance is still to end, but nobody kills what goes on at the limit; on another node it may not have
+    /// been told.
     pub async fn stop(this: &Handle<T>, limit: Duration) -> Result<Exit, CallError> {
         Handle::end_by(this, Some(limit), "stop").await
     }
@@ -109,6 +110,12 @@ impl<T: Spawns> Handle<T> {
     /// As those of [`stop`](Handle::stop).
     pub async fn kill(this: &Handle<T>) -> Result<Exit, CallError> {
         Handle::end_by(this, None, "kill").await
+    }
+
+    /// Whether calls through it are known to fail, since its instance has ended.
+    pub(crate) fn has_ended(this: &Handle<T>) -> bool {
+        let Target { host, to, .. } = this.target();
+        matches!(to, To::Seat(seat) if seat.has_ended(&host))
     }
 
     async fn end_by(

@@ -12,8 +12,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use skybox_core::{CallErrorKind, Error};
-pub use skybox_plan::supervise::Strategy;
-use skybox_plan::supervise::{Intensity, Supervision};
+use skybox_plan::supervise::{Intensity, Strategy, Supervision};
 use tokio::sync::{oneshot, watch};
 
 use child::AnySpec;
@@ -31,10 +30,10 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// Keeps spawned instances alive: its children.
 ///
 /// It belongs in a field of a module's instance, whose `start` makes it. It starts its children in their order, and
-/// starts those again that end, by its [`Strategy`]. Dropped, it stops them, from last to first; so when its instance
+/// starts those again that end, by the strategy that it was made with. Dropped, it stops them, from last to first; so when its instance
 /// crashes its children go, and the `start` of the next one makes them anew.
 ///
-/// Where restarts go on too often it gives up: it stops all children, calls for them fail with `NotStarted` and the
+/// Where restarts go on too often it gives up: it stops all children, [`Child::get`] fails with `NotStarted` and the
 /// cause, and the instance whose code had started it crashes with that cause, so that whoever supervises that one
 /// decides. Trees are made of spawned instances that have a supervisor in turn.
 ///

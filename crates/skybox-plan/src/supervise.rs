@@ -69,8 +69,8 @@ pub struct Supervision {
     strategy: Strategy,
     intensity: Intensity,
     children: Vec<Child>,
-    /// As time since the supervisor's start, oldest first.
-    restarts: Vec<Duration>,
+    /// As time since the supervisor's start, oldest first, with the child that had ended.
+    restarts: Vec<(Duration, usize)>,
 }
 
 impl Supervision {
@@ -103,7 +103,7 @@ impl Supervision {
     ///
     /// As in OTP a restart that concerns several children starts those anew, too, that had ended in order before, and
     /// leaves away those that are never restarted. Unlike there, restarts are paced: the first in a window is at once,
-    /// the next ones wait ever longer.
+    /// the next ones wait ever longer; of children that can do without one another each has its own pace.
     pub fn ended(&mut self, child: usize, end: ChildEnd, now: Duration) -> Decision {
         self.children[child].runs = false;
         let again = match (self.children[child].restart, end) {
@@ -114,12 +114,15 @@ impl Supervision {
             return Decision::Leave;
         }
         let window = now.saturating_sub(self.intensity.within);
-        self.restarts.retain(|at| *at >= window);
-        self.restarts.push(now);
-        let count = self.restarts.len();
-        if count > self.intensity.max_restarts as usize {
+        self.restarts.retain(|(at, _)| *at >= window);
+        self.restarts.push((now, child));
+        if self.restarts.len() > self.intensity.max_restarts as usize {
             return Decision::GiveUp;
         }
+        let count = match self.strategy {
+            Strategy::OneForOne => self.restarts.iter().filter(|(_, other)| *other == child).count(),
+            Strategy::OneForAll | Strategy::RestForOne => self.restarts.len(),
+        };
         let concerned = match self.strategy {
             Strategy::OneForOne => child..child + 1,
             Strategy::OneForAll => 0..self.children.len(),
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn too_many_restarts_in_a_window_are_given_up() {
-        let mut supervision = all_running(OneForOne, &[Always; 3]);
+        let mut supervision = all_running(OneForAll, &[Always; 3]);
         let mut pauses = |ends: &[(usize, u64)]| {
             let decide = |(child, at_ms): &(usize, u64)| {
                 supervision.started(*child);
@@ -226,6 +229,21 @@ mod tests {
         assert_eq!(pauses(&[(0, 0), (1, 1_000), (2, 4_000)]), [Some(0), Some(50), Some(100)]);
         assert_eq!(pauses(&[(0, 5_500)]), [Some(100)], "the first is forgotten");
         assert_eq!(pauses(&[(0, 5_600)]), [None], "whichever child it is");
+    }
+
+    #[test]
+    fn those_that_can_do_without_one_another_have_their_own_pace() {
+        let mut supervision = all_running(OneForOne, &[Always; 3]);
+        let mut pause = |child: usize| match supervision.ended(child, Abnormal, Duration::ZERO) {
+            Decision::Restart { pause, start, .. } if start == [child] => Some(pause.as_millis()),
+            Decision::GiveUp => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            [0, 1, 0, 2].map(&mut pause),
+            [Some(0), Some(0), Some(50), None],
+            "they are counted together"
+        );
     }
 
     #[test]

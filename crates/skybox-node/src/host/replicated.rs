@@ -285,10 +285,9 @@ pub(super) async fn start<T: Module>(
 }
 
 impl HostCore {
-    /// A pause, shortened or lengthened by up to a quarter so that many modules do not restart in step.
+    /// [`AppInner::jittered`].
     pub(crate) fn jittered(&self, pause: Duration) -> Duration {
-        let share = self.app.upgrade().map_or(0.5, |app| app.random.unit());
-        pause.mul_f64(0.75 + share / 2.0)
+        self.app.upgrade().map_or(pause, |app| app.jittered(pause))
     }
 
     /// Tells whoever plans.

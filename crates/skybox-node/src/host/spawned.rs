@@ -138,6 +138,15 @@ impl<T: Send + 'static> Seat<T> {
         (!waits).then_some(near)
     }
 
+    /// Whether the instance that sat here is known to take no more calls. Of another node, and of a cell, that is known
+    /// only if this process has ended it.
+    pub(crate) fn has_ended(&self, host: &Host<T>) -> bool
+    where
+        T: Module,
+    {
+        self.is_over() || self.node.is_none() && host.core.cells.is_none() && self.local.is_empty()
+    }
+
     /// As a handle writes it: the id, and the node as seen from this one.
     pub(crate) fn written(&self, here: &NodeName) -> Vec<u8> {
         let node = self.node.as_ref().map_or(here, |node| &node.node);
@@ -275,12 +284,16 @@ impl<T: Module> Host<T> {
             seat.is_no_more();
             return cells.end(&self.core, seat.id);
         }
-        let ended = seat.local.load().map(|instance| self.spawned.leaving.enter(&instance));
+        // Before calls stop finding it, so that it is always in one place or the other.
+        let entered = seat.local.load().map(|instance| self.spawned.leaving.enter(&instance));
         seat.is_no_more();
         self.forget(seat.id);
-        let was_here = seat.local.swap(None).is_some();
+        let was_here = seat.local.swap(None);
+        // Its `start` may have ended in between.
+        let ended =
+            entered.or_else(|| was_here.as_ref().map(|instance| self.spawned.leaving.enter(instance)));
         // Somebody may wait for one that never was.
-        if was_here || seat.line.get().is_some() {
+        if was_here.is_some() || seat.line.get().is_some() {
             self.core.notify();
         }
         ended
@@ -294,8 +307,11 @@ impl<T: Module> Host<T> {
             // Handles, calls and the table count the seat. Where none does, nobody here can name the instance or wait for
             // it, and a million of them end without as many barriers.
             if let Some(alone) = Arc::get_mut(&mut seat) {
-                drop(alone.local.take());
-                self.spawned.leaving.remember(seat.id, Exit::Stopped);
+                // One that has crashed has left its seat before, and said why.
+                if let Some(instance) = alone.local.take() {
+                    self.spawned.leaving.remember(seat.id, Exit::Stopped);
+                    drop(instance);
+                }
                 self.core.notify();
                 return;
             }

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use skybox_core::{CallError, CallErrorKind, Callee, Error, Restart};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::call::Handle;
+use crate::call::{Handle, Panicked, catch};
 use crate::module::Spawns;
 use crate::monitor::Monitor;
 use crate::spawned::Spawned;
@@ -20,8 +22,9 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 /// How long [`Child::get`] waits for a child that is being started.
 const GET_WAIT: Duration = Duration::from_secs(10);
 
-type Boxed<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
-type Make<T> = Box<dyn Fn(App) -> Boxed<'static, Result<Spawned<T>, Error>> + Send + Sync>;
+pub(super) type Boxed<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+type Making<T> = Boxed<'static, Result<Spawned<T>, Error>>;
+type Make<T> = Box<dyn Fn(App) -> Making<T> + Send + Sync>;
 
 /// How a child is made, and what becomes of it when it has ended.
 #[must_use = "it is to be added to a supervisor's children"]
@@ -35,13 +38,19 @@ pub struct ChildSpec<T: Spawns> {
 impl<T: Spawns> ChildSpec<T> {
     /// `make` spawns it, for each of its lives anew: here, or on another node (`.on`). It holds what the child is spawned
     /// with. The name is for people.
-    pub fn new<F>(name: impl Into<String>, make: impl Fn(App) -> F + Send + Sync + 'static) -> ChildSpec<T>
+    ///
+    /// An error and a panic of it are a start that has failed.
+    pub fn new<F, E>(name: impl Into<String>, make: impl Fn(App) -> F + Send + Sync + 'static) -> ChildSpec<T>
     where
-        F: Future<Output = Result<Spawned<T>, Error>> + Send + 'static,
+        F: Future<Output = Result<Spawned<T>, E>> + Send + 'static,
+        E: Into<Error>,
     {
         ChildSpec {
             name: name.into(),
-            make: Box::new(move |app| Box::pin(make(app))),
+            make: Box::new(move |app| {
+                let making = make(app);
+                Box::pin(async move { making.await.map_err(Into::into) })
+            }),
             restart: Restart::Always,
             stop_wait: STOP_WAIT,
         }
@@ -91,7 +100,8 @@ impl<T: Spawns> Child<T> {
     /// A handle of its present instance. While that is being started, this waits, for at most 10 s.
     ///
     /// A handle is of one life: when a call through it fails with `Gone`, it did not run, and the next handle is of the
-    /// next life.
+    /// next life. Of a child on another node, or in a cell, the end is known only when nothing is left of it; until then
+    /// this gives the handle of the one that ends.
     ///
     /// # Errors
     /// `NotStarted` with the cause if it is not started again, or not in time.
@@ -100,7 +110,12 @@ impl<T: Spawns> Child<T> {
     /// Can be dropped and asked again.
     pub async fn get(&self) -> Result<Handle<T>, CallError> {
         let mut now = self.now.clone();
-        let runs = tokio::time::timeout(GET_WAIT, now.wait_for(|now| !matches!(now, Now::Starting))).await;
+        let is_known = |now: &Now<T>| match now {
+            Now::Starting => false,
+            Now::Runs(handle) => !Handle::has_ended(handle),
+            Now::Over(_) => true,
+        };
+        let runs = tokio::time::timeout(GET_WAIT, now.wait_for(is_known)).await;
         let cause = match runs.as_ref().map(|now| now.as_deref()) {
             Ok(Ok(Now::Runs(handle))) => return Ok(handle.clone()),
             Ok(Ok(Now::Over(why))) => why.clone(),
@@ -146,7 +161,7 @@ pub(super) trait AnySpec: Send + Sync {
     fn name(&self) -> &str;
     fn restart(&self) -> Restart;
     /// Those who look for it find it once this resolves.
-    fn start<'s>(&'s self, app: &App) -> Boxed<'s, Result<Box<dyn Running>, Error>>;
+    fn start(&self, app: App) -> Boxed<'_, Result<Box<dyn Running>, String>>;
     /// Those who look for it wait for the next one.
     fn starts(&self);
     /// Those who look for it hear why it is not there.
@@ -174,10 +189,9 @@ impl<T: Spawns> AnySpec for Spec<T> {
         self.spec.restart
     }
 
-    fn start<'s>(&'s self, app: &App) -> Boxed<'s, Result<Box<dyn Running>, Error>> {
-        let made = (self.spec.make)(app.clone());
+    fn start(&self, app: App) -> Boxed<'_, Result<Box<dyn Running>, String>> {
         Box::pin(async move {
-            let spawned = made.await?;
+            let spawned = Contained::of(|| (self.spec.make)(app))?.await?;
             self.now.send_replace(Now::Runs(Spawned::handle(&spawned)));
             Ok(Box::new(Life { spawned, stop_wait: self.spec.stop_wait }) as Box<dyn Running>)
         })
@@ -190,6 +204,43 @@ impl<T: Spawns> AnySpec for Spec<T> {
     fn is_over(&self, why: String) {
         self.now.send_replace(Now::Over(why));
     }
+}
+
+/// Code of others that makes a child: its panics are errors, so that they do not take the supervisor along.
+struct Contained<T: Spawns>(Option<Making<T>>);
+
+impl<T: Spawns> Contained<T> {
+    fn of(make: impl FnOnce() -> Making<T>) -> Result<Contained<T>, String> {
+        caught(make).map(|making| Contained(Some(making)))
+    }
+}
+
+impl<T: Spawns> Future for Contained<T> {
+    type Output = Result<Spawned<T>, String>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(making) = &mut self.0 else { return Poll::Pending };
+        let made = match caught(|| making.as_mut().poll(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(made)) => made.map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        let dropped = caught(|| drop(self.0.take()));
+        Poll::Ready(made.and_then(|spawned| dropped.map(|()| spawned)))
+    }
+}
+
+impl<T: Spawns> Drop for Contained<T> {
+    fn drop(&mut self) {
+        if let Err(why) = caught(|| drop(self.0.take())) {
+            tracing::error!("what a child was to be made with could not be dropped: {why}");
+        }
+    }
+}
+
+fn caught<R>(code: impl FnOnce() -> R) -> Result<R, String> {
+    catch(AssertUnwindSafe(code))
+        .map_err(|Panicked { message, place }| format!("it panicked at {place}: {message}"))
 }
 
 struct Life<T: Spawns> {

@@ -2,13 +2,13 @@
 
 use std::panic::Location;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use skybox_core::Exit;
 use skybox_plan::supervise::{ChildEnd, Decision, Supervision};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
-use super::child::{AnySpec, Running};
+use super::child::{AnySpec, Boxed, Running};
 use crate::app::{App, AppInner};
 use crate::thread::{self, Me};
 
@@ -23,6 +23,8 @@ pub(super) enum Over {
 struct Member {
     spec: Box<dyn AnySpec>,
     runs: Option<Box<dyn Running>>,
+    /// Goes on stopping what has run. Kept here, so that whoever stops all of them waits for it.
+    stopping: Option<Boxed<'static, ()>>,
     /// Counts its lives: what is told of an earlier one is no news.
     life: u64,
 }
@@ -35,6 +37,8 @@ pub(super) struct Tree {
     app: Weak<AppInner>,
     supervision: Supervision,
     members: Vec<Member>,
+    /// Who is to be started, from first to last, and when.
+    due: Vec<(Instant, Vec<usize>)>,
     /// The instance whose code has started the supervisor, if that was one's.
     owner: Option<Me>,
     /// Where that was.
@@ -48,6 +52,8 @@ pub(super) struct Tree {
 enum Done {
     /// The supervisor was dropped, or its node leaves.
     Unwanted,
+    /// One of the children did not start the first time.
+    NotStarted(String),
     GaveUp(String),
 }
 
@@ -61,11 +67,12 @@ impl Tree {
         let owner = thread::me().filter(|me| me.app == app.inner().id);
         // Each life tells once.
         let (tell, told) = mpsc::channel(specs.len().max(1));
-        let members = specs.into_iter().map(|spec| Member { spec, runs: None, life: 0 }).collect();
+        let member = |spec| Member { spec, runs: None, stopping: None, life: 0 };
         Tree {
             app: Arc::downgrade(app.inner()),
             supervision,
-            members,
+            members: specs.into_iter().map(member).collect(),
+            due: Vec::new(),
             owner,
             place,
             tell,
@@ -80,113 +87,128 @@ impl Tree {
         begun: oneshot::Sender<Result<(), String>>,
         over: watch::Sender<Option<Over>>,
     ) {
+        let mut begun = Some(begun);
         let done = tokio::select! {
             biased;
             _ = &mut stop => Done::Unwanted,
-            done = self.live(begun) => done,
+            done = self.live(&mut begun) => done,
         };
-        self.stop_all().await;
         let why = match &done {
-            Done::Unwanted => "its supervisor has been stopped".to_owned(),
-            Done::GaveUp(why) => why.clone(),
+            Done::Unwanted => "its supervisor has been stopped",
+            Done::NotStarted(why) | Done::GaveUp(why) => why,
         };
         for member in &self.members {
-            member.spec.is_over(why.clone());
+            member.spec.is_over(why.to_owned());
         }
-        let Done::GaveUp(why) = done else {
-            over.send_replace(Some(Over::Stopped));
-            return;
-        };
-        over.send_replace(Some(Over::GaveUp(why.clone())));
-        tracing::error!("{why}");
-        tokio::select! {
-            biased;
-            // The supervisor was dropped, as when its instance has ended meanwhile.
-            _ = &mut stop => {}
-            () = crash(&self.app, self.owner, &why, self.place) => {}
+        self.stop_all().await;
+        match done {
+            Done::Unwanted => drop(over.send_replace(Some(Over::Stopped))),
+            // Whoever started it may have gone.
+            Done::NotStarted(why) => drop(begun.map(|begun| begun.send(Err(why)))),
+            Done::GaveUp(why) => {
+                over.send_replace(Some(Over::GaveUp(why.clone())));
+                tracing::error!("{why}");
+                tokio::select! {
+                    biased;
+                    // The supervisor was dropped, as when its instance has ended meanwhile.
+                    _ = &mut stop => {}
+                    () = crash(&self.app, self.owner, &why, self.place) => {}
+                }
+            }
         }
     }
 
-    /// Dropped at any await, it leaves those that run in `members`.
-    async fn live(&mut self, begun: oneshot::Sender<Result<(), String>>) -> Done {
+    /// Dropped at any await, it leaves in `members` what has yet to be stopped.
+    async fn live(&mut self, begun: &mut Option<oneshot::Sender<Result<(), String>>>) -> Done {
         for place in 0..self.members.len() {
             if let Err(why) = self.start(place).await {
-                let why = format!("its child `{}` does not start: {why}", self.members[place].spec.name());
-                self.stop_all().await;
-                // Whoever started it may have gone.
-                drop(begun.send(Err(why.clone())));
-                return Done::Unwanted;
+                return Done::NotStarted(format!(
+                    "its child `{}` does not start: {why}",
+                    self.members[place].spec.name()
+                ));
             }
         }
-        drop(begun.send(Ok(())));
+        drop(begun.take().map(|begun| begun.send(Ok(()))));
         loop {
-            // The other end is kept beside.
-            let Some((place, life, exit)) = self.told.recv().await else { return Done::Unwanted };
-            if self.members[place].life != life || self.members[place].runs.take().is_none() {
-                continue;
-            }
-            let end = match exit {
-                Exit::Normal | Exit::Stopped | Exit::FailedStop { .. } => ChildEnd::Normal,
-                _ => ChildEnd::Abnormal,
+            let next = self.due.iter().map(|(at, _)| *at).min();
+            let done = tokio::select! {
+                biased;
+                // The other end is kept beside.
+                Some((place, life, exit)) = self.told.recv() => self.ended(place, life, &exit).await,
+                () = until(next) => self.start_due(next).await,
             };
-            if let Err(done) = self.follow(place, end, exit.to_string()).await {
+            if let Err(done) = done {
                 return done;
             }
         }
     }
 
-    /// Does what is decided when a child has ended, until its siblings run again that are to.
-    async fn follow(&mut self, mut place: usize, mut end: ChildEnd, mut cause: String) -> Result<(), Done> {
-        loop {
-            if !self.goes_on() {
-                return Err(Done::Unwanted);
+    async fn ended(&mut self, place: usize, life: u64, exit: &Exit) -> Result<(), Done> {
+        if self.members[place].life != life || self.members[place].runs.take().is_none() {
+            return Ok(());
+        }
+        let end = match exit {
+            Exit::Normal | Exit::Stopped | Exit::FailedStop { .. } => ChildEnd::Normal,
+            _ => ChildEnd::Abnormal,
+        };
+        self.follow(place, end, &exit.to_string()).await
+    }
+
+    /// Does what is decided when a child has ended: stops who is to be stopped, and notes who is to be started, and when.
+    async fn follow(&mut self, place: usize, end: ChildEnd, cause: &str) -> Result<(), Done> {
+        if !self.goes_on() {
+            return Err(Done::Unwanted);
+        }
+        let name = self.members[place].spec.name().to_owned();
+        let (stop, pause, start) = match self.supervision.ended(place, end, self.born.elapsed()) {
+            Decision::Leave => {
+                self.members[place].spec.is_over(format!("`{name}` is not started again: {cause}"));
+                return Ok(());
             }
-            let name = self.members[place].spec.name().to_owned();
-            let (stop, pause, start) = match self.supervision.ended(place, end, self.born.elapsed()) {
-                Decision::Leave => {
-                    self.members[place].spec.is_over(format!("`{name}` is not started again: {cause}"));
-                    return Ok(());
-                }
-                Decision::GiveUp => {
-                    return Err(Done::GaveUp(format!(
-                        "its supervisor gave up: its children end too often, `{name}` the last time: {cause}"
-                    )));
-                }
-                Decision::Restart { stop, pause, start } => (stop, pause, start),
-            };
-            tracing::warn!(child = name, "ended, and is started again: {cause}");
-            for place in &start {
-                self.members[*place].spec.starts();
+            Decision::GiveUp => {
+                return Err(Done::GaveUp(format!(
+                    "its supervisor gave up: its children end too often, `{name}` the last time: {cause}"
+                )));
             }
-            for place in stop {
-                self.stop(place).await;
-                if !start.contains(&place) {
-                    let why = format!("it was stopped with its sibling `{name}`, and is never started again");
-                    self.members[place].spec.is_over(why);
-                }
-            }
-            tokio::time::sleep(self.jittered(pause)).await;
-            let mut failed = None;
-            for place in start {
-                if let Err(why) = self.start(place).await {
-                    failed = Some((place, why));
-                    break;
-                }
-            }
-            match failed {
-                None => return Ok(()),
-                Some((failed, why)) => {
-                    (place, end, cause) = (failed, ChildEnd::NotStarted, format!("it does not start: {why}"));
-                }
+            Decision::Restart { stop, pause, start } => (stop, pause, start),
+        };
+        tracing::warn!(child = name, "ended, and is started again: {cause}");
+        for place in &start {
+            self.members[*place].spec.starts();
+        }
+        for place in stop {
+            self.stop(place).await;
+            if !start.contains(&place) {
+                let why = format!("it was stopped with its sibling `{name}`, and is never started again");
+                self.members[place].spec.is_over(why);
             }
         }
+        // Who waits already is among those that are to wait now, or is concerned by neither.
+        self.due.retain(|(_, waiting)| !waiting.iter().any(|place| start.contains(place)));
+        let pause = self.app.upgrade().map_or(pause, |app| app.jittered(pause));
+        self.due.push((Instant::now() + pause, start));
+        Ok(())
+    }
+
+    /// Starts those whose pause is over: one after the other, until one of them fails.
+    async fn start_due(&mut self, at: Option<Instant>) -> Result<(), Done> {
+        let Some(index) = self.due.iter().position(|(due, _)| Some(*due) == at) else { return Ok(()) };
+        for place in self.due.swap_remove(index).1 {
+            if let Err(why) = self.start(place).await {
+                let cause = format!("it does not start: {why}");
+                return self.follow(place, ChildEnd::NotStarted, &cause).await;
+            }
+        }
+        Ok(())
     }
 
     async fn start(&mut self, place: usize) -> Result<(), String> {
         let member = &mut self.members[place];
-        let app = self.app.upgrade().ok_or("the App has gone")?;
-        let started = member.spec.start(&App::from_inner(app)).await;
-        let runs = started.map_err(|error| error.to_string())?;
+        let starting = {
+            let app = self.app.upgrade().ok_or("the App has gone")?;
+            member.spec.start(App::from_inner(app))
+        };
+        let runs = starting.await?;
         member.life += 1;
         let (monitor, tell, life) = (runs.monitor(), self.tell.clone(), member.life);
         tokio::spawn(async move {
@@ -200,10 +222,14 @@ impl Tree {
     }
 
     async fn stop(&mut self, place: usize) {
-        let runs = self.members[place].runs.take();
         self.supervision.stopped(place);
-        if let Some(runs) = runs {
-            runs.stop().await;
+        let member = &mut self.members[place];
+        if let Some(runs) = member.runs.take() {
+            member.stopping = Some(runs.stop());
+        }
+        if let Some(stopping) = &mut member.stopping {
+            stopping.await;
+            member.stopping = None;
         }
     }
 
@@ -218,10 +244,12 @@ impl Tree {
     fn goes_on(&self) -> bool {
         self.app.upgrade().is_some_and(|app| !app.is_closing())
     }
+}
 
-    fn jittered(&self, pause: std::time::Duration) -> std::time::Duration {
-        let share = self.app.upgrade().map_or(0.5, |app| app.random.unit());
-        pause.mul_f64(0.75 + share / 2.0)
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -210,7 +210,8 @@ macro_rules! in_every_mode {
                 a_monitor_of_an_instance_that_has_stopped_tells_so
                 a_monitor_of_an_instance_that_is_forgotten_tells_so
                 a_monitor_that_comes_while_an_instance_stops_tells_its_end
-                killing_an_instance_that_is_ending_ends_its_calls;
+                killing_an_instance_that_is_ending_ends_its_calls
+                killing_an_instance_that_has_crashed_ends_what_goes_on;
             itself:
                 an_instance_that_ends_itself_answers_first
                 calls_in_progress_end_before_an_instance_that_ends_itself
@@ -228,7 +229,10 @@ macro_rules! in_every_mode {
                 children_before_one_that_does_not_start_are_stopped
                 a_child_that_ends_in_order_may_stay_away
                 a_supervisor_that_gives_up_crashes_its_instance
-                a_supervisor_goes_with_its_instance;
+                a_supervisor_goes_with_its_instance
+                a_panic_of_what_makes_a_child_is_a_start_that_failed
+                a_supervisor_that_is_stopped_while_it_stops_one_waits_for_that
+                a_child_that_waits_for_its_restart_holds_up_no_other;
             interfaces:
                 an_interface_is_called_as_a_module_is
                 a_body_in_the_trait_runs_where_the_implementation_is

@@ -1,5 +1,7 @@
 //! Supervisors: children that are started, stopped and started again together.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use skybox::{CallErrorKind, Child, ChildSpec, Children, Exit, Handle, Ran, Restart, Supervisor};
@@ -12,7 +14,7 @@ fn booth(stage: &Stage, name: &'static str) -> ChildSpec<Booth> {
     let elsewhere = stage.mode.is_split();
     ChildSpec::new(name, move |app| async move {
         let spawning = app.spawn::<Booth>(Opening::of(name, 7));
-        Ok(if elsewhere { spawning.on(CALLEES).await? } else { spawning.await? })
+        if elsewhere { spawning.on(CALLEES).await } else { spawning.await }
     })
 }
 
@@ -159,7 +161,7 @@ pub async fn a_supervisor_that_gives_up_crashes_its_instance(stage: Stage) {
     let mut lanes = Supervisor::one_for_one();
     let lane = lanes.add(ChildSpec::new("lane", move |app| async move {
         let spawning = app.spawn::<Lane>(7);
-        Ok(if elsewhere { spawning.on(CALLEES).await? } else { spawning.await? })
+        if elsewhere { spawning.on(CALLEES).await } else { spawning.await }
     }));
     let supervisor = lanes.start(stage.app()).await.unwrap();
     let before = lane.get().await.unwrap();
@@ -191,6 +193,91 @@ pub async fn a_supervisor_goes_with_its_instance(stage: Stage) {
     stage.reached("booth pears closed", 1).await;
     assert_eq!(stage.count("lane left").await, 0);
     fails(pears.stock().await, "gone", Ran::No);
+}
+
+pub async fn a_panic_of_what_makes_a_child_is_a_start_that_failed(stage: Stage) {
+    let elsewhere = stage.mode.is_split();
+    let makes = Arc::new(AtomicU32::new(0));
+    let made = makes.clone();
+    let pears = ChildSpec::new("pears", move |app| {
+        let number = made.fetch_add(1, Ordering::Relaxed);
+        assert!(number != 1, "the closure, once");
+        async move {
+            assert!(number != 2, "its future, once");
+            let spawning = app.spawn::<Booth>(Opening::of("pears", 7));
+            if elsewhere { spawning.on(CALLEES).await } else { spawning.await }
+        }
+    });
+    let mut children = Supervisor::one_for_all().max_restarts(10, PATIENCE);
+    let pears = children.add(pears);
+    let plums = children.add(booth(&stage, "plums"));
+    let supervisor = children.start(stage.app()).await.unwrap();
+    burn(&stage, &pears).await;
+    assert_eq!(makes.load(Ordering::Relaxed), 4);
+    assert_eq!(plums.get().await.unwrap().stock().await.unwrap(), 7);
+    supervisor.stop().await;
+    // The first time it is an error of those who start it.
+    let mut children = Supervisor::one_for_one();
+    children.add(booth(&stage, "apples"));
+    let cursed =
+        children.add(ChildSpec::new("cursed", async |_| -> skybox::Result<_> { panic!("no ground") }));
+    let error = failure(children.start(stage.app()).await);
+    let CallErrorKind::NotStarted { cause } = error.kind() else { panic!("{error}") };
+    assert!(cause.starts_with("its child `cursed` does not start: it panicked at "), "{cause}");
+    assert!(cause.ends_with(": no ground"), "{cause}");
+    let error = cursed.get().await.unwrap_err();
+    assert!(error.to_string().contains(cause), "those who look for it hear the same: {error}");
+    let _: Child<Booth> = cursed;
+    assert_eq!(lives(&stage).await[0], (1, 1));
+}
+
+pub async fn a_supervisor_that_is_stopped_while_it_stops_one_waits_for_that(stage: Stage) {
+    let (supervisor, [apples, _, plums]) = three(&stage, Supervisor::one_for_all()).await;
+    let plums = plums.get().await.unwrap();
+    let stopping = async {
+        stage.reached("gate began", 1).await;
+        // Its siblings are to be stopped before it is started again, and the last one has a call yet to end.
+        fails(apples.get().await.unwrap().burn().await, "crashed", Ran::Yes);
+        stage.until("calls are refused", async || plums.stock().await.is_err()).await;
+        let opening = async {
+            stage.settle().await;
+            assert_eq!(lives(&stage).await, [(1, 1), (1, 0), (1, 0)], "it is waited for");
+            stage.open("gate").await;
+        };
+        tokio::join!(supervisor.stop(), opening)
+    };
+    let (looked, ((), ())) = tokio::join!(plums.look("gate"), stopping);
+    assert_eq!(looked.unwrap(), 7);
+    assert_eq!(lives(&stage).await, [(1, 1); 3]);
+}
+
+pub async fn a_child_that_waits_for_its_restart_holds_up_no_other(stage: Stage) {
+    let children = Supervisor::one_for_one().max_restarts(1_000, Duration::from_secs(3_600));
+    let (supervisor, [apples, pears, _]) = three(&stage, children).await;
+    // The pause grows to seconds while it goes on.
+    let flapping = async {
+        loop {
+            if let Ok(apples) = apples.get().await {
+                drop(apples.burn().await);
+            }
+        }
+    };
+    let others = async {
+        stage.reached("booth apples closed", 6).await;
+        for lives in 2..5 {
+            burn(&stage, &pears).await;
+            assert_eq!(stage.count("booth pears opened").await, lives);
+            assert!(
+                stage.count("booth apples opened").await < 12,
+                "it is not for its restarts that they wait"
+            );
+        }
+    };
+    tokio::select! {
+        () = flapping => {}
+        () = others => {}
+    }
+    supervisor.stop().await;
 }
 
 pub async fn children_of_a_lost_node_are_started_again(stage: Stage) {

@@ -174,7 +174,7 @@ impl Lane {
         let ledger = app.value::<Ledger>()?.clone();
         let mut booths = Supervisor::one_for_one().max_restarts(0, Duration::from_secs(60));
         let pears = booths.add(ChildSpec::new("pears", move |app: App| async move {
-            Ok(app.spawn::<Booth>(Opening::of("pears", stock)).await?)
+            app.spawn::<Booth>(Opening::of("pears", stock)).await
         }));
         let booths = booths.start(app).await?;
         ledger.note("lane opened");
