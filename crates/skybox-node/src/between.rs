@@ -226,9 +226,12 @@ pub(crate) async fn seat(link: &Arc<Conn>, named: Named, arguments: Bytes) -> Re
 
 /// Has a cell end an instance. Sent at once, behind the calls that were sent before.
 pub(crate) fn end_seated(link: &Arc<Conn>, named: Named) -> impl Future<Output = ()> + Send + use<> {
-    let sent = send_over(link, &Ask::End(named));
+    let sent = write(&Ask::End(named)).map(|ask| link.send_when_room(ASK.0, ask.freeze()));
     async move {
-        if let Ok(pending) = sent {
+        // An error means that the cell has ended, and the instance with it.
+        if let Ok(sent) = sent
+            && let Ok(pending) = sent.await
+        {
             drop(pending.await);
         }
     }
@@ -240,7 +243,8 @@ pub(crate) async fn stop_seated(
     named: Named,
     limit: Option<Duration>,
 ) -> Result<Exit, CallErrorKind> {
-    read(&send_over(link, &Ask::Stop { named, limit })?.await?.payload)
+    let ask = write(&Ask::Stop { named, limit })?.freeze();
+    read(&link.send_when_room(ASK.0, ask).await?.await?.payload)
 }
 
 fn write<V: Serialize + DeserializeOwned>(value: &V) -> Result<BytesMut, CallErrorKind> {

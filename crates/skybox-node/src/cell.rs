@@ -43,9 +43,7 @@ use crate::conn::{Conn, Kin, shake_link};
 use crate::control::Report;
 use crate::host::cells::on_demand;
 use crate::host::{HostCore, Useful, lock};
-use crate::operate::THE_NODE;
 use crate::status::CellStatus;
-use crate::stream::Outlets;
 use crate::uses::ProcessUse;
 
 /// How long a cell may take from its start to its first word: `main` may connect to a database before `start()`.
@@ -331,7 +329,7 @@ impl Cell {
     /// Asks it, and waits for the answer.
     pub(crate) async fn order(link: &Arc<Conn>, order: &Order) -> Option<bytes::Bytes> {
         let text = serde_json::to_vec(order).ok()?;
-        let answer = link.clone().send_to(THE_NODE, 0, &text, &Outlets::new()).ok()?.await.ok()?;
+        let answer = link.send_when_room(0, text.into()).await.ok()?.await.ok()?;
         Some(answer.payload)
     }
 }

@@ -25,9 +25,6 @@ use crate::stream::Outlets;
 /// How long the answer to the order to leave may take to leave itself.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
-/// The pause before a word is said again for which the link had no room.
-const FULL_PAUSE: Duration = Duration::from_millis(10);
-
 /// The node is gone, and this process with it.
 #[derive(Debug)]
 pub(crate) struct Lost;
@@ -92,14 +89,8 @@ impl Inside {
     pub(crate) async fn tell(&self, word: &Word) -> Result<(), Lost> {
         let (link, _) = self.link.get().ok_or(Lost)?;
         let text = serde_json::to_vec(word).map_err(|_| Lost)?;
-        loop {
-            match link.clone().send_to(THE_NODE, 0, &text, &Outlets::new()) {
-                Ok(answer) => return answer.await.map(drop).map_err(|_| Lost),
-                Err(_) if link.is_closed() => return Err(Lost),
-                // More is under way than the link takes.
-                Err(_) => tokio::time::sleep(FULL_PAUSE).await,
-            }
-        }
+        let sent = link.send_when_room(0, text.into()).await.map_err(|_| Lost)?;
+        sent.await.map(drop).map_err(|_| Lost)
     }
 
     /// Tells the node. Never waits; what is said before the link is there is lost, but then nothing has happened.

@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+use skybox_core::CallErrorKind;
 use tokio::net::UnixStream;
 
-use super::Conn;
 use super::dial::DialError;
 use super::open::Opening;
 use super::proof::Proof;
 use super::socket::WriteHalf;
+use super::{Conn, PendingCall};
 use crate::app::AppInner;
 use crate::cell::{Cell, Inside};
 use crate::host::lock;
+use crate::operate::THE_NODE;
+use crate::stream::Outlets;
 
 /// Whether a cell is at one end of a connection.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(crate) enum Kin {
 
 /// How often a link is looked at whether its last call has ended: each cell is put away once.
 const IDLE_PAUSE: Duration = Duration::from_millis(2);
+/// The pause before a word is sent again for which a link had no room.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Shakes hands over a link, which both ends have from the moment the cell began: there is nobody to be refused.
 pub(crate) async fn shake_link(
@@ -52,6 +58,27 @@ impl Conn {
     /// Whether a cell and its node are at its ends.
     pub(crate) fn is_link(&self) -> bool {
         !matches!(self.kin, Kin::Peer)
+    }
+
+    /// Sends a word over a link: at once, or when there is room for it. Words must not be lost as calls may.
+    ///
+    /// # Errors
+    /// As those of [`send_to`](Conn::send_to), but that the link is full.
+    pub(crate) fn send_when_room(
+        self: &Arc<Conn>,
+        method: u16,
+        payload: Bytes,
+    ) -> impl Future<Output = Result<PendingCall, CallErrorKind>> + Send + use<> {
+        let link = self.clone();
+        let send = move || link.clone().send_to(THE_NODE, method, &payload, &Outlets::new());
+        let (mut sent, link) = (send(), self.clone());
+        async move {
+            while matches!(sent, Err(CallErrorKind::Overloaded { .. })) && !link.is_closed() {
+                tokio::time::sleep(FULL_PAUSE).await;
+                sent = send();
+            }
+            sent
+        }
     }
 
     /// Nobody sends calls over it any more.

@@ -279,6 +279,11 @@ impl InstanceCore {
         self.end_as(KILLED)
     }
 
+    /// Says whether it had crashed, and nobody had killed it since.
+    pub(super) fn is_killed_after_crash(&self) -> bool {
+        self.over.compare_exchange(CRASHED, KILLED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     /// As its own code finds it; `None` for a value that belongs to no App.
     pub(crate) fn me(&self) -> Option<Me> {
         let host = self.host.upgrade()?;

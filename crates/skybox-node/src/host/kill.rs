@@ -91,6 +91,10 @@ impl InstanceCore {
     /// starts another, and does not count this as a failure. Says whether it was live.
     pub(crate) fn kill(&self, by: &str) -> bool {
         if !self.end_as_killed() {
+            // It had crashed: the calls that go on are ended, and its end stays what it was.
+            if self.is_killed_after_crash() {
+                self.watchers.wake_all();
+            }
             return false;
         }
         self.ended_by(Exit::Killed { by: by.to_owned() });

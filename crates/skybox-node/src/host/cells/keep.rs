@@ -353,6 +353,8 @@ async fn put_away(core: Arc<HostCore>, link: Arc<Conn>, key: Option<Bytes>) {
         has_left
     };
     let has_left = tokio::select! {
+        biased;
+        // Its answer counts, also if its end is seen in the same moment.
         has_left = over => has_left,
         _ = cell.ended() => false,
     };

@@ -298,10 +298,8 @@ impl Cells {
             let mut table = lock(&self.seats.0);
             let ids: Vec<_> = table.seated.values().filter(|seated| of_it(seated)).map(|s| s.id).collect();
             let fallen = ids.iter().filter_map(|id| table.seated.remove(id)).collect();
-            if *exit != Exit::Stopped {
-                let exit = Arc::new(exit.clone());
-                ids.into_iter().for_each(|id| table.remember(id, &exit));
-            }
+            let exit = Arc::new(exit.clone());
+            ids.into_iter().for_each(|id| table.remember(id, &exit));
             fallen
         };
         fallen.into_iter().for_each(|seated: Arc<Seated>| {

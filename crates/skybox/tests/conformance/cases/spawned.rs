@@ -393,3 +393,17 @@ pub async fn the_death_of_its_node_ends_a_spawned_instance(stage: Stage) {
     };
     stage.until("calls of it are known to be in vain", gone).await;
 }
+
+pub async fn killing_an_instance_that_has_crashed_ends_what_goes_on(stage: Stage) {
+    let pears = stage.booth("pears", 7).await;
+    let killing = async {
+        stage.reached("gate began", 1).await;
+        fails(pears.burn().await, "crashed", Ran::Yes);
+        assert_eq!(stage.count("booth pears closed").await, 0, "a call goes on");
+        stage.patiently("it is killed", Handle::kill(&pears)).await.unwrap()
+    };
+    let (looked, exit) = tokio::join!(pears.look("gate"), killing);
+    fails(looked, "cancelled", Ran::Maybe);
+    assert!(matches!(exit, Exit::Crashed { .. }), "it has ended once: {exit}");
+    stage.reached("booth pears closed", 1).await;
+}
