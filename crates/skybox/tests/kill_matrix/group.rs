@@ -16,8 +16,11 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// One below that of this process.
+    /// One below that of this process; none in the nodes and cells, which run the same code and are in it.
     pub(crate) fn new() -> Group {
+        if std::env::var_os(GROUP_ENV).is_some() {
+            return Group { path: None, by: "nobody" };
+        }
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let name = format!("skybox-test-{}", std::process::id());
         let place = |line: &str| {

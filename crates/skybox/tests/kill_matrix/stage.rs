@@ -141,6 +141,7 @@ impl Stage {
     /// Does it under load, and waits until the victim answers again.
     pub(crate) async fn suffer(&self, deed: Deed) -> Outcome {
         let node = self.node_pid().await;
+        let ended = self.ended().await;
         let load = self.load();
         let began = Instant::now();
         let mut errors = self.act(deed).await;
@@ -156,7 +157,7 @@ impl Stage {
         self.rest(began).await;
         let felt = load.end().await;
         let node_lives = self.node_pid().await == node;
-        Outcome { errors, exits: self.exits(began).await, answers_after, felt, node_lives }
+        Outcome { errors, exits: self.exits(ended).await, answers_after, felt, node_lives }
     }
 
     /// The rest of a row's time.
@@ -182,23 +183,22 @@ impl Stage {
 
     async fn signal(&self, signal: Signal) -> Vec<String> {
         let victim = self.app().get::<Victim>();
-        let waiting = tokio::spawn({
-            let victim = if signal == Signal::STOP {
-                victim.with(CallOptions::new().deadline(SOON))
-            } else {
-                victim.clone()
-            };
-            async move { victim.wait().await }
-        });
-        // Whoever is answered has come after it.
-        tokio::task::yield_now().await;
-        let pid = victim.pid().await.expect("it lives");
-        self.kill(pid, signal);
-        let outcome = tokio::time::timeout(PATIENCE, waiting).await.expect("the call ends");
+        let waits = if signal == Signal::STOP {
+            victim.with(CallOptions::new().deadline(SOON))
+        } else {
+            victim.clone()
+        };
+        let signalling = async {
+            // It is sent after the call that waits, and so it is answered after that has come.
+            let pid = victim.pid().await.expect("it lives");
+            self.kill(pid, signal);
+            pid
+        };
+        let both = async { tokio::join!(waits.wait(), signalling) };
+        let (outcome, pid) = tokio::time::timeout(PATIENCE, both).await.expect("the call ends");
         if signal == Signal::STOP && self.column == Column::Task {
             self.kill(pid, Signal::CONT);
         }
-        let outcome = outcome.expect("the call does not panic here");
         outcome.err().iter().map(|error| kind_of(error).to_owned()).collect()
     }
 
@@ -246,13 +246,18 @@ impl Stage {
         tokio::time::timeout(PATIENCE, asking).await.expect("the node is there")
     }
 
-    /// Why what has ended since then did.
-    async fn exits(&self, since: Instant) -> Vec<String> {
+    /// How many instances of the victim have ended on its node, in all.
+    async fn ended(&self) -> usize {
+        self.look("victim").await["ended"].as_u64().unwrap_or_default() as usize
+    }
+
+    /// Why those have ended that came after so many.
+    async fn exits(&self, before: usize) -> Vec<String> {
+        let since = self.ended().await.saturating_sub(before);
         let status = self.look("victim").await;
-        let since_ms = since.elapsed().as_millis() as u64;
         let endings = status["endings"].as_array().cloned().unwrap_or_default();
-        let recent = endings.iter().filter(|end| end["ago_ms"].as_u64().is_some_and(|ago| ago <= since_ms));
-        recent.map(|end| end["reason"].as_str().unwrap_or_default().to_owned()).collect()
+        let recent = &endings[endings.len().saturating_sub(since)..];
+        recent.iter().map(|end| end["reason"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// What the node says of a module.
