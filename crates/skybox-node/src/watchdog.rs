@@ -27,6 +27,8 @@ pub(crate) const LIMIT: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 4;
 /// A shorter limit is kept less exactly.
 const EVERY_MIN: Duration = Duration::from_millis(5);
+/// Longer limits need no fewer looks: the thread ends when it next looks at whether its App has.
+const EVERY_MAX: Duration = Duration::from_secs(1);
 /// Where nothing has run for so many looks, it is looked a quarter as often: an idle program hardly wakes.
 const QUIET: u32 = 40;
 
@@ -39,7 +41,7 @@ pub(crate) fn begin(app: &Arc<AppInner>) {
         incarnation: app.incarnation,
         hosts: app.hosts.iter().map(|host| Arc::downgrade(host.core())).collect(),
         limit,
-        every: (limit / LOOKS).max(EVERY_MIN),
+        every: (limit / LOOKS).clamp(EVERY_MIN, EVERY_MAX),
         holds: HashMap::new(),
     };
     let named = std::thread::Builder::new().name("skybox-watchdog".to_owned());
@@ -77,26 +79,32 @@ impl Watch {
         let runs = thread::look(self.id);
         let mut before = std::mem::take(&mut self.holds);
         for &(tid, runs, is_marked) in &runs {
-            let known = before.remove(&tid).filter(|(known, _)| *known == runs && is_marked);
-            let hold = match known {
-                Some((_, mut hold)) => {
+            let hold = match before.remove(&tid) {
+                Some((known, mut hold)) if known == runs && is_marked => {
                     hold.goes_on(passed, self.every, Times::of(tid));
                     self.judge(runs, &mut hold);
                     hold
                 }
-                None => Hold::begin(Times::of(tid)),
+                // Something else runs there now, most often the next call.
+                other => {
+                    other.into_iter().for_each(|(runs, hold)| self.tell_end(runs, &hold));
+                    Hold::begin(Times::of(tid))
+                }
             };
             self.holds.insert(tid, (runs, hold));
         }
-        // What is left has ended.
-        for (runs, hold) in before.into_values().filter(|(_, hold)| hold.is_told) {
-            if let Some((core, method, instance)) = self.named(runs) {
-                let module = core.descriptor.name;
-                let (held, spent) = (hold.held(), hold.spent());
-                tracing::warn!(module, method, instance, "let its thread go after about {held:.0?}{spent}");
-            }
-        }
+        // Nothing runs on these threads.
+        before.into_values().for_each(|(runs, hold)| self.tell_end(runs, &hold));
         !runs.is_empty()
+    }
+
+    /// Tells that a hold has ended that the log has named.
+    fn tell_end(&self, runs: Runs, hold: &Hold) {
+        if let Some((core, method, instance)) = self.named(runs).filter(|_| hold.is_told) {
+            let module = core.descriptor.name;
+            let (held, spent) = (hold.held(), hold.spent());
+            tracing::warn!(module, method, instance, "let its thread go after about {held:.0?}{spent}");
+        }
     }
 
     /// Counts a hold that is longer than the limit, and tells of it.
