@@ -19,8 +19,6 @@ use crate::host::lock;
 /// How often a cell's calls are looked at: four times within the time that they may overrun, and between these bounds.
 const LOOK_MIN: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(500);
-/// How late a look may be on a busy machine, beyond twice its pause.
-const LOOK_LATE: Duration = Duration::from_millis(100);
 
 /// The calls with a deadline that a cell has not answered.
 #[derive(Debug, Default)]
@@ -34,21 +32,20 @@ impl Due {
     }
 }
 
-/// For how long a cell could have answered: as long as the node itself has run.
-struct Awake {
-    since: Instant,
+/// For how long the node has seen something late while it ran itself.
+struct Seen {
+    late: Duration,
     looked: Instant,
 }
 
-impl Awake {
-    /// Looks at the clock; `pause` was meant to be between two looks. Where it was far more, the node was frozen, or did
-    /// not get the processor, and most likely its cells with it: they have the whole time anew.
-    fn look(&mut self, now: Instant, pause: Duration) -> Duration {
-        if now.saturating_duration_since(self.looked) > pause * 2 + LOOK_LATE {
-            self.since = now;
-        }
+impl Seen {
+    /// Looks at the clock; `pause` was meant to be between two looks. Where it was more, the node was frozen, or did not
+    /// get the processor, and most likely its cells with it: that time does not count.
+    fn look(&mut self, now: Instant, pause: Duration, is_late: bool) -> Duration {
+        let passed = now.saturating_duration_since(self.looked).min(pause);
         self.looked = now;
-        now.saturating_duration_since(self.since)
+        self.late = if is_late { self.late + passed } else { Duration::ZERO };
+        self.late
     }
 }
 
@@ -73,15 +70,16 @@ impl Cell {
 /// Kills a cell once a call in it is late by more than it may be.
 pub(super) async fn keep(cell: Weak<Cell>, overrun: Duration) {
     let pause = (overrun / 4).clamp(LOOK_MIN, LOOK_MAX);
-    let mut awake = Awake { since: Instant::now(), looked: Instant::now() };
+    let mut seen = Seen { late: Duration::ZERO, looked: Instant::now() };
     loop {
         tokio::time::sleep(pause).await;
-        let awake = awake.look(Instant::now(), pause);
         let Some(cell) = cell.upgrade() else { return };
         if cell.exit().is_some() {
             return;
         }
-        if let Some(late) = cell.due.late().filter(|late| *late > overrun && awake > overrun) {
+        let late = cell.due.late().unwrap_or_default();
+        let seen = seen.look(Instant::now(), pause, late > Duration::ZERO);
+        if late > overrun && seen >= overrun {
             cell.overran(late);
         }
     }
@@ -92,14 +90,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_frozen_with_its_node_has_its_time_anew() {
+    fn time_in_which_the_node_was_frozen_does_not_count() {
         const PAUSE: Duration = Duration::from_millis(250);
         let begin = Instant::now();
-        let mut awake = Awake { since: begin, looked: begin };
-        assert_eq!(awake.look(begin + PAUSE, PAUSE), PAUSE);
-        assert_eq!(awake.look(begin + 3 * PAUSE, PAUSE), 3 * PAUSE, "a busy machine looks late");
+        let mut seen = Seen { late: Duration::ZERO, looked: begin };
+        assert_eq!(seen.look(begin + PAUSE, PAUSE, false), Duration::ZERO, "nothing is late");
+        assert_eq!(seen.look(begin + 3 * PAUSE, PAUSE, true), PAUSE, "a busy machine looks late");
         let thawed = begin + Duration::from_secs(10);
-        assert_eq!(awake.look(thawed, PAUSE), Duration::ZERO);
-        assert_eq!(awake.look(thawed + PAUSE, PAUSE), PAUSE);
+        assert_eq!(seen.look(thawed, PAUSE, true), 2 * PAUSE);
+        assert_eq!(seen.look(thawed + PAUSE / 2, PAUSE, true), PAUSE * 5 / 2);
+        assert_eq!(seen.look(thawed + PAUSE, PAUSE, false), Duration::ZERO, "it was answered");
     }
 }
