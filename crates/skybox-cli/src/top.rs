@@ -85,6 +85,8 @@ async fn live(
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut before: Option<(Look, Instant)> = None;
+    // Asked beside the keys: a node that is silent for a while holds up none of them.
+    let mut looking = None;
     loop {
         tokio::select! {
             biased;
@@ -95,8 +97,13 @@ async fn live(
                 None => return Ok(()),
             },
             _ = ends.recv() => return Ok(()),
-            _ = ticks.tick() => {
-                let (now, missing) = look(running).await?;
+            _ = ticks.tick(), if looking.is_none() => {
+                looking = Some(Box::pin(look(running)));
+                continue;
+            }
+            Some(looked) = in_progress(&mut looking) => {
+                looking = None;
+                let (now, missing) = looked?;
                 let at = Instant::now();
                 let earlier = before.as_ref().map(|(look, since)| (look, at - *since));
                 // The first look shows what there is, before anything can be said of its speed.
@@ -106,6 +113,14 @@ async fn live(
             }
         }
         terminal.draw(|frame| screen.draw(frame))?;
+    }
+}
+
+/// The outcome of what is in progress; `None` if nothing is.
+async fn in_progress<F: Future + Unpin>(future: &mut Option<F>) -> Option<F::Output> {
+    match future {
+        Some(future) => Some(future.await),
+        None => None,
     }
 }
 

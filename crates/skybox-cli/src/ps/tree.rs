@@ -1,5 +1,6 @@
 //! The same as a tree: nodes, their modules, what lives there, and what that has spawned.
 
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 use super::{Instance, Module, Node, Program, State};
@@ -34,15 +35,45 @@ impl Branch {
 
 /// Writes the nodes of a program, each with what is in it.
 pub(super) fn show_tree(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Result<()> {
+    let forest = Forest::of(program);
     for node in &program.nodes {
-        let top = node_branch(program, node);
+        let top = node_branch(&forest, node);
         writeln!(out, "{}", paint(&top.text, top.tone, colours))?;
         top.write("", out, colours)?;
     }
     Ok(())
 }
 
-fn node_branch(program: &Program, node: &Node) -> Branch {
+/// Who has spawned whom.
+struct Forest<'p> {
+    program: &'p Program,
+    /// By node and name.
+    instances: HashSet<(&'p str, &'p str)>,
+    /// By node and owner.
+    spawned: HashMap<(&'p str, &'p str), Vec<(&'p Module, &'p Instance)>>,
+}
+
+impl<'p> Forest<'p> {
+    fn of(program: &'p Program) -> Forest<'p> {
+        let mut forest = Forest { program, instances: HashSet::new(), spawned: HashMap::new() };
+        for module in &program.modules {
+            for instance in &module.instances {
+                forest.instances.insert((&instance.node, &instance.instance));
+                if let Some(owner) = &instance.spawned_by {
+                    forest.spawned.entry((&instance.node, owner)).or_default().push((module, instance));
+                }
+            }
+        }
+        forest
+    }
+
+    /// Whether it stands under another one.
+    fn stands_under(&self, instance: &Instance) -> bool {
+        instance.spawned_by.as_deref().is_some_and(|owner| self.instances.contains(&(&*instance.node, owner)))
+    }
+}
+
+fn node_branch(forest: &Forest<'_>, node: &Node) -> Branch {
     let (state, tone) = match node.state {
         State::Ready => ("ready", Tone::Good),
         State::NotReady => ("not ready", Tone::Faint),
@@ -52,12 +83,16 @@ fn node_branch(program: &Program, node: &Node) -> Branch {
     let pid = node.pid.map(|pid| format!("process {pid}"));
     let up = node.up_ms.map(|up| format!("up {}", table::duration(up)));
     let mut branch = Branch::new(line(&node.node, [Some(state.to_owned()), pid, up]), tone);
-    branch.under = program.modules.iter().filter_map(|module| module_branch(program, module, node)).collect();
+    let modules = forest.program.modules.iter();
+    branch.under = modules.filter_map(|module| module_branch(forest, module, node)).collect();
+    if let Some(why) = &node.error {
+        branch.under.push(Branch::new(why.clone(), Tone::Bad));
+    }
     branch
 }
 
 /// A module that has to do with a node: it lives there, or it does not any more.
-fn module_branch(program: &Program, module: &Module, node: &Node) -> Option<Branch> {
+fn module_branch(forest: &Forest<'_>, module: &Module, node: &Node) -> Option<Branch> {
     let here: Vec<_> = module.instances.iter().filter(|instance| instance.node == node.node).collect();
     let given_up = module.given_up_on(&node.node);
     let ended = module.ended.get(&node.node).copied().unwrap_or(0);
@@ -67,6 +102,7 @@ fn module_branch(program: &Program, module: &Module, node: &Node) -> Option<Bran
     let failed = (given_up > 0).then(|| {
         if module.form == "keyed" { format!("{given_up} keys given up") } else { "given up".to_owned() }
     });
+    let has_ended = ended > 0;
     let counts = (here.len() != 1).then(|| format!("{} instances", here.len()));
     let ended = (ended > 0)
         .then(|| if ended == 1 { "1 has ended".to_owned() } else { format!("{ended} have ended") });
@@ -76,14 +112,10 @@ fn module_branch(program: &Program, module: &Module, node: &Node) -> Option<Bran
     let mut branch =
         Branch::new(line(&module.module, [form, counts, failed, ended.zip(last).map(both)]), tone);
     // Those that an instance has spawned stand under that.
-    let is_shown = |owner: &str| {
-        program.modules.iter().any(|other| {
-            other.instances.iter().any(|instance| instance.instance == owner && instance.node == node.node)
-        })
-    };
-    let own = here.iter().filter(|instance| !instance.spawned_by.as_deref().is_some_and(is_shown));
-    branch.under = limited(own.map(|instance| instance_branch(program, module, instance, node)));
-    if branch.under.is_empty() && !here.is_empty() && module.form == "spawned" && given_up == 0 {
+    let own = here.iter().filter(|instance| !forest.stands_under(instance));
+    branch.under = limited(own.map(|instance| (module, *instance)), forest);
+    if branch.under.is_empty() && !here.is_empty() && module.form == "spawned" && given_up == 0 && !has_ended
+    {
         return None;
     }
     Some(branch)
@@ -93,7 +125,7 @@ fn both((ended, last): (String, String)) -> String {
     format!("{ended}, {last}")
 }
 
-fn instance_branch(program: &Program, module: &Module, instance: &Instance, node: &Node) -> Branch {
+fn instance_branch(forest: &Forest<'_>, module: &Module, instance: &Instance) -> Branch {
     let name = match &instance.key {
         Some(key) => format!("{}[{key}] {}", module.module, instance.instance),
         None if instance.spawned_by.is_some() => format!("{} {}", module.module, instance.instance),
@@ -107,23 +139,21 @@ fn instance_branch(program: &Program, module: &Module, instance: &Instance, node
     let up = Some(format!("up {}", table::duration(instance.up_ms)));
     let parts = [up, cell, count(instance.holding, "in it"), count(instance.waiting, "waiting")];
     let mut branch = Branch::new(line(&name, parts), Tone::Plain);
-    let children = program.modules.iter().flat_map(|other| {
-        let theirs = other
-            .instances
-            .iter()
-            .filter(|child| child.node == node.node && child.spawned_by.as_ref() == Some(&instance.instance));
-        theirs.map(move |child| (other, child))
-    });
-    branch.under = limited(children.map(|(other, child)| instance_branch(program, other, child, node)));
+    let children = forest.spawned.get(&(&*instance.node, &*instance.instance));
+    branch.under = limited(children.into_iter().flatten().copied(), forest);
     branch
 }
 
 /// The first ones, and how many more there are.
-fn limited(branches: impl Iterator<Item = Branch>) -> Vec<Branch> {
-    let mut branches: Vec<_> = branches.collect();
-    let more = branches.len().saturating_sub(SHOWN_MAX);
+fn limited<'p>(
+    mut instances: impl Iterator<Item = (&'p Module, &'p Instance)>,
+    forest: &Forest<'_>,
+) -> Vec<Branch> {
+    let shown = instances.by_ref().take(SHOWN_MAX);
+    let mut branches: Vec<_> =
+        shown.map(|(module, instance)| instance_branch(forest, module, instance)).collect();
+    let more = instances.count();
     if more > 0 {
-        branches.truncate(SHOWN_MAX);
         branches.push(Branch::new(format!("{more} more"), Tone::Faint));
     }
     branches

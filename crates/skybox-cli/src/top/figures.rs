@@ -1,6 +1,6 @@
 //! What has happened between two looks at a program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,22 +43,63 @@ pub(super) struct Figures {
 pub(super) fn figures(before: &Look, after: &Look, passed: Duration) -> Vec<Figures> {
     let mut all = Vec::new();
     for (name, now) in after {
-        // A node that was started again counts from zero.
-        let was = before.get(name).filter(|was| was.pid == now.pid);
+        let was = Was::of(before.get(name), now, passed);
         let mut node =
             Figures::of(name, now.modules.iter().map(|module| module.instances.len() as u64).sum());
-        node.uses(was.and_then(|was| was.uses), now.uses, passed);
+        node.uses(was.known().and_then(|was| was.uses), now.uses, passed);
         let modules: Vec<_> =
             now.modules.iter().map(|module| of_module(name, was, now, module, passed)).collect();
-        let sum = |of: fn(&Figures) -> Option<f64>| modules.iter().flatten().filter_map(of).sum::<f64>();
-        // Of instances that stand alone, their modules count the same.
-        node.calls_per_s = Some(sum(|line| line.calls_per_s.filter(|_| line.is_whole())));
-        node.errors_per_s = Some(sum(|line| line.errors_per_s.filter(|_| line.is_whole())));
+        let sum = |of: fn(&Figures) -> Option<f64>| {
+            // Of instances that stand alone, their modules count the same.
+            let whole = modules.iter().flatten().filter(|line| line.is_whole());
+            was.can_be_told().then(|| whole.filter_map(of).sum::<f64>())
+        };
+        node.calls_per_s = sum(|line| line.calls_per_s);
+        node.errors_per_s = sum(|line| line.errors_per_s);
         node.restarts = Some(now.modules.iter().map(|module| module.ended).sum());
         all.push(node);
         all.extend(modules.into_iter().flatten());
     }
     all
+}
+
+/// What a node had said at the look before.
+#[derive(Clone, Copy)]
+enum Was<'l> {
+    Said(&'l NodeStatus),
+    /// It was not there: it counts from zero.
+    New,
+    /// It did not answer: nobody knows what has happened since.
+    Unknown,
+}
+
+impl<'l> Was<'l> {
+    fn of(before: Option<&'l NodeStatus>, now: &NodeStatus, passed: Duration) -> Was<'l> {
+        // In containers each is process 1: only the age tells that it is another one.
+        let is_same = |was: &&NodeStatus| was.pid == now.pid && was.up_ms <= now.up_ms;
+        match before.filter(is_same) {
+            Some(was) => Was::Said(was),
+            None if before.is_some() || u128::from(now.up_ms) <= passed.as_millis() => Was::New,
+            None => Was::Unknown,
+        }
+    }
+
+    fn known(self) -> Option<&'l NodeStatus> {
+        match self {
+            Was::Said(was) => Some(was),
+            Was::New | Was::Unknown => None,
+        }
+    }
+
+    /// So many a second, if that can be said.
+    fn per_s(self, count: u64, passed: Duration) -> Option<f64> {
+        self.can_be_told().then(|| count as f64 / passed.as_secs_f64())
+    }
+
+    /// Whether what has happened since can be told.
+    fn can_be_told(self) -> bool {
+        !matches!(self, Was::Unknown)
+    }
 }
 
 impl Figures {
@@ -94,7 +135,7 @@ impl Figures {
 /// The line of a module that has instances on a node, or had; and those of its instances, if there are several.
 fn of_module(
     name: &NodeName,
-    was: Option<&NodeStatus>,
+    was: Was<'_>,
     now: &NodeStatus,
     module: &ModuleStatus,
     passed: Duration,
@@ -102,26 +143,29 @@ fn of_module(
     if module.instances.is_empty() && module.ended == 0 {
         return Vec::new();
     }
-    let earlier = was.and_then(|was| was.modules.iter().find(|earlier| earlier.module == module.module));
-    let before = was.map(|was| Taken::of(was, earlier)).unwrap_or_default();
+    let known = was.known();
+    let earlier = known.and_then(|was| was.modules.iter().find(|earlier| earlier.module == module.module));
+    let before = known.map(|was| Taken::of(was, earlier)).unwrap_or_default();
     let taken = Taken::of(now, Some(module));
     let lately = taken.since(&before);
     let mut line = Figures::of(name, module.instances.len() as u64);
     line.module = Some(module.module.clone());
-    line.calls_per_s = Some(lately.calls as f64 / passed.as_secs_f64());
-    line.errors_per_s = Some(lately.errors as f64 / passed.as_secs_f64());
+    line.calls_per_s = was.per_s(lately.calls, passed);
+    line.errors_per_s = was.per_s(lately.errors, passed);
     line.restarts = Some(module.ended);
     // Few calls are measured: where none was, all of them since the start say more than nothing.
     let share = |share| lately.quantile(share).or_else(|| taken.quantile(share));
     (line.p50_us, line.p99_us) = (share(0.50), share(0.99));
-    let known = |instance: &InstanceStatus| {
-        let mut earlier = earlier.iter().flat_map(|module| &module.instances);
-        earlier.find(|earlier| earlier.instance == instance.instance).cloned()
-    };
+    let earlier: HashMap<&str, &InstanceStatus> = earlier
+        .iter()
+        .flat_map(|module| &module.instances)
+        .map(|instance| (&*instance.instance, instance))
+        .collect();
+    let known = |instance: &InstanceStatus| earlier.get(&*instance.instance).copied();
     if let [only] = &module.instances[..] {
         line.instance = Some(only.instance.clone());
         line.key.clone_from(&only.key);
-        in_cell(&mut line, known(only).as_ref(), only, passed);
+        in_cell(&mut line, known(only), only, passed);
         return vec![line];
     }
     let mut lines: Vec<_> = module
@@ -135,9 +179,9 @@ fn of_module(
             line.key.clone_from(&instance.key);
             // One that is new has been called since, and not before.
             let calls = |of: &InstanceStatus| of.calls.unwrap_or(0);
-            let lately = instance.calls.map(|now| now.saturating_sub(earlier.as_ref().map_or(0, calls)));
-            line.calls_per_s = lately.map(|calls| calls as f64 / passed.as_secs_f64());
-            in_cell(&mut line, earlier.as_ref(), instance, passed);
+            let lately = instance.calls.map(|now| now.saturating_sub(earlier.map_or(0, calls)));
+            line.calls_per_s = lately.and_then(|calls| was.per_s(calls, passed));
+            in_cell(&mut line, earlier, instance, passed);
             line
         })
         .collect();
@@ -145,6 +189,7 @@ fn of_module(
         other.calls_per_s.partial_cmp(&one.calls_per_s).unwrap_or(std::cmp::Ordering::Equal)
     });
     lines.truncate(INSTANCES_MAX);
+    lines.sort_by(|one, other| (&one.key, &one.instance).cmp(&(&other.key, &other.instance)));
     std::iter::once(line).chain(lines).collect()
 }
 
@@ -230,5 +275,19 @@ mod tests {
         after.values_mut().for_each(|node| node.pid += 1);
         let all = figures(&before, &after, Duration::from_secs(1));
         assert_eq!((all[0].cpu, all[1].calls_per_s), (None, Some(100.0)));
+        // In containers each is process 1.
+        let mut before = before;
+        before.values_mut().for_each(|node| node.up_ms = 9_000);
+        after.values_mut().for_each(|node| (node.pid, node.up_ms) = (node.pid - 1, 500));
+        assert_eq!(figures(&before, &after, Duration::from_secs(1))[1].calls_per_s, Some(100.0));
+    }
+
+    #[test]
+    fn of_a_node_that_had_not_answered_nothing_is_said() {
+        let mut after = look(node(9_000, 90, 9_000));
+        after.values_mut().for_each(|node| node.up_ms = 60_000);
+        let all = figures(&Look::new(), &after, Duration::from_secs(1));
+        assert!(all.iter().all(|line| line.calls_per_s.is_none() && line.errors_per_s.is_none()), "{all:?}");
+        assert_eq!(all[2].restarts, Some(2));
     }
 }

@@ -102,6 +102,9 @@ fn latency(us: u64) -> String {
 pub(super) struct Screen {
     program: String,
     sort: Sort,
+    /// In the order of their names, so that equals stand in it.
+    by_name: Vec<Figures>,
+    /// As they are sorted.
     lines: Vec<Figures>,
     missing: Vec<(String, String)>,
     /// The chosen line, and what of the table is seen.
@@ -110,13 +113,19 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new(program: String, sort: Sort) -> Screen {
-        Screen { program, sort, lines: Vec::new(), missing: Vec::new(), state: TableState::default() }
+        let (by_name, lines, missing) = (Vec::new(), Vec::new(), Vec::new());
+        Screen { program, sort, by_name, lines, missing, state: TableState::default() }
     }
 
     /// Takes new figures, in the order of their names.
-    pub(super) fn show(&mut self, mut lines: Vec<Figures>, missing: Vec<(String, String)>) {
-        self.sort.sort(&mut lines);
-        (self.lines, self.missing) = (lines, missing);
+    pub(super) fn show(&mut self, by_name: Vec<Figures>, missing: Vec<(String, String)>) {
+        (self.by_name, self.missing) = (by_name, missing);
+        self.sort_lines();
+    }
+
+    fn sort_lines(&mut self) {
+        self.lines.clone_from(&self.by_name);
+        self.sort.sort(&mut self.lines);
     }
 
     /// Does what a key says; says whether that is to end.
@@ -134,13 +143,7 @@ impl Screen {
             KeyCode::Char(pressed) => {
                 if let Some((_, sort, _)) = Sort::KEYS.iter().find(|(key, ..)| *key == pressed) {
                     self.sort = *sort;
-                    // From the order of the names, so that equals stand in it.
-                    self.lines.sort_by(|one, other| {
-                        let name =
-                            |line: &Figures| (line.node.clone(), line.module.clone(), line.instance.clone());
-                        name(one).cmp(&name(other))
-                    });
-                    self.sort.sort(&mut self.lines);
+                    self.sort_lines();
                 }
             }
             _ => {}
