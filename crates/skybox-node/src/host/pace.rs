@@ -71,8 +71,10 @@ impl Outlook {
         let left = deadline.saturating_duration_since(now());
         let Outlook { ahead, ends_in } = *self;
         (ends_in > left).then(|| {
+            let others =
+                if ahead == 1 { "1 call that waits".to_owned() } else { format!("{ahead} calls that wait") };
             format!(
-                "behind {ahead} calls that wait for {for_what} it would end in about {ends_in:.1?}, but its deadline is in \
+                "behind {others} for {for_what} it would end in about {ends_in:.1?}, but its deadline is in \
                  {left:.1?}"
             )
         })

@@ -146,7 +146,7 @@ impl Room {
 
     fn full(&self) -> CallErrorKind {
         let what = format!(
-            "of its instances {} may be awake in a node, and all of them are busy: raise `awake` if memory allows",
+            "of its instances {} may be awake in a node, and all of them are busy, or have yet to stop: raise `awake` if memory allows",
             self.bound
         );
         CallErrorKind::Overloaded { what }
