@@ -141,6 +141,14 @@ codes! {
     APP_ENDED = 509 "app-ended",
     /// Code that is none of an instance.
     NO_INSTANCE = 510 "no-instance",
+    /// Another instance has the name.
+    NAME_TAKEN = 511 "name-taken",
+    /// Empty or too long for a name.
+    NOT_A_NAME = 512 "not-a-name",
+    /// An instance of another module has the name.
+    NAME_OF_ANOTHER = 513 "name-of-another",
+    /// Nobody keeps names.
+    NO_NAMES = 514 "no-names",
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ use crate::interface::CandidateRegistration;
 use crate::links::Links;
 use crate::module::{Callable, KeyOf, Module, Spawns};
 use crate::monitor::Monitors;
+use crate::names::HomeNames;
 use crate::random::Random;
 use crate::spawned::Spawning;
 
@@ -76,6 +77,8 @@ pub(crate) struct AppInner {
     pub(crate) owners: Owners,
     /// The instances of other nodes whose ends somebody here waits for.
     pub(crate) monitors: Monitors,
+    /// Which instances here have names.
+    pub(crate) names: HomeNames,
     pub(crate) control: Arc<dyn Control>,
     pub(crate) runtime: Runtime,
     pub(crate) random: Random,

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skybox_core::{CallErrorKind, CallId, Callee, Error, Exit, Incarnation, InstanceId, NodeName};
+use skybox_plan::names::{NameAnswer, NameAsk};
 use skybox_wire::codec::{self, Form, Proof};
 use skybox_wire::frame::{MethodNumber, PayloadOf};
 
@@ -22,6 +23,7 @@ use crate::conn::{Conn, PendingCall};
 use crate::host::AnyHost;
 use crate::links::Peer;
 use crate::monitor::{self, Monitor, Told, Watched};
+use crate::names::{Refusal, register_here};
 use crate::operate::THE_NODE;
 use crate::stream::{Landing, Passing, Stream, arriving, collecting};
 
@@ -56,6 +58,10 @@ enum Ask {
     Seat { named: Named, arguments: Bytes },
     /// Ask this of another node, in that life if it speaks of something that lives there: a cell asks its node.
     At { node: NodeName, life: Option<Incarnation>, ask: Bytes },
+    /// Give it a name: it lives there, or in a cell of that node.
+    Register { name: String, named: Named },
+    /// Ask whoever keeps the names: a cell asks its node.
+    Name(NameAsk),
     /// Tell of the ends of those that this stream names; the answer is a stream of [`Told`].
     Watch { watched: Passing<Watched, Error> },
 }
@@ -146,6 +152,31 @@ pub(crate) async fn stop(
 /// As those of [`stop`].
 pub(crate) async fn keep(app: &Arc<AppInner>, peer: &Peer, named: Named) -> Result<(), CallErrorKind> {
     ask(app, peer, Some(named.seat.node), &Ask::Keep(named)).await
+}
+
+/// Has the node of an instance give it a name.
+///
+/// # Errors
+/// `Unreachable`; `Lost`, and then it may have been given. What was refused is no such error.
+pub(crate) async fn register(
+    app: &Arc<AppInner>,
+    peer: &Peer,
+    name: String,
+    named: Named,
+) -> Result<Result<(), Refusal>, CallErrorKind> {
+    ask(app, peer, Some(named.seat.node), &Ask::Register { name, named }).await
+}
+
+/// In a cell: has its node ask whoever keeps the names.
+///
+/// # Errors
+/// As those of [`register`].
+pub(crate) async fn name(
+    link: &Arc<Conn>,
+    ask: NameAsk,
+) -> Result<Result<NameAnswer, Refusal>, CallErrorKind> {
+    let ask = write(&Ask::Name(ask))?.freeze();
+    read(&link.send_when_room(ASK.0, ask).await?.await?.payload)
 }
 
 /// Has another node tell of the ends of the instances that a stream names.
@@ -334,6 +365,11 @@ async fn answer_to(
             tokio::task::yield_now().await;
             write(&host_of(app, &named.module)?.clone().sit_down(named.seat, arguments).await?)
         }
+        Ask::Register { name, named } => {
+            let host = host_of(app, &named.module)?.clone();
+            write(&register_here(app, host, name, named.seat).await)
+        }
+        Ask::Name(ask) => write(&app.control.names(ask).await.map_err(Refusal::from)),
         Ask::At { node, life, ask } => answer_for(app, conn, &node, life, read(&ask)?).await,
         Ask::Watch { watched } => {
             let (sender, told) = Stream::channel(TOLD_AHEAD_MAX);
@@ -377,7 +413,8 @@ async fn answer_for(
         Ask::Stop { named, limit } => {
             write(&self::ask::<Exit>(app, &peer, life, &Ask::Stop { named, limit }).await?)
         }
-        Ask::Seat { .. } | Ask::At { .. } | Ask::Watch { .. } => {
+        Ask::Register { name, named } => write(&register(app, &peer, name, named).await?),
+        Ask::Seat { .. } | Ask::At { .. } | Ask::Watch { .. } | Ask::Name(_) => {
             Err(CallErrorKind::Mismatch { why: "a node does not ask that of another".to_owned() })
         }
     }

@@ -314,7 +314,7 @@ impl Cell {
             }
             Ok(Word::Gone { seat, exit }) => {
                 if let Some(cells) = &host.cells {
-                    cells.seat_is_gone(seat, exit);
+                    cells.seat_is_gone(&host, seat, exit);
                 }
             }
             Ok(Word::Watch { life, number, node, named }) => {

@@ -115,6 +115,8 @@ pub(crate) trait AnyHost: Send + Sync {
     fn monitor(self: Arc<Self>, seat: InstanceId) -> Monitor;
     /// A spawned instance says that it has come to its end; says whether it is one that has started and is live.
     fn end_itself(&self, instance: InstanceId) -> bool;
+    /// Whether a spawned instance that is here takes calls, or will once it has started.
+    fn takes_calls(&self, seat: InstanceId) -> bool;
     /// Nothing is left of a spawned instance.
     fn is_gone(&self, instance: InstanceId);
     /// Stops a spawned instance, and kills after `limit` what goes on of it; without one it is killed at once.
@@ -332,6 +334,13 @@ impl<T: Module> AnyHost for Host<T> {
 
     fn end_itself(&self, instance: InstanceId) -> bool {
         spawned::end_itself(self, instance)
+    }
+
+    fn takes_calls(&self, seat: InstanceId) -> bool {
+        match &self.core.cells {
+            Some(cells) => cells.is_seated(seat),
+            None => self.known_seat(seat).is_some_and(|seat| !seat.is_over()),
+        }
     }
 
     fn is_gone(&self, instance: InstanceId) {

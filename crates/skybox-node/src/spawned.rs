@@ -115,7 +115,7 @@ impl<T: Spawns> Handle<T> {
     /// Whether calls through it are known to fail, since its instance has ended.
     pub(crate) fn has_ended(this: &Handle<T>) -> bool {
         let Target { host, to, .. } = this.target();
-        matches!(to, To::Seat(seat) if seat.has_ended(&host))
+        matches!(to, To::Seat(seat) if seat.has_ended(host))
     }
 
     async fn end_by(

@@ -88,8 +88,8 @@ pub use skybox_core::{
 pub use skybox_macros::{WireError, module, task, test};
 pub use skybox_node::{
     App, AppError, Builder, CallOptions, Callable, Candidate, Child, ChildSpec, Children, Closed, Handle,
-    Key, KeyOf, Missing, Module, Monitor, NoApp, NodeStatus, Scoped, Spawned, Spawning, Spawns, Stream,
-    StreamSender, Supervisor, current_deadline, current_trace, spawn, with_trace,
+    Key, KeyOf, Missing, Module, Monitor, NameError, NoApp, NodeStatus, Scoped, Spawned, Spawning, Spawns,
+    Stream, StreamSender, Supervisor, current_deadline, current_trace, spawn, with_trace,
 };
 
 pub use skybox_node::config::TlsFiles;

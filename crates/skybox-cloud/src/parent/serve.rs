@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream as StdUnixStream;
 
-use skybox_node::control::{FromNode, FromParent, Opening, line, read_line};
+use skybox_node::control::{FromNode, FromParent, NAME_ASKS_MAX, Opening, line, read_line};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
@@ -47,16 +47,21 @@ async fn serve(stream: UnixStream, events: &mpsc::Sender<Event>) -> std::io::Res
     match opening.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?? {
         Opening::Node(hello) => {
             let (node, incarnation) = (hello.node.clone(), hello.incarnation);
-            let (to_node, mut waiting) = mpsc::channel::<FromParent>(PLANS_MAX);
+            // Answers do not take the room of plans.
+            let (to_node, mut waiting) = mpsc::channel::<FromParent>(PLANS_MAX + NAME_ASKS_MAX);
             events.send(Event::Hello { hello, to_node }).await.map_err(gone_event)?;
             let (read, mut write) = lines.into_inner().into_split();
             let mut lines = BufReader::new(read);
             let reading = async {
                 loop {
-                    if let FromNode::Report(report) = read_line(&mut lines).await? {
-                        let event = Event::Report { node: node.clone(), incarnation, report };
-                        events.send(event).await.map_err(gone_event)?;
-                    }
+                    let node = node.clone();
+                    let event = match read_line(&mut lines).await? {
+                        FromNode::Report(report) => Event::Report { node, incarnation, report },
+                        FromNode::Name { number, ask } => Event::Name { node, incarnation, number, ask },
+                        // Said where the turn was asked for.
+                        FromNode::OnceEnded(_) => continue,
+                    };
+                    events.send(event).await.map_err(gone_event)?;
                 }
             };
             let writing = async {
@@ -141,7 +146,7 @@ async fn once(
         };
         let outcome = outcome.and_then(|said| match said {
             FromNode::OnceEnded(outcome) => Some(outcome),
-            FromNode::Report(_) => None,
+            FromNode::Report(_) | FromNode::Name { .. } => None,
         });
         events.send(Event::OnceEnded { name, outcome }).await.map_err(gone_event)?;
     }

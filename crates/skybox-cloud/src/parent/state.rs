@@ -6,6 +6,7 @@
 //! The program ends in two: all nodes but one hand over what they have to that one and end; then it ends as well. A
 //! request that one node has begun may need an instance of another: if all ended at once, it would fail.
 
+mod names;
 mod planning;
 mod replace;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use skybox_core::{Code, Incarnation, ModulePlan, NodeName, Plan, SHARD_COUNT, Shards};
 use skybox_node::control::{FromParent, Hello, Leave, ModuleDecl, Report};
+use skybox_plan::names::{NameAsk, Names};
 use skybox_plan::restart::{Decision, End, History, Policy};
 use skybox_plan::spread::{Facts, Spread};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -57,6 +59,7 @@ pub(super) enum Event {
     Hello { hello: Box<Hello>, to_node: mpsc::Sender<FromParent> },
     Gone { node: NodeName, incarnation: Incarnation },
     Report { node: NodeName, incarnation: Incarnation, report: Report },
+    Name { node: NodeName, incarnation: Incarnation, number: u64, ask: NameAsk },
     Exited { node: NodeName, pid: u32, status: Option<ExitStatus> },
     StartAgain { node: NodeName },
     OnceAsked { name: String, reply: oneshot::Sender<Turn> },
@@ -189,6 +192,7 @@ pub(super) struct State {
     news: News,
     listeners: Listeners,
     once: OnceBook,
+    names: Names,
     waiters: Vec<Waiter>,
     born: Instant,
     /// Some node's `start` has returned, ever: what fails later is not a program that does not start.
@@ -238,6 +242,7 @@ impl State {
             news,
             listeners: Listeners::default(),
             once: OnceBook::default(),
+            names: Names::default(),
             waiters: Vec::new(),
             born: Instant::now(),
             was_ready: false,
@@ -305,6 +310,7 @@ impl State {
             Event::Hello { hello, to_node } => self.hello(*hello, to_node),
             Event::Gone { node, incarnation } => self.gone(&node, incarnation),
             Event::Report { node, incarnation, report } => self.report(&node, incarnation, report),
+            Event::Name { node, incarnation, number, ask } => self.name(&node, incarnation, number, ask),
             Event::Exited { node, pid, status } => self.exited(&node, pid, status),
             Event::StartAgain { node } => self.start_again(&node),
             Event::OnceAsked { name, reply } => self.once.ask(&name, reply),
@@ -347,7 +353,7 @@ impl State {
             return;
         };
         node.pid = node.pid.or(node.guest.then_some(hello.pid));
-        node.life = Some(Life {
+        let before = node.life.replace(Life {
             incarnation: hello.incarnation,
             address: hello.address,
             to_node,
@@ -355,6 +361,9 @@ impl State {
             failed: BTreeMap::new(),
             released: BTreeMap::new(),
         });
+        if let Some(before) = before {
+            self.names.life_over(before.incarnation);
+        }
         self.lost(&hello.node);
         if self.nodes.values().all(|node| node.life.is_some() || node.over) {
             self.planned = true;
@@ -397,6 +406,8 @@ impl State {
 
     /// A node's connection ended: its process is dead or dying, and its `exited` follows if it is ours.
     fn gone(&mut self, name: &NodeName, incarnation: Incarnation) {
+        // Also if it has another life by now, or its process was seen to end before.
+        self.names.life_over(incarnation);
         let Some(node) = self.nodes.get_mut(name) else { return };
         if node.life.as_ref().is_some_and(|life| life.incarnation == incarnation) {
             node.life = None;
@@ -444,7 +455,9 @@ impl State {
         let now = self.born.elapsed();
         let Some(node) = self.nodes.get_mut(name).filter(|node| node.pid == Some(pid)) else { return };
         node.pid = None;
-        node.life = None;
+        if let Some(life) = node.life.take() {
+            self.names.life_over(life.incarnation);
+        }
         let refused = std::mem::take(&mut node.refused);
         let text = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
         self.lost(name);

@@ -29,6 +29,7 @@ use crate::interface::{Candidate, CandidateRegistration};
 use crate::links::Links;
 use crate::module::Registration;
 use crate::monitor::Monitors;
+use crate::names::HomeNames;
 use crate::random::Random;
 
 /// Makes every call go the long way.
@@ -364,6 +365,7 @@ impl Builder {
                 links: Links::default(),
                 owners: Owners::default(),
                 monitors: Monitors::default(),
+                names: HomeNames::default(),
                 control,
                 runtime: runtime.clone(),
                 random: Random::new(identity.incarnation.0),

@@ -11,14 +11,17 @@ use bytes::{Bytes, BytesMut};
 use skybox_core::{
     CallErrorKind, CallId, ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards,
 };
+use skybox_plan::names::{NameAnswer, NameAsk};
 use skybox_wire::codec::Form;
 use tokio::sync::watch;
 
 use super::{Birth, Order, Word};
 use crate::app::{App, AppError, AppInner};
+use crate::between;
 use crate::call::ReplyTo;
 use crate::conn::{Conn, Kin, shake_link};
 use crate::control::{Boxed, Control, ControlError, Leave, ModuleDecl, OnceTurn, Report};
+use crate::names::Refusal;
 use crate::operate::THE_NODE;
 use crate::stream::Outlets;
 
@@ -153,6 +156,18 @@ impl Control for Inside {
 
     fn listener(&self, _name: &str, _address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>> {
         Box::pin(async { Ok(None) })
+    }
+
+    fn names(&self, ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>> {
+        Box::pin(async {
+            let gone = |why: String| ControlError::Cell { source: std::io::Error::other(why) };
+            let (link, _) = self.link.get().ok_or_else(|| gone("it has no link yet".to_owned()))?;
+            let answered = between::name(link, ask).await.map_err(|kind| gone(kind.to_string()))?;
+            answered.map_err(|refusal| match refusal {
+                Refusal::NoStore(why) => ControlError::Refused(why),
+                refusal => gone(format!("{refusal:?}")),
+            })
+        })
     }
 }
 

@@ -1,17 +1,20 @@
 //! One process, no parent: everything is here.
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use skybox_core::{ModuleKind, ModulePlan, NodeName, Plan, Shards};
+use skybox_plan::names::{NameAnswer, NameAsk, Names};
 use tokio::sync::watch;
 
 use super::{Boxed, Control, ControlError, Leave, ModuleDecl, OnceTurn, Report};
+use crate::host::lock;
 
 /// Plans for a single process.
 pub(crate) struct Alone {
     plan: watch::Sender<Arc<Plan>>,
     leave: watch::Sender<Option<Leave>>,
+    names: Mutex<Names>,
 }
 
 impl Alone {
@@ -25,7 +28,11 @@ impl Alone {
         };
         let modules = modules.iter().map(|module| (module.name.clone(), here(module))).collect();
         let plan = Plan { version: 1, modules, ..Plan::default() };
-        Alone { plan: watch::Sender::new(Arc::new(plan)), leave: watch::Sender::new(None) }
+        Alone {
+            plan: watch::Sender::new(Arc::new(plan)),
+            leave: watch::Sender::new(None),
+            names: Mutex::default(),
+        }
     }
 }
 
@@ -47,5 +54,10 @@ impl Control for Alone {
     fn listener(&self, name: &str, address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>> {
         let (name, address) = (name.to_owned(), address.to_owned());
         Box::pin(async move { crate::listen::bind(&name, &address).map(Some) })
+    }
+
+    fn names(&self, ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>> {
+        let answer = lock(&self.names).answer(ask);
+        Box::pin(async { Ok(answer) })
     }
 }

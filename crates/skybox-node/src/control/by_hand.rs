@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use skybox_core::{ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
+use skybox_plan::names::{NameAnswer, NameAsk};
 use skybox_plan::spread::{Assignment, Facts, ModuleFacts, spread};
 use tokio::sync::watch;
 
@@ -117,6 +118,12 @@ impl Control for ByHand {
         let (name, address) = (name.to_owned(), address.to_owned());
         Box::pin(async move { crate::listen::bind(&name, &address).map(Some) })
     }
+
+    fn names(&self, _ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>> {
+        let why = "nodes whose addresses are given by hand have no store that keeps names of instances: hand handles on, or \
+                   use a keyed module";
+        Box::pin(async { Err(ControlError::Refused(why.to_owned())) })
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +159,14 @@ mod tests {
         assert!(shards.owner.iter().all(|owner| usize::from(*owner) < 3), "every shard has an owner");
         let ModulePlan::Replicated { serving, .. } = &of_a.modules["resize"] else { panic!("a task") };
         assert_eq!(serving.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn nobody_keeps_names_and_the_refusal_says_so() {
+        let control = ByHand::new(&NodeName::new("a"), &BTreeMap::new(), &[]);
+        let refused = control.names(NameAsk::Whereis { name: "lobby".to_owned() }).await;
+        let error = refused.expect_err("there is no store").to_string();
+        assert!(error.contains("given by hand") && error.contains("keyed module"), "{error}");
     }
 
     #[test]

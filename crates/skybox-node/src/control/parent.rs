@@ -1,8 +1,10 @@
 //! The parent of one machine, seen from a node: one line of JSON for each message, over a Unix socket.
 //!
 //! A node opens one connection for its life (`Opening::Node`): its hello and reports go up, plans and the order to
-//! leave come down; its end is the parent's death. A turn for `once` and a listener's descriptor have a short
-//! connection each.
+//! leave come down, and names are asked for and answered; its end is the parent's death. A turn for `once` and a
+//! listener's descriptor have a short connection each.
+
+mod asking;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,9 +15,12 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skybox_core::{Code, Incarnation, NodeName, Plan};
+use skybox_plan::names::{NameAnswer, NameAsk};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
+
+use asking::Asking;
 
 use super::{Boxed, Control, Leave, ModuleDecl, OnceTurn, Report};
 
@@ -25,6 +30,8 @@ pub const PARENT_ENV: &str = "SKYBOX_PARENT";
 pub const NODE_ENV: &str = "SKYBOX_NODE";
 /// Reports that may wait for the parent. A node has a few for each module.
 const REPORTS_MAX: usize = 16 * 1024;
+/// What one node may have asked about names and not have had answered: more wait in the node.
+pub const NAME_ASKS_MAX: usize = 256;
 /// A line is a plan at most: a thousand shards for each of a few hundred modules.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
@@ -90,6 +97,13 @@ pub enum FromParent {
     Listener,
     /// This node does not serve that listener.
     NotServed,
+    /// What was asked about names under this number.
+    Name {
+        /// The number.
+        number: u64,
+        /// The answer.
+        answer: NameAnswer,
+    },
     /// It cannot be done, with the reason.
     Refused(String),
 }
@@ -101,6 +115,13 @@ pub enum FromNode {
     Report(Report),
     /// How a turn went.
     OnceEnded(Result<(), String>),
+    /// It asks about names, under a number that it has not used before.
+    Name {
+        /// The number.
+        number: u64,
+        /// What.
+        ask: NameAsk,
+    },
 }
 
 /// Why the parent could not be asked.
@@ -153,7 +174,8 @@ pub struct ParentLink {
     node: NodeName,
     plan: watch::Receiver<Arc<Plan>>,
     leave: watch::Receiver<Option<Leave>>,
-    reports: mpsc::Sender<Report>,
+    says: mpsc::Sender<FromNode>,
+    asking: Arc<Asking>,
 }
 
 impl ParentLink {
@@ -175,24 +197,28 @@ impl ParentLink {
         };
         let (plans, plan) = watch::channel(Arc::new(first));
         let (leaves, leave) = watch::channel(None);
-        let (reports, mut waiting) = mpsc::channel::<Report>(REPORTS_MAX);
+        let (says, mut waiting) = mpsc::channel::<FromNode>(REPORTS_MAX);
         tokio::spawn(async move {
-            while let Some(report) = waiting.recv().await {
+            while let Some(said) = waiting.recv().await {
                 // The reader notices when the parent is gone, and ends the node.
-                if write.write_all(&line(&FromNode::Report(report))).await.is_err() {
+                if write.write_all(&line(&said)).await.is_err() {
                     return;
                 }
             }
         });
+        let asking = Arc::new(Asking::new());
+        let answers = asking.clone();
         tokio::spawn(async move {
             let why = loop {
                 match read_line::<FromParent>(&mut lines).await {
                     Ok(FromParent::Plan(plan)) => drop(plans.send_replace(Arc::new(plan))),
                     Ok(FromParent::Leave(leave)) => drop(leaves.send_replace(Some(leave))),
+                    Ok(FromParent::Name { number, answer }) => answers.answered(number, answer),
                     Ok(other) => break format!("it said {other:?}"),
                     Err(error) => break error.to_string(),
                 }
             };
+            answers.end();
             // First, because a log on the parent's broken pipe can panic.
             let told = leaves.send_replace(Some(Leave::Orphaned)).is_some();
             // A node that was told to leave ends its side of the connection first.
@@ -200,7 +226,7 @@ impl ParentLink {
                 tracing::warn!(code = %Code::PARENT_GONE, "the parent is gone ({why}): this node ends");
             }
         });
-        Ok(ParentLink { path: path.to_owned(), node, plan, leave, reports })
+        Ok(ParentLink { path: path.to_owned(), node, plan, leave, says, asking })
     }
 
     fn io(&self, source: std::io::Error) -> ControlError {
@@ -218,9 +244,16 @@ impl Control for ParentLink {
     }
 
     fn report(&self, report: Report) {
-        if let Err(mpsc::error::TrySendError::Full(report)) = self.reports.try_send(report) {
+        if let Err(mpsc::error::TrySendError::Full(report)) = self.says.try_send(FromNode::Report(report)) {
             tracing::error!(?report, "the parent does not read: a report is lost");
         }
+    }
+
+    fn names(&self, ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>> {
+        Box::pin(async {
+            let answer = self.asking.ask(&self.says, ask).await;
+            answer.ok_or_else(|| self.io(std::io::ErrorKind::UnexpectedEof.into()))
+        })
     }
 
     fn once(&self, name: &str) -> Boxed<'_, Result<OnceTurn, ControlError>> {

@@ -102,8 +102,7 @@ impl<T> Drop for Instance<T> {
                 if let Err(Panicked { message, place }) = catch(AssertUnwindSafe(|| drop(value))) {
                     tracing::error!(instance = %self.core.id, place, "its `Drop` panicked: {message}");
                 }
-                drop(ended);
-                self.core.is_gone();
+                self.core.tell_end(ended);
             }
         }
     }
@@ -298,11 +297,20 @@ impl InstanceCore {
         }
     }
 
-    /// Nothing is left of it.
-    fn is_gone(&self) {
-        if let Some(host) = self.host.upgrade() {
-            host.is_gone(self.id);
+    /// Nothing is left of it: whoever waits for that is told once its names are free.
+    fn tell_end(&self, ended: EndedGuard) {
+        let Some(host) = self.host.upgrade() else { return drop(ended) };
+        let id = self.id;
+        if host.is_named(id) {
+            host.runtime.clone().spawn(async move {
+                host.free_names(id).await;
+                drop(ended);
+                host.is_gone(id);
+            });
+            return;
         }
+        drop(ended);
+        host.is_gone(id);
     }
 
     /// It takes no more calls: its module remembers why.

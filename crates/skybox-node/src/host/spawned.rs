@@ -21,7 +21,7 @@ use leaving::{Last, Leaving};
 use super::instance::Ended;
 use super::replicated::start;
 use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Line, Near, lock};
-use crate::app::App;
+use crate::app::{App, AppInner};
 use crate::call::{crossed_key, encode_key, in_app};
 use crate::cell::Word;
 use crate::links::Peer;
@@ -195,18 +195,22 @@ impl<T: Module> Host<T> {
         let app = self.core.app.upgrade().ok_or("the App has ended")?;
         let read = seat_id(bytes).and_then(|(id, node)| Some((id, std::str::from_utf8(node).ok()?)));
         let (id, node) = read.ok_or("a handle of a spawned instance is its id and its node")?;
+        Ok(self.seat_at(&app, id, NodeName::new(node)))
+    }
+
+    /// The seat of this id on a node.
+    pub(crate) fn seat_at(&self, app: &AppInner, id: InstanceId, node: NodeName) -> Arc<Seat<T>> {
         if id.node == app.incarnation {
-            return Ok(self.seat_here(id));
+            return self.seat_here(id);
         }
         if let Some(in_this_cell) = self.known_seat(id) {
-            return Ok(in_this_cell);
+            return in_this_cell;
         }
-        let node = NodeName::new(node);
         if node == app.node {
             // In an earlier life.
-            return Ok(Arc::new(Seat::new(id, None, true)));
+            return Arc::new(Seat::new(id, None, true));
         }
-        Ok(Arc::new(Seat::new(id, Some(app.links.peer(&node)), false)))
+        Arc::new(Seat::new(id, Some(app.links.peer(&node)), false))
     }
 
     pub(crate) fn seat_here(&self, id: InstanceId) -> Arc<Seat<T>> {
@@ -243,11 +247,15 @@ impl<T: Module> Host<T> {
         match start::<T>(core, app, arguments, planted.seat.id, None).await {
             Ok(instance) => planted.take(instance),
             Err(cause) => {
-                // Whoever was given its name by its `start` waits for its end.
+                // Whoever was given its handle by its `start` waits for its end.
                 if planted.seat.line.get().is_some() {
                     let exit = Exit::FailedStart { cause: cause.clone() };
                     core.endings.ended(planted.seat.id, began.elapsed(), None, exit);
                 }
+                let id = planted.seat.id;
+                drop(planted);
+                // Whoever spawns it again may want the name that this one has given itself.
+                core.free_names(id).await;
                 Err(CallErrorKind::NotStarted { cause })
             }
         }
@@ -302,14 +310,20 @@ impl<T: Module> Host<T> {
     /// Ends a seat whose owner is gone.
     pub(crate) fn end_abandoned(&self, mut seat: Arc<Seat<T>>) {
         // One that has a last word is not gone at once, and another node may ask of it.
-        if self.core.cells.is_none() && !self.core.stops && Arc::strong_count(&seat) <= 2 {
+        let is_simple = self.core.cells.is_none() && !self.core.stops;
+        if is_simple && Arc::strong_count(&seat) <= 2 && !self.core.is_named(seat.id) {
             self.forget(seat.id);
-            // Handles, calls and the table count the seat. Where none does, nobody here can name the instance or wait for
+            // Handles, calls and the table count the seat. Where none does, nobody here can reach the instance or wait for
             // it, and a million of them end without as many barriers.
             if let Some(alone) = Arc::get_mut(&mut seat) {
                 // One that has crashed has left its seat before, and said why.
                 if let Some(instance) = alone.local.take() {
-                    self.spawned.leaving.remember(seat.id, Exit::Stopped);
+                    if self.core.is_named(seat.id) {
+                        // Since a moment ago: whoever finds it by that name hears of its end once it is free.
+                        drop(self.spawned.leaving.enter(&instance));
+                    } else {
+                        self.spawned.leaving.remember(seat.id, Exit::Stopped);
+                    }
                     drop(instance);
                 }
                 self.core.notify();
@@ -366,8 +380,10 @@ impl<T: Module> Host<T> {
         }
         match self.last(seat) {
             Some(last) => Monitor::here(last.ended.wait()),
-            None if seat.is_over() => Monitor::known(self.how_it_ended(seat.id)),
-            // Its `start` has given its name away.
+            None if seat.is_over() && !self.core.is_named(seat.id) => {
+                Monitor::known(self.how_it_ended(seat.id))
+            }
+            // Its `start` has given its handle away, or a name to it.
             None => Monitor::here(watch_from_its_start(self.clone(), seat.clone())),
         }
     }
@@ -436,8 +452,14 @@ impl<'h, T: Module> Planted<'h, T> {
 
 impl<T: Module> Drop for Planted<'_, T> {
     fn drop(&mut self) {
-        if !self.taken {
-            drop(self.host.end(&self.seat));
+        if self.taken {
+            return;
+        }
+        drop(self.host.end(&self.seat));
+        let (core, id) = (self.host.core.clone(), self.seat.id);
+        // Its `start` may have given it one. An instance frees its own.
+        if core.is_named(id) {
+            core.runtime.clone().spawn(async move { core.free_names(id).await });
         }
     }
 }
@@ -522,6 +544,7 @@ async fn watch_from_its_start<T: Module>(host: Arc<Host<T>>, seat: Arc<Seat<T>>)
         }
         // The sender lives in this very host.
         if seat.is_over() || changes.changed().await.is_err() {
+            host.core.free_names(seat.id).await;
             return host.how_it_ended(seat.id);
         }
     }

@@ -75,6 +75,7 @@ async fn run<T: Module>(core: Arc<HostCore>, app: App, of: Of, value: T, mut end
     for cause in failed.into_iter().chain(dropped.err().map(panicked)) {
         ended.exit = Some(Box::new(core.stop_failed(&of, cause)));
     }
+    core.free_names(of.id).await;
     drop(ended);
     core.is_gone(of.id);
 }

@@ -219,6 +219,22 @@ macro_rules! in_every_mode {
                 a_crash_after_an_instance_has_ended_itself_is_a_crash
                 an_instance_knows_its_own_handle
                 code_that_is_none_of_an_instance_is_told_so;
+            names:
+                an_instance_is_found_by_its_name_from_everywhere
+                a_name_that_is_taken_is_refused_and_says_who_has_it
+                a_name_is_free_when_the_end_of_its_instance_is_told
+                a_name_is_not_free_while_its_instance_stops
+                a_name_of_another_module_is_told_apart
+                an_unregistered_name_is_free_and_its_instance_lives
+                of_a_hundred_who_want_a_name_one_has_it
+                an_instance_that_names_itself_is_called_once_it_has_started
+                a_start_that_fails_leaves_no_name_behind
+                a_spawn_that_is_dropped_leaves_no_name_behind
+                an_instance_names_itself_in_a_method
+                an_instance_that_has_ended_is_given_no_name
+                an_end_in_the_middle_of_a_registration_leaves_no_name
+                what_is_no_name_is_refused
+                a_child_that_is_started_again_has_its_name_again;
             supervisors:
                 a_child_that_crashes_is_started_again_alone
                 children_that_need_one_another_are_started_again_together
@@ -310,6 +326,7 @@ macro_rules! in_several_processes {
                 the_owner_of_a_lost_instance_ends_no_other
                 a_killed_node_is_told_to_each_monitor_once
                 a_node_that_leaves_tells_of_its_instances_first;
+            names: the_names_of_a_lost_node_are_free;
             supervisors: children_of_a_lost_node_are_started_again;
             versions:
                 a_module_with_other_methods_is_a_mismatch

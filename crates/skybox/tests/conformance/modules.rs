@@ -9,6 +9,7 @@ mod kiosks;
 mod pipes;
 mod relay;
 mod rows;
+mod signs;
 mod starts;
 mod stops;
 mod tellers;
@@ -29,6 +30,7 @@ pub use kiosks::Kiosk;
 pub use pipes::{Brook, Conduit, Pipes, Source, louder};
 pub use relay::{Nest, Relay, Step, traced};
 pub use rows::*;
+pub use signs::{Signs, Stall};
 pub use starts::{Latecomer, Sleeper, Stillborn, StillbornKey, Unsteady, book, lookup};
 pub use stops::{Diary, Guest, Lingerer, Lodger};
 pub use tellers::{Drawer, Teller};
@@ -66,6 +68,7 @@ pub const CALLEES: &[&str] = &[
     "register",
     "rows",
     "shops",
+    "signs",
     "sleeper",
     "stillborn",
     "stillborn_key",

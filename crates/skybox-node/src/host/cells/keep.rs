@@ -217,7 +217,7 @@ impl Keeper {
             let key = self.slot.key.as_deref().filter(|_| self.core.descriptor.kind == ModuleKind::Keyed);
             self.core.endings.cell_died(&cell.name, cell.started.elapsed(), key, exit.clone());
             if let Some(cells) = &self.core.cells {
-                cells.fell(&link, &exit);
+                cells.fell(&self.core, &link, &exit);
             }
         }
         self.slot.link.store(None);
@@ -361,7 +361,7 @@ async fn put_away(core: Arc<HostCore>, link: Arc<Conn>, key: Option<Bytes>) {
     let exit = cell.ended().await;
     let exit = if has_left { Exit::Stopped } else { exit };
     if let Some(cells) = &core.cells {
-        cells.fell(&link, &exit);
+        cells.fell(&core, &link, &exit);
     }
     match core.descriptor.kind {
         // Its own instances have said how they ended.

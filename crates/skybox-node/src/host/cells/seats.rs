@@ -65,6 +65,9 @@ pub(super) struct Seated {
     link: OnceLock<Arc<Conn>>,
     /// It takes no calls any more.
     over: AtomicBool,
+    /// Why it ended, once nothing is left of its instance.
+    last: OnceLock<Exit>,
+    /// The same, once its names are free.
     exit: watch::Sender<Option<Exit>>,
 }
 
@@ -78,11 +81,21 @@ impl Seated {
         self.link.get().filter(|link| !self.is_over() && link.is_ready()).cloned()
     }
 
-    fn has_ended(&self, exit: Exit) {
+    /// It takes no more calls.
+    fn is_no_more(&self) {
         self.over.store(true, Ordering::Release);
-        self.exit.send_replace(Some(exit));
         // Whoever waits with a call to it looks again.
         self.slot.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Nothing is left of its instance, which may have names still. The first who says why is believed.
+    fn fell(&self, exit: &Exit) {
+        self.last.get_or_init(|| exit.clone());
+        self.is_no_more();
+    }
+
+    fn has_ended(&self, exit: Exit) {
+        self.exit.send_replace(Some(exit));
     }
 
     fn ended(&self) -> Ended {
@@ -141,7 +154,7 @@ impl Drop for Planted<'_> {
         if !self.taken {
             // Its cell may be starting it this moment.
             drop(self.cells.end(self.core, self.seated.id));
-            self.cells.seat_is_gone(self.seated.id, Exit::Stopped);
+            self.cells.seat_is_gone(self.core, self.seated.id, Exit::Stopped);
         }
     }
 }
@@ -177,6 +190,7 @@ impl Cells {
             slot: self.slot(core, Some(&seat_bytes(id))),
             link: OnceLock::new(),
             over: AtomicBool::new(false),
+            last: OnceLock::new(),
             exit: watch::Sender::new(None),
         });
         if let Err(kind) = self.seats.insert(&seated, self.by_key.is_some()) {
@@ -192,13 +206,18 @@ impl Cells {
         drop(head);
         drop(planted.seated.link.set(link.clone()));
         let named = Named { module: core.descriptor.name.to_owned(), seat: id };
-        between::seat(&link, named, arguments).await.map_err(|kind| match kind {
-            // Nothing is left of it: the cell has ended, and that tells why.
-            CallErrorKind::Lost { why } | CallErrorKind::Unreachable { why } => {
-                CallErrorKind::NotStarted { cause: why }
-            }
-            kind => kind,
-        })?;
+        if let Err(kind) = between::seat(&link, named, arguments).await {
+            planted.seated.is_no_more();
+            // Whoever spawns it again may want the name that this one has given itself.
+            core.free_names(id).await;
+            return Err(match kind {
+                // Nothing is left of it: the cell has ended, and that tells why.
+                CallErrorKind::Lost { why } | CallErrorKind::Unreachable { why } => {
+                    CallErrorKind::NotStarted { cause: why }
+                }
+                kind => kind,
+            });
+        }
         planted.taken = true;
         Ok(id)
     }
@@ -229,8 +248,7 @@ impl Cells {
     /// Ends an instance once the calls that it has taken have ended; new ones find it no more.
     pub(crate) fn end(&self, core: &Arc<HostCore>, id: InstanceId) -> Option<Ended> {
         let seated = self.seats.get(id)?;
-        seated.over.store(true, Ordering::Release);
-        seated.slot.changed.send_modify(|count| *count += 1);
+        seated.is_no_more();
         let ended = seated.ended();
         let named = Named { module: core.descriptor.name.to_owned(), seat: id };
         if let Some(link) = seated.link.get().cloned() {
@@ -277,10 +295,23 @@ impl Cells {
     }
 
     /// Nothing is left of an instance in a cell that goes on.
-    pub(crate) fn seat_is_gone(&self, id: InstanceId, exit: Exit) {
-        let Some(seated) = self.seats.remove(id, &exit) else { return };
-        seated.has_ended(exit);
-        self.put_down(&seated.slot);
+    pub(crate) fn seat_is_gone(&self, core: &Arc<HostCore>, id: InstanceId, exit: Exit) {
+        let Some(seated) = self.seats.get(id) else { return };
+        seated.fell(&exit);
+        if core.is_named(id) {
+            tell_once_unnamed(core.clone(), seated);
+            return;
+        }
+        self.tell_end(&seated);
+    }
+
+    /// Whoever waits for the end of an instance is told of it.
+    fn tell_end(&self, seated: &Seated) {
+        let exit = seated.last.get().cloned().unwrap_or(Exit::Stopped);
+        if self.seats.remove(seated.id, &exit).is_some() {
+            seated.has_ended(exit);
+            self.put_down(&seated.slot);
+        }
     }
 
     /// Ends the slot of an instance that was the only one there.
@@ -292,21 +323,43 @@ impl Cells {
     }
 
     /// A cell has ended, and whatever sat in it.
-    pub(super) fn fell(&self, link: &Arc<Conn>, exit: &Exit) {
+    pub(super) fn fell(&self, core: &Arc<HostCore>, link: &Arc<Conn>, exit: &Exit) {
         let of_it = |seated: &Seated| seated.link.get().is_some_and(|its| Arc::ptr_eq(its, link));
+        let of_it: Vec<_> = {
+            let table = lock(&self.seats.0);
+            table.seated.values().filter(|seated| of_it(seated)).cloned().collect()
+        };
+        of_it.iter().for_each(|seated| seated.fell(exit));
+        let (named, fallen): (Vec<_>, Vec<_>) =
+            of_it.into_iter().partition(|seated| core.is_named(seated.id));
         let fallen: Vec<_> = {
             let mut table = lock(&self.seats.0);
-            let ids: Vec<_> = table.seated.values().filter(|seated| of_it(seated)).map(|s| s.id).collect();
-            let fallen = ids.iter().filter_map(|id| table.seated.remove(id)).collect();
             let exit = Arc::new(exit.clone());
-            ids.into_iter().for_each(|id| table.remember(id, &exit));
-            fallen
+            let mut is_there = |seated: &Arc<Seated>| {
+                let removed = table.seated.remove(&seated.id).is_some();
+                if removed {
+                    table.remember(seated.id, &exit);
+                }
+                removed
+            };
+            fallen.into_iter().filter(|seated| is_there(seated)).collect()
         };
-        fallen.into_iter().for_each(|seated: Arc<Seated>| {
+        fallen.into_iter().for_each(|seated| {
             seated.has_ended(exit.clone());
             self.forget_seat(&seated.slot);
         });
+        named.into_iter().for_each(|seated| tell_once_unnamed(core.clone(), seated));
     }
+}
+
+/// Frees the names of an instance of which nothing else is left, and tells of its end then.
+fn tell_once_unnamed(core: Arc<HostCore>, seated: Arc<Seated>) {
+    core.runtime.clone().spawn(async move {
+        core.free_names(seated.id).await;
+        if let Some(cells) = &core.cells {
+            cells.tell_end(&seated);
+        }
+    });
 }
 
 #[cfg(test)]
@@ -319,7 +372,7 @@ mod tests {
         let (slot, _) = Slot::new(None);
         let id = InstanceId { node: Incarnation(1), count: count as u64 };
         let (over, exit) = (AtomicBool::new(false), watch::Sender::new(None));
-        Arc::new(Seated { id, slot, link: OnceLock::new(), over, exit })
+        Arc::new(Seated { id, slot, link: OnceLock::new(), over, last: OnceLock::new(), exit })
     }
 
     #[test]

@@ -1,0 +1,165 @@
+//! The names of the instances of one node, which registers them and frees them.
+//!
+//! An instance that ends while it is given a name must not keep it. Whoever gives it one notes that here first and looks
+//! then whether it takes calls; whoever ends it has it take no more calls first and looks here then. One of the two sees
+//! the other: either the name is refused, or the end waits for the name and frees it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use skybox_core::{CallErrorKind, InstanceId, ModuleKind};
+use skybox_plan::names::{Holder, NameAnswer, NameAsk};
+
+use super::{Refusal, full};
+use crate::app::AppInner;
+use crate::host::{AnyHost, HostCore, lock};
+
+/// How long the end of an instance is kept back until its names are free. Whoever keeps them answers at once, or hangs;
+/// the word that they are free has been sent by then, behind all others.
+const FREE_WAIT: Duration = Duration::from_secs(5);
+
+/// Which instances here have names, or are about to have one.
+#[derive(Debug, Default)]
+pub(crate) struct HomeNames {
+    records: Mutex<HashMap<InstanceId, Arc<Record>>>,
+    /// How many those are: mostly none, and then an end costs a look at this.
+    count: AtomicUsize,
+}
+
+/// One of them. Held while it is given a name and while its names are freed.
+type Record = tokio::sync::Mutex<Standing>;
+
+#[derive(Debug, Default)]
+struct Standing {
+    /// It has a name, or may have one.
+    named: bool,
+    /// It has ended: it gets none any more.
+    over: bool,
+}
+
+impl HomeNames {
+    /// Whether an instance that takes no more calls has names, or is about to have one.
+    fn has(&self, instance: InstanceId) -> bool {
+        // After what says that it takes no more calls; its pair is in `note`.
+        fence(Ordering::SeqCst);
+        self.count.load(Ordering::Relaxed) > 0 && lock(&self.records).contains_key(&instance)
+    }
+
+    /// Notes that one is about to have a name.
+    fn note(&self, instance: InstanceId) -> Arc<Record> {
+        let record = match lock(&self.records).entry(instance) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                self.count.fetch_add(1, Ordering::Relaxed);
+                new.insert(Arc::default()).clone()
+            }
+        };
+        // Before the look whether it takes calls.
+        fence(Ordering::SeqCst);
+        record
+    }
+
+    /// Forgets what was noted of one that had ended before. Whoever ends it may have seen it meanwhile, and forgets it
+    /// then.
+    fn forget_unless_shared(&self, instance: InstanceId, record: Arc<Record>) {
+        let mut records = lock(&self.records);
+        // Who has it has it from here, under this lock: the table is one, and this is the other.
+        let is_alone = Arc::strong_count(&record) == 2;
+        if is_alone && records.get(&instance).is_some_and(|known| Arc::ptr_eq(known, &record)) {
+            records.remove(&instance);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn forget(&self, instance: InstanceId) {
+        if lock(&self.records).remove(&instance).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self, instance: InstanceId) -> Option<Arc<Record>> {
+        lock(&self.records).get(&instance).cloned()
+    }
+}
+
+/// Gives an instance of this node a name. Goes on to its end also if nobody waits for it: what was given is noted.
+pub(crate) async fn register(
+    app: &Arc<AppInner>,
+    host: Arc<dyn AnyHost>,
+    name: String,
+    instance: InstanceId,
+) -> Result<(), Refusal> {
+    let registering = register_to_the_end(app.clone(), host, name, instance);
+    // An error means that the runtime shuts down.
+    app.runtime.spawn(registering).await.unwrap_or(Err(Refusal::Failed(CallErrorKind::Cancelled)))
+}
+
+async fn register_to_the_end(
+    app: Arc<AppInner>,
+    host: Arc<dyn AnyHost>,
+    name: String,
+    instance: InstanceId,
+) -> Result<(), Refusal> {
+    let record = app.names.note(instance);
+    let mut standing = record.lock().await;
+    if standing.over || !host.takes_calls(instance) {
+        let named = standing.named;
+        drop(standing);
+        // Whoever frees the name that it has may be on the way here.
+        if !named {
+            app.names.forget_unless_shared(instance, record);
+        }
+        return Err(Refusal::Failed(CallErrorKind::Gone));
+    }
+    let module = host.core().descriptor.name.to_owned();
+    let holder = Holder { instance, module, node: app.node.clone() };
+    let answered = app.control.names(NameAsk::Register { name, holder }).await;
+    // What was not answered may have been done.
+    standing.named |= !matches!(answered, Ok(NameAnswer::Taken(_) | NameAnswer::Full));
+    match answered? {
+        NameAnswer::Done => Ok(()),
+        NameAnswer::Taken(holder) => Err(Refusal::Taken(holder)),
+        NameAnswer::Full => Err(Refusal::Failed(full())),
+        other @ NameAnswer::Holder(_) => {
+            let why = format!("whoever keeps the names answered {other:?}");
+            Err(Refusal::Failed(CallErrorKind::BadReply { why }))
+        }
+    }
+}
+
+impl HostCore {
+    /// Whether an instance that takes no more calls has names: its end is told once [`HostCore::free_names`] has ended.
+    pub(crate) fn is_named(&self, instance: InstanceId) -> bool {
+        self.descriptor.kind == ModuleKind::Spawned
+            && self.app.upgrade().is_some_and(|app| app.names.has(instance))
+    }
+
+    /// Frees the names of an instance that takes no more calls.
+    pub(crate) async fn free_names(&self, instance: InstanceId) {
+        let Some(app) = self.app.upgrade() else { return };
+        let Some(record) = app.names.get(instance) else { return };
+        {
+            let mut standing = record.lock().await;
+            standing.over = true;
+            if standing.named {
+                let control = app.control.clone();
+                // On a task of its own: it is said, whoever is still there to wait for it.
+                let saying =
+                    self.runtime.spawn(async move { control.names(NameAsk::Ended { instance }).await });
+                match tokio::time::timeout(FREE_WAIT, saying).await {
+                    Err(_) => tracing::warn!(
+                        %instance,
+                        "whoever keeps the names has not answered within {FREE_WAIT:?} that those of an instance that \
+                         has ended are free"
+                    ),
+                    // Otherwise whoever keeps them is gone, and they are too.
+                    Ok(_) => standing.named = false,
+                }
+            }
+        }
+        app.names.forget(instance);
+    }
+}
