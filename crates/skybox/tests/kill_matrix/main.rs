@@ -134,7 +134,7 @@ async fn what_a_task_cannot_survive_ends_its_node() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_in_one_cell_and_a_hundred_in_cells_of_their_own() {
-    let stage = Stage::start(Column::Cell).await;
+    let stage = Stage::start_with_driver(Column::Cell).await;
     let mut table = Table::new("spawned instances in cells", &stage).await;
     let outcome = crowd::panics(&stage, 10_000).await;
     table.row("10,000 panic at once in one cell", &outcome);

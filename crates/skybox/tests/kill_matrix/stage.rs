@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use skybox::cloud::testing::{Nodes, RunningNodes};
-use skybox::{App, CallErrorKind, CallOptions, Error};
+use skybox::{App, CallErrorKind, CallOptions, Error, Handle};
 
+use crate::crowd::Driver;
 use crate::group::{self, Group};
 use crate::load::{Felt, Load};
 use crate::victims::{Pair, Steady, Victim, WORD_ENV};
@@ -82,13 +83,24 @@ pub(crate) fn kind_of(error: &Error) -> &'static str {
 }
 
 impl Stage {
-    /// In a process that is the node, it does not return.
+    /// One node. In a process that is the node, it does not return.
     pub(crate) async fn start(column: Column) -> Stage {
+        let one = Nodes::of_this_test(1);
+        Stage::start_on(column, one).await
+    }
+
+    /// The same, and a second node that has crowds on the first.
+    pub(crate) async fn start_with_driver(column: Column) -> Stage {
+        let two = Nodes::of_this_test(2).pin("driver", &["node-2"]);
+        Stage::start_on(column, two).await
+    }
+
+    async fn start_on(column: Column, nodes: Nodes) -> Stage {
         group::enter();
         let group = Group::new();
         let word = std::env::temp_dir().join(format!("skybox-kill-matrix-{}", std::process::id()));
         let here = ["node-1"];
-        let nodes = Nodes::of_this_test(1).pin("victim", &here).pin("steady", &here).pin("pair", &here);
+        let nodes = nodes.pin("victim", &here).pin("steady", &here).pin("pair", &here);
         // Ten thousand traces of panics would be what is measured.
         let nodes = nodes.env(WORD_ENV, &word.to_string_lossy()).env("RUST_BACKTRACE", "0");
         let settings: &[(&str, &str)] = match column {
@@ -101,7 +113,9 @@ impl Stage {
                 // A row's crash does not slow down the restart after the next one's.
                 ("VICTIM__WITHIN", "250ms"),
                 ("SHARER__ISOLATE", "process:shared"),
+                ("SHARER__CPU", "0.5"),
                 ("LONER__ISOLATE", "process"),
+                ("LONER__CPU", "0.5"),
                 ("PAIR__ISOLATE", "process:shared"),
                 ("PAIR__CPU", "0.5"),
             ],
@@ -118,6 +132,10 @@ impl Stage {
 
     fn app(&self) -> &App {
         self.nodes.app()
+    }
+
+    pub(crate) fn driver(&self) -> Handle<Driver> {
+        self.app().get::<Driver>()
     }
 
     pub(crate) fn load(&self) -> Load {
