@@ -3,6 +3,7 @@
 
 mod alone;
 mod by_hand;
+mod orphan;
 mod parent;
 
 use std::future::Future;

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use rustix::process::Signal;
 
 use crate::http::{self, Http};
-use crate::stage::{Program, Stage, wait_for};
+use crate::restarts::{calling, split_by};
+use crate::stage::{Program, Stage, skybox, wait_for};
 
 /// Nothing of the stage's programs is there any more: no process, no socket, no directory, no port.
 fn nothing_is_left(stage: &Stage, address: SocketAddr) {
@@ -105,6 +106,20 @@ fn a_killed_parent_takes_its_nodes_along() {
     again.ready(3);
     assert_eq!(http::get(address, "/items/pear").expect("an answer").status, 200);
     assert_eq!(stage.left_behind().len(), 1, "the killed parent's directory was removed");
+}
+
+#[test]
+fn a_node_whose_threads_are_held_ends_with_its_parent() {
+    let stage = Stage::new();
+    let mut command = stage.command(skybox());
+    command.env("TOKIO_WORKER_THREADS", "1");
+    let program = split_by(&stage, command);
+    let caller = calling(&stage, &program, &["gate.block"]);
+    program.says("holds an async thread for");
+    program.signal(Signal::KILL);
+    program.end();
+    assert!(!caller.end().success(), "its node has ended: {}", caller.out());
+    nodes_are_gone(&stage);
 }
 
 #[test]

@@ -16,7 +16,11 @@ pub(crate) fn alone(stage: &Stage) -> Program<'_> {
 
 /// The press as two nodes; the printer is on the second.
 pub(crate) fn split(stage: &Stage) -> Program<'_> {
-    let mut command = stage.command(skybox());
+    split_by(stage, stage.command(skybox()))
+}
+
+/// The same, by a command with an environment of its own.
+pub(crate) fn split_by(stage: &Stage, mut command: std::process::Command) -> Program<'_> {
     let places = ["--place", "printer=node-2", "--place", "gate=node-1"];
     command.args(["run", "--nodes", "2"]).args(places).arg("--program").arg(press());
     let program = Program::start(stage, &mut command);
