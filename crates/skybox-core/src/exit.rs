@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Code;
+use crate::{Code, InstanceId};
 
 /// Why an instance ended, or why there never was one.
 ///
@@ -49,6 +49,15 @@ pub enum Exit {
         /// Who.
         by: String,
     },
+    /// Another one has ended to which it was linked, directly or through others: it was killed with it.
+    Linked {
+        /// The module of the instance that ended first.
+        module: String,
+        /// The name of that instance, as `skybox ps` shows it.
+        instance: String,
+        /// How that one ended. Never `Linked` itself: however long the chain, everyone in it hears of its beginning.
+        cause: Box<Exit>,
+    },
     /// It lived in a cell, and its process called `abort`, as Rust does after a second panic.
     Aborted {
         /// What the process had written to its standard error last.
@@ -91,6 +100,23 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Of an instance that was linked to this one, which has ended so.
+    pub fn linked(module: &str, instance: InstanceId, exit: Exit) -> Exit {
+        match exit {
+            Exit::Linked { .. } => exit,
+            exit => Exit::Linked {
+                module: module.to_owned(),
+                instance: instance.to_string(),
+                cause: Box::new(exit),
+            },
+        }
+    }
+
+    /// Whether it takes along those that are linked to it: all but an end in order does.
+    pub fn takes_along(&self) -> bool {
+        !matches!(self, Exit::Normal | Exit::Stopped)
+    }
+
     /// The stable code under which callers hear of it, if they do.
     pub fn code(&self) -> Option<Code> {
         match self {
@@ -99,7 +125,7 @@ impl Exit {
             Exit::Normal | Exit::FailedStop { .. } | Exit::Stopped | Exit::Unknown => None,
             Exit::NodeLost { .. } => Some(Code::LOST),
             Exit::NoSuchInstance => Some(Code::GONE),
-            Exit::Killed { .. } => Some(Code::CANCELLED),
+            Exit::Killed { .. } | Exit::Linked { .. } => Some(Code::CANCELLED),
             Exit::Aborted { .. }
             | Exit::StackOverflow { .. }
             | Exit::OutOfMemory { .. }
@@ -121,6 +147,9 @@ impl fmt::Display for Exit {
             Exit::NodeLost { node } => write!(f, "its node {node} was lost"),
             Exit::NoSuchInstance => f.write_str("there is no such instance: it ended long ago"),
             Exit::Killed { by } => write!(f, "killed by {by}"),
+            Exit::Linked { module, instance, cause } => {
+                write!(f, "killed by its link to {module} {instance}: {cause}")
+            }
             Exit::Aborted { last_words } => write!(f, "its cell called abort{}", Last(last_words)),
             Exit::StackOverflow { last_words } => {
                 write!(f, "a thread of its cell overflowed its stack{}", Last(last_words))
@@ -160,6 +189,7 @@ impl fmt::Display for Last<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Incarnation;
 
     const PAGE: &str = include_str!("../../../docs/exits.md");
 
@@ -177,6 +207,14 @@ mod tests {
             Exit::NodeLost { node: "node-2".to_owned() },
             Exit::NoSuchInstance,
             Exit::Killed { by: "the program".to_owned() },
+            Exit::Linked {
+                module: "room".to_owned(),
+                instance: "8c1f00d2.17".to_owned(),
+                cause: Box::new(Exit::Crashed {
+                    message: "no such square".to_owned(),
+                    place: "src/room.rs:12:9".to_owned(),
+                }),
+            },
             Exit::Aborted { last_words: last_words("thread caused non-unwinding panic. aborting.") },
             Exit::StackOverflow { last_words: last_words("fatal runtime error: stack overflow, aborting") },
             Exit::OutOfMemory { limit_bytes: Some(256 << 20), last_words: picture() },
@@ -184,6 +222,24 @@ mod tests {
             Exit::Exited { code: 3, last_words: last_words("no licence found") },
             Exit::Overran { past_ms: 5012 },
         ]
+    }
+
+    #[test]
+    fn the_end_of_a_chain_hears_of_its_beginning() {
+        let id = |count| InstanceId { node: Incarnation(7), count };
+        let crashed =
+            Exit::Crashed { message: "no such square".to_owned(), place: "src/room.rs:12:9".to_owned() };
+        let next = Exit::linked("room", id(1), crashed.clone());
+        let last = (2..1_000).fold(next.clone(), |exit, count| Exit::linked("hall", id(count), exit));
+        assert_eq!(last, next, "and is no larger");
+        let Exit::Linked { module, instance, cause } = next else { panic!("{next}") };
+        assert_eq!((module, instance, *cause), ("room".to_owned(), id(1).to_string(), crashed));
+    }
+
+    #[test]
+    fn all_but_ends_in_order_take_others_along() {
+        let alone: Vec<Exit> = samples().into_iter().filter(|exit| !exit.takes_along()).collect();
+        assert_eq!(alone, [Exit::Normal, Exit::Stopped]);
     }
 
     /// Its variants, as they are written above.

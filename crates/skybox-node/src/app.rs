@@ -47,6 +47,7 @@ use crate::monitor::Monitors;
 use crate::names::HomeNames;
 use crate::random::Random;
 use crate::spawned::Spawning;
+use crate::tie::Ties;
 
 /// The program, seen from one of its processes.
 ///
@@ -79,6 +80,8 @@ pub(crate) struct AppInner {
     pub(crate) monitors: Monitors,
     /// Which instances here have names.
     pub(crate) names: HomeNames,
+    /// The instances here that fall with others.
+    pub(crate) ties: Ties,
     pub(crate) control: Arc<dyn Control>,
     pub(crate) runtime: Runtime,
     pub(crate) random: Random,

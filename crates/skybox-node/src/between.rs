@@ -4,6 +4,7 @@ mod owners;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::monitor::{self, Monitor, Told, Watched};
 use crate::names::{Refusal, register_here};
 use crate::operate::THE_NODE;
 use crate::stream::{Landing, Passing, Stream, arriving, collecting};
+use crate::tie;
 
 /// The number of what a cell and its node ask of each other as nodes do; they have words of their own beside it.
 pub(crate) const ASK: MethodNumber = MethodNumber(1);
@@ -62,6 +64,13 @@ enum Ask {
     Register { name: String, named: Named },
     /// Ask whoever keeps the names: a cell asks its node.
     Name(NameAsk),
+    /// Link two instances, or take that back.
+    Link(tie::Order),
+    /// Have an instance here fall with another one, or not any more.
+    Tie(tie::Half),
+    /// Kill an instance, since another one has ended to which it is linked: a node asks its cell. The answer is whether
+    /// there was one to kill.
+    Fall { named: Named, exit: Exit },
     /// Tell of the ends of those that this stream names; the answer is a stream of [`Told`].
     Watch { watched: Passing<Watched, Error> },
 }
@@ -200,6 +209,74 @@ pub(crate) async fn watch(
     Ok(told.into_stream())
 }
 
+/// Has the node of a link's first end carry an order out.
+///
+/// # Errors
+/// Its own, and as those of [`ask_until_lost`].
+pub(crate) async fn link(
+    app: &Arc<AppInner>,
+    peer: &Arc<Peer>,
+    life: Incarnation,
+    order: tie::Order,
+) -> Result<(), CallErrorKind> {
+    ask_until_lost(app, peer, life, &Ask::Link(order)).await
+}
+
+/// In a cell: has its node see to an order.
+///
+/// # Errors
+/// As those of [`link`].
+pub(crate) async fn link_at_home(app: &Arc<AppInner>, order: tie::Order) -> Result<(), CallErrorKind> {
+    ask(app, &app.links.peer(&app.home), None, &Ask::Link(order)).await
+}
+
+/// Has another node change a tie.
+///
+/// # Errors
+/// Its own, and as those of [`ask_until_lost`].
+pub(crate) async fn tie(
+    app: &Arc<AppInner>,
+    peer: &Arc<Peer>,
+    life: Incarnation,
+    half: tie::Half,
+) -> Result<(), CallErrorKind> {
+    ask_until_lost(app, peer, life, &Ask::Tie(half)).await
+}
+
+/// Asks what may be asked any number of times, until it is answered or that life of the node is lost.
+///
+/// # Errors
+/// `Lost` if the node may have done it before it was lost, else `Unreachable`.
+async fn ask_until_lost(
+    app: &Arc<AppInner>,
+    peer: &Arc<Peer>,
+    life: Incarnation,
+    ask: &Ask,
+) -> Result<(), CallErrorKind> {
+    let was_sent = AtomicBool::new(false);
+    let mut lost = pin!(peer.clone().lost(life, Arc::downgrade(app)));
+    let asking = async {
+        loop {
+            match self::ask::<()>(app, peer, Some(life), ask).await {
+                Err(CallErrorKind::Unreachable { .. }) => {}
+                Err(CallErrorKind::Lost { .. }) => was_sent.store(true, Ordering::Relaxed),
+                answered => return answered,
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = &mut lost => {}
+        answered = asking => return answered,
+    }
+    let why = format!("{} was lost", peer.node);
+    Err(match was_sent.into_inner() {
+        true => CallErrorKind::Lost { why },
+        false => CallErrorKind::Unreachable { why },
+    })
+}
+
 async fn ask<A: DeserializeOwned>(
     app: &Arc<AppInner>,
     peer: &Peer,
@@ -275,6 +352,12 @@ pub(crate) async fn stop_seated(
     limit: Option<Duration>,
 ) -> Result<Exit, CallErrorKind> {
     let ask = write(&Ask::Stop { named, limit })?.freeze();
+    read(&link.send_when_room(ASK.0, ask).await?.await?.payload)
+}
+
+/// Has a cell kill an instance, since another one has ended to which it is linked.
+pub(crate) async fn fall_seated(link: &Arc<Conn>, named: Named, exit: Exit) -> Result<bool, CallErrorKind> {
+    let ask = write(&Ask::Fall { named, exit })?.freeze();
     read(&link.send_when_room(ASK.0, ask).await?.await?.payload)
 }
 
@@ -370,6 +453,18 @@ async fn answer_to(
             write(&register_here(app, host, name, named.seat).await)
         }
         Ask::Name(ask) => write(&app.control.names(ask).await.map_err(Refusal::from)),
+        Ask::Link(order) => {
+            tie::order(app, order).await?;
+            write(&())
+        }
+        Ask::Tie(half) => {
+            tie::change(app, half)?;
+            write(&())
+        }
+        Ask::Fall { named, exit } => {
+            let host = host_of(app, &named.module)?.clone();
+            write(&host.kill_linked(named.seat, exit).await)
+        }
         Ask::At { node, life, ask } => answer_for(app, conn, &node, life, read(&ask)?).await,
         Ask::Watch { watched } => {
             let (sender, told) = Stream::channel(TOLD_AHEAD_MAX);
@@ -414,7 +509,13 @@ async fn answer_for(
             write(&self::ask::<Exit>(app, &peer, life, &Ask::Stop { named, limit }).await?)
         }
         Ask::Register { name, named } => write(&register(app, &peer, name, named).await?),
-        Ask::Seat { .. } | Ask::At { .. } | Ask::Watch { .. } | Ask::Name(_) => {
+        Ask::Seat { .. }
+        | Ask::At { .. }
+        | Ask::Watch { .. }
+        | Ask::Name(_)
+        | Ask::Link(_)
+        | Ask::Tie(_)
+        | Ask::Fall { .. } => {
             Err(CallErrorKind::Mismatch { why: "a node does not ask that of another".to_owned() })
         }
     }
@@ -428,7 +529,7 @@ pub(crate) fn monitor(app: &AppInner, named: &Named) -> Monitor {
     }
 }
 
-fn host_of<'a>(app: &'a AppInner, module: &str) -> Result<&'a Arc<dyn AnyHost>, CallErrorKind> {
+pub(crate) fn host_of<'a>(app: &'a AppInner, module: &str) -> Result<&'a Arc<dyn AnyHost>, CallErrorKind> {
     let mut hosts = app.hosts.iter();
     let missing = || CallErrorKind::Mismatch { why: format!("{} does not have `{module}`", app.node) };
     hosts.find(|host| host.core().descriptor.name == module).ok_or_else(missing)

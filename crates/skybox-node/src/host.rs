@@ -125,6 +125,12 @@ pub(crate) trait AnyHost: Send + Sync {
         seat: InstanceId,
         limit: Option<Duration>,
     ) -> std::pin::Pin<Box<dyn Future<Output = Exit> + Send>>;
+    /// Kills a spawned instance, since another one has ended to which it is linked; says whether there was one to kill.
+    fn kill_linked(
+        self: Arc<Self>,
+        seat: InstanceId,
+        exit: Exit,
+    ) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>>;
     /// Ends a spawned instance, if it is here; what is given back resolves when it is gone.
     fn end_seat(&self, seat: InstanceId) -> Option<Ended>;
     /// A key of the module, from the command line.
@@ -357,6 +363,19 @@ impl<T: Module> AnyHost for Host<T> {
             match limit {
                 Some(limit) => self.stop(&seat, limit).await,
                 None => self.kill_seated(&seat).await,
+            }
+        })
+    }
+
+    fn kill_linked(
+        self: Arc<Self>,
+        seat: InstanceId,
+        exit: Exit,
+    ) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
+        Box::pin(async move {
+            match &self.core.cells {
+                Some(cells) => cells.fall(&self.core, seat, exit).await,
+                None => self.fall(&self.seat_here(seat), exit).await,
             }
         })
     }

@@ -38,6 +38,7 @@ mod stream;
 mod supervisor;
 mod test_run;
 mod thread;
+mod tie;
 mod uses;
 mod watchdog;
 

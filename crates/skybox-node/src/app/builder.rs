@@ -31,6 +31,7 @@ use crate::module::Registration;
 use crate::monitor::Monitors;
 use crate::names::HomeNames;
 use crate::random::Random;
+use crate::tie::Ties;
 
 /// Makes every call go the long way.
 pub(crate) const STRICT_ENV: &str = "SKYBOX_STRICT";
@@ -366,6 +367,7 @@ impl Builder {
                 owners: Owners::default(),
                 monitors: Monitors::default(),
                 names: HomeNames::default(),
+                ties: Ties::default(),
                 control,
                 runtime: runtime.clone(),
                 random: Random::new(identity.incarnation.0),

@@ -4,6 +4,7 @@
 //! for each key that is awake, or for each spawned instance ([`seats`]). Each has a [`Slot`], and a task that keeps it
 //! ([`keep`]).
 
+mod falling;
 mod keep;
 mod seats;
 

@@ -90,6 +90,11 @@ impl InstanceCore {
     /// progress and their streams end with `Cancelled` where they next wait. It has no last word. Whoever supervises it
     /// starts another, and does not count this as a failure. Says whether it was live.
     pub(crate) fn kill(&self, by: &str) -> bool {
+        self.kill_as(Exit::Killed { by: by.to_owned() })
+    }
+
+    /// [`kill`](InstanceCore::kill), for whoever has another reason.
+    pub(crate) fn kill_as(&self, exit: Exit) -> bool {
         if !self.end_as_killed() {
             // It had crashed: the calls that go on are ended, and its end stays what it was.
             if self.is_killed_after_crash() {
@@ -97,10 +102,12 @@ impl InstanceCore {
             }
             return false;
         }
-        self.ended_by(Exit::Killed { by: by.to_owned() });
         let host = self.host.upgrade();
         if let Some(host) = &host {
-            tracing::warn!(module = host.descriptor.name, instance = %self.id, "killed by {by}");
+            tracing::warn!(module = host.descriptor.name, instance = %self.id, "{exit}");
+        }
+        self.ended_by(exit);
+        if let Some(host) = &host {
             host.unroute(self.id);
         }
         if let Some(turn) = &self.turn {

@@ -3,6 +3,7 @@
 //! Each has a [`Seat`], which is what handles name. Its instance is made with it, and when that takes no more calls the
 //! seat is over: nobody else will sit there.
 
+mod falling;
 mod leaving;
 
 use std::collections::HashMap;
@@ -384,7 +385,11 @@ impl<T: Module> Host<T> {
                 Monitor::known(self.how_it_ended(seat.id))
             }
             // Its `start` has given its handle away, or a name to it.
-            None => Monitor::here(watch_from_its_start(self.clone(), seat.clone())),
+            None => {
+                // Has whoever takes the seat, or leaves it, tell of that, from now on.
+                seat.line.get_or_init(Line::default);
+                Monitor::here(watch_from_its_start(self.clone(), seat.clone()))
+            }
         }
     }
 
@@ -535,8 +540,6 @@ pub(super) async fn find<T: Module>(
 /// Waits until an instance has started and ended.
 async fn watch_from_its_start<T: Module>(host: Arc<Host<T>>, seat: Arc<Seat<T>>) -> Exit {
     let mut changes = host.core.changes();
-    // Has whoever takes the seat, or leaves it, tell of that.
-    seat.line.get_or_init(Line::default);
     loop {
         changes.borrow_and_update();
         if let Some(last) = host.last(&seat) {

@@ -13,6 +13,7 @@ pub mod holds;
 pub mod interfaces;
 pub mod itself;
 pub mod kills;
+pub mod links;
 pub mod names;
 pub mod order;
 pub mod reentrancy;

@@ -212,6 +212,20 @@ macro_rules! in_every_mode {
                 a_monitor_that_comes_while_an_instance_stops_tells_its_end
                 killing_an_instance_that_is_ending_ends_its_calls
                 killing_an_instance_that_has_crashed_ends_what_goes_on;
+            links:
+                the_crash_of_one_ends_the_other
+                an_end_in_order_ends_no_other
+                a_kill_ends_the_other_and_its_calls
+                the_end_of_one_goes_through_a_chain
+                in_a_circle_each_ends_once
+                a_ring_of_a_thousand_ends_once
+                who_traps_a_link_hears_of_it_and_lives_on
+                the_last_word_of_a_link_counts
+                a_link_to_one_that_has_ended_tells_at_once
+                a_link_to_one_that_nobody_remembers_ends_the_other
+                instances_link_themselves
+                a_start_that_fails_ends_those_it_has_linked_itself_to
+                one_that_starts_is_killed_when_it_has_started;
             itself:
                 an_instance_that_ends_itself_answers_first
                 calls_in_progress_end_before_an_instance_that_ends_itself
@@ -327,6 +341,9 @@ macro_rules! in_several_processes {
                 a_killed_node_is_told_to_each_monitor_once
                 a_node_that_leaves_tells_of_its_instances_first;
             names: the_names_of_a_lost_node_are_free;
+            links:
+                a_lost_node_ends_those_that_are_linked_to_its_instances
+                the_lost_node_of_one_is_noticed_where_the_other_is;
             supervisors: children_of_a_lost_node_are_started_again;
             versions:
                 a_module_with_other_methods_is_a_mismatch

@@ -1,6 +1,7 @@
 //! The callees: small modules, each with what one group of sentences needs.
 
 mod booths;
+mod climbers;
 mod desk;
 mod errors;
 mod hog;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use skybox::{App, Result};
 
 pub use booths::{Booth, Fair, Lane, Market, Odd, Oddity, Opening};
+pub use climbers::{Climber, Tour};
 pub use desk::{Cramped, Desk, Narrow, Overdue, Pooled, Register, work};
 #[cfg(feature = "anyhow")]
 pub use errors::any::Anyhow;

@@ -82,7 +82,7 @@ impl Seated {
     }
 
     /// It takes no more calls.
-    fn is_no_more(&self) {
+    pub(super) fn is_no_more(&self) {
         self.over.store(true, Ordering::Release);
         // Whoever waits with a call to it looks again.
         self.slot.changed.send_modify(|count| *count += 1);
@@ -98,7 +98,17 @@ impl Seated {
         self.exit.send_replace(Some(exit));
     }
 
-    fn ended(&self) -> Ended {
+    /// The link of its cell, once there is one.
+    pub(super) fn link(&self) -> Option<Arc<Conn>> {
+        self.link.get().cloned()
+    }
+
+    /// Whether nobody else lives in its cell.
+    pub(super) fn has_own_cell(&self) -> bool {
+        self.slot.key.is_some()
+    }
+
+    pub(super) fn ended(&self) -> Ended {
         Ended::told_by(self.exit.subscribe())
     }
 }
@@ -147,6 +157,8 @@ struct Planted<'c> {
     cells: &'c Cells,
     seated: Arc<Seated>,
     taken: bool,
+    /// What whoever was given its name by its `start` is told.
+    exit: Exit,
 }
 
 impl Drop for Planted<'_> {
@@ -154,7 +166,8 @@ impl Drop for Planted<'_> {
         if !self.taken {
             // Its cell may be starting it this moment.
             drop(self.cells.end(self.core, self.seated.id));
-            self.cells.seat_is_gone(self.core, self.seated.id, Exit::Stopped);
+            let exit = std::mem::replace(&mut self.exit, Exit::Stopped);
+            self.cells.seat_is_gone(self.core, self.seated.id, exit);
         }
     }
 }
@@ -197,7 +210,7 @@ impl Cells {
             self.put_down(&seated.slot);
             return Err(kind);
         }
-        let mut planted = Planted { core, cells: self, seated, taken: false };
+        let mut planted = Planted { core, cells: self, seated, taken: false, exit: Exit::Stopped };
         // Asked with the seat in the table: whoever closes it later finds it there.
         if self.closed.load(Ordering::Acquire) {
             return Err(CallErrorKind::Gone);
@@ -207,16 +220,20 @@ impl Cells {
         drop(planted.seated.link.set(link.clone()));
         let named = Named { module: core.descriptor.name.to_owned(), seat: id };
         if let Err(kind) = between::seat(&link, named, arguments).await {
-            planted.seated.is_no_more();
-            // Whoever spawns it again may want the name that this one has given itself.
-            core.free_names(id).await;
-            return Err(match kind {
+            let kind = match kind {
                 // Nothing is left of it: the cell has ended, and that tells why.
                 CallErrorKind::Lost { why } | CallErrorKind::Unreachable { why } => {
                     CallErrorKind::NotStarted { cause: why }
                 }
                 kind => kind,
-            });
+            };
+            if let CallErrorKind::NotStarted { cause } = &kind {
+                planted.exit = Exit::FailedStart { cause: cause.clone() };
+            }
+            planted.seated.is_no_more();
+            // Whoever spawns it again may want the name that this one has given itself.
+            core.free_names(id).await;
+            return Err(kind);
         }
         planted.taken = true;
         Ok(id)

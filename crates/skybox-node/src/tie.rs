@@ -1,0 +1,255 @@
+//! Links between spawned instances.
+//!
+//! A link is two ties, one for each of its ends: *this one falls when that one has fallen*. A tie is kept by the node that
+//! has the seat of the one that falls. That node watches the other one as any [`Monitor`] does, so a tie acts once, also
+//! when the node of the other is lost.
+//!
+//! Both ties change together:
+//! 1. Whoever wants that tells the node of the end with the smaller id, which carries out the orders for one pair one
+//!    after another, and numbers them.
+//! 2. That node has the other node change its tie, asking until it is answered or the other node is lost.
+//! 3. Then it changes its own, which cannot fail but for want of room. An end that comes in between is told to the monitor
+//!    that is made now, as it is to any that comes late.
+
+mod linking;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use serde::{Deserialize, Serialize};
+use skybox_core::{CallErrorKind, Exit, NodeName};
+use tokio::task::AbortHandle;
+
+use table::{Full, Pair, TIES_MAX, Table};
+
+use crate::app::AppInner;
+use crate::between::{self, Named};
+use crate::host::lock;
+use crate::monitor::{Monitor, Monitors, Unowned};
+
+/// One end of a link: an instance, and the node that has its seat.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct End {
+    node: NodeName,
+    named: Named,
+}
+
+/// What is to become of the two ties of a pair.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// The end with the smaller id, whose node carries it out.
+    first: End,
+    second: End,
+    /// Whether the first is to fall with the second.
+    first_falls: bool,
+    /// Whether the second is to fall with the first.
+    second_falls: bool,
+}
+
+/// What is to become of one tie.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Half {
+    near: End,
+    far: End,
+    /// Whether the near one is to fall with the far one.
+    falls: bool,
+    number: u64,
+}
+
+/// The ties whose nearer ends have their seats in this node.
+#[derive(Debug)]
+pub(crate) struct Ties {
+    table: Mutex<Table<AbortHandle>>,
+    /// Counts the orders that this node has carried out.
+    orders: AtomicU64,
+    /// The pairs for which an order is being carried out.
+    busy: Mutex<HashMap<Pair, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Default for Ties {
+    fn default() -> Ties {
+        let table = Mutex::new(Table::new(TIES_MAX));
+        Ties { table, orders: AtomicU64::new(0), busy: Mutex::default() }
+    }
+}
+
+impl Order {
+    fn new(this: End, other: End, this_falls: bool, other_falls: bool) -> Order {
+        if this.named.seat <= other.named.seat {
+            return Order { first: this, second: other, first_falls: this_falls, second_falls: other_falls };
+        }
+        Order { first: other, second: this, first_falls: other_falls, second_falls: this_falls }
+    }
+}
+
+/// Has an order carried out by whose turn it is.
+///
+/// # Errors
+/// `Unreachable` or `Lost`, if a node that has to know of it was lost; `Overloaded`.
+pub(crate) async fn order(app: &Arc<AppInner>, order: Order) -> Result<(), CallErrorKind> {
+    if app.inside.is_some() {
+        return between::link_at_home(app, order).await;
+    }
+    if order.first.node != app.node {
+        let (peer, life) = (app.links.peer(&order.first.node), order.first.named.seat.node);
+        return between::link(app, &peer, life, order).await;
+    }
+    if order.second.node == app.node {
+        let gate = Gate::of(app, order.pair());
+        let _turn = gate.turn.lock().await;
+        return carry_out_here(app, order);
+    }
+    // On a task of its own: whoever has asked may leave, and no half of a link may stay.
+    let carrying_out = carry_out(app.clone(), order);
+    app.runtime.spawn(carrying_out).await.unwrap_or(Err(CallErrorKind::Gone))
+}
+
+/// Both ends are here.
+fn carry_out_here(app: &Arc<AppInner>, order: Order) -> Result<(), CallErrorKind> {
+    let (second, first) = order.halves(app.ties.orders.fetch_add(1, Ordering::Relaxed));
+    let (falls, number) = (second.falls, second.number);
+    let pair = second.pair();
+    change(app, second)?;
+    change(app, first).inspect_err(|_| {
+        if falls {
+            app.ties.end(pair, number);
+        }
+    })
+}
+
+/// The second one is elsewhere.
+async fn carry_out(app: Arc<AppInner>, order: Order) -> Result<(), CallErrorKind> {
+    let gate = Gate::of(&app, order.pair());
+    let _turn = gate.turn.lock().await;
+    let (second, first) = order.halves(app.ties.orders.fetch_add(1, Ordering::Relaxed));
+    let (peer, life) = (app.links.peer(&second.near.node), second.near.named.seat.node);
+    if !first.falls {
+        // Nothing can go wrong with that, and it holds whatever becomes of the rest.
+        change(&app, first.clone())?;
+    }
+    between::tie(&app, &peer, life, second.clone()).await?;
+    if !first.falls {
+        return Ok(());
+    }
+    let changed = change(&app, first);
+    if changed.is_err() && second.falls {
+        let taken_back = Half { falls: false, ..second };
+        // In vain only if that node is lost.
+        drop(between::tie(&app, &peer, life, taken_back).await);
+    }
+    changed
+}
+
+impl Order {
+    /// The pair, as the node has it that carries the order out.
+    fn pair(&self) -> Pair {
+        Pair { near: self.first.named.seat, far: self.second.named.seat }
+    }
+
+    /// That of the second, and that of the first.
+    fn halves(self, number: u64) -> (Half, Half) {
+        let Order { first, second, first_falls, second_falls } = self;
+        let of_second = Half { near: second.clone(), far: first.clone(), falls: second_falls, number };
+        (of_second, Half { near: first, far: second, falls: first_falls, number })
+    }
+}
+
+impl Half {
+    fn pair(&self) -> Pair {
+        Pair { near: self.near.named.seat, far: self.far.named.seat }
+    }
+}
+
+/// Changes a tie whose nearer end has its seat here.
+///
+/// # Errors
+/// `Overloaded`.
+pub(crate) fn change(app: &Arc<AppInner>, half: Half) -> Result<(), CallErrorKind> {
+    let pair = half.pair();
+    let Half { near, far, falls, number } = half;
+    if !falls {
+        app.ties.end(pair, number);
+        return Ok(());
+    }
+    // Outside the lock: to look for an instance may be to hold it last.
+    let (near_ends, far_ends) = (between::monitor(app, &near.named), monitor(app, &far));
+    let keep = |made| {
+        let tie = Tie { app: Arc::downgrade(app), pair, made };
+        // Under the lock, so that its end finds itself in the table.
+        app.runtime.spawn(tie.keep(near.named, near_ends, far.named, far_ends)).abort_handle()
+    };
+    let begun = lock(&app.ties.table).begin(pair, number, keep);
+    begun.map_err(|Full| CallErrorKind::Overloaded {
+        what: format!("there are {TIES_MAX} links of instances of {} already", app.node),
+    })
+}
+
+fn monitor(app: &Arc<AppInner>, of: &End) -> Monitor {
+    if of.node == app.node {
+        return between::monitor(app, &of.named);
+    }
+    let watches = Monitors::of(app, &app.links.peer(&of.node), of.named.seat.node);
+    Monitor::elsewhere(watches, of.named.clone(), Arc::new(Unowned))
+}
+
+impl Ties {
+    fn end(&self, pair: Pair, number: u64) {
+        let keeper = lock(&self.table).end(pair, number);
+        // Outside the lock: what it keeps goes with it.
+        keeper.inspect(AbortHandle::abort);
+    }
+}
+
+/// One that is kept.
+struct Tie {
+    app: Weak<AppInner>,
+    pair: Pair,
+    made: u64,
+}
+
+impl Tie {
+    /// Waits for the end of either; has the near one fall where that of the far one takes it along.
+    async fn keep(self, near: Named, near_ends: Monitor, far: Named, far_ends: Monitor) {
+        let exit = tokio::select! {
+            biased;
+            // Nobody is left to fall.
+            _ = near_ends => None,
+            exit = far_ends => Some(exit),
+        };
+        let falls = exit.filter(Exit::takes_along);
+        let host = || between::host_of(&*self.app.upgrade()?, &near.module).ok().cloned();
+        if let (Some(exit), Some(host)) = (falls, host()) {
+            host.kill_linked(near.seat, Exit::linked(&far.module, far.seat, exit)).await;
+        }
+        if let Some(app) = self.app.upgrade() {
+            lock(&app.ties.table).is_over(self.pair, self.made);
+        }
+    }
+}
+
+/// Where the orders for one pair wait for each other; gone with the last of them.
+struct Gate<'a> {
+    ties: &'a Ties,
+    pair: Pair,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Gate<'_> {
+    fn of(app: &AppInner, pair: Pair) -> Gate<'_> {
+        let ties = &app.ties;
+        let turn = lock(&ties.busy).entry(pair).or_default().clone();
+        Gate { ties, pair, turn }
+    }
+}
+
+impl Drop for Gate<'_> {
+    fn drop(&mut self) {
+        let mut busy = lock(&self.ties.busy);
+        // Its own and the table's: it is counted under the lock alone.
+        if Arc::strong_count(&self.turn) <= 2 {
+            busy.remove(&self.pair);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Which instance falls with which: the ties of one node, as data.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use skybox_core::InstanceId;
+
+/// Ties of one node: beyond, a link is refused with `Overloaded`. Each has a task, of about half a kilobyte.
+pub(super) const TIES_MAX: usize = 1 << 20;
+
+/// Of two instances, the one that falls when the other has fallen, and that other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pair {
+    pub(super) near: InstanceId,
+    pub(super) far: InstanceId,
+}
+
+/// Whoever sees to each tie is kept with it.
+///
+/// Orders for one pair are numbered by one node. An order that comes late, behind a younger one, changes nothing.
+#[derive(Debug)]
+pub(super) struct Table<K> {
+    ties: HashMap<Pair, Tie<K>>,
+    /// Counts the ties that were made.
+    made: u64,
+    max: usize,
+}
+
+#[derive(Debug)]
+struct Tie<K> {
+    made: u64,
+    /// The last order that wanted it.
+    order: u64,
+    keeper: K,
+}
+
+/// There are as many as there may be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl<K> Table<K> {
+    pub(super) fn new(max: usize) -> Table<K> {
+        Table { ties: HashMap::new(), made: 0, max }
+    }
+
+    /// Has one fall with the other. Where it does so already, `keep` is not asked for a keeper. A keeper is told which
+    /// tie it keeps.
+    pub(super) fn begin(&mut self, pair: Pair, order: u64, keep: impl FnOnce(u64) -> K) -> Result<(), Full> {
+        let count = self.ties.len();
+        match self.ties.entry(pair) {
+            Entry::Occupied(mut tie) => {
+                let tie = tie.get_mut();
+                tie.order = tie.order.max(order);
+            }
+            Entry::Vacant(_) if count >= self.max => return Err(Full),
+            Entry::Vacant(place) => {
+                self.made += 1;
+                place.insert(Tie { made: self.made, order, keeper: keep(self.made) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Has one not fall with the other; gives back who kept the tie, if there was one.
+    pub(super) fn end(&mut self, pair: Pair, order: u64) -> Option<K> {
+        match self.ties.entry(pair) {
+            Entry::Occupied(tie) if tie.get().order <= order => Some(tie.remove().keeper),
+            _ => None,
+        }
+    }
+
+    /// The keeper of this tie has come to its end, since one of the two has.
+    pub(super) fn is_over(&mut self, pair: Pair, made: u64) {
+        if let Entry::Occupied(tie) = self.ties.entry(pair)
+            && tie.get().made == made
+        {
+            tie.remove();
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.ties.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skybox_core::Incarnation;
+
+    use super::*;
+
+    /// What happens to one pair; `Begin` and `End` with the number of their order, `Over` with that of the tie.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Begin(u64),
+        End(u64),
+        Over(u64),
+    }
+    use Event::{Begin, End, Over};
+
+    fn id(count: u64) -> InstanceId {
+        InstanceId { node: Incarnation(7), count }
+    }
+
+    const PAIR: Pair = Pair {
+        near: InstanceId { node: Incarnation(7), count: 1 },
+        far: InstanceId { node: Incarnation(8), count: 2 },
+    };
+
+    /// Plays events, and gives which tie is left and how many were ended by an order.
+    fn play(events: &[Event]) -> (Option<u64>, usize) {
+        let (mut table, mut ended) = (Table::new(2), 0);
+        for event in events {
+            match *event {
+                Begin(order) => assert_eq!(table.begin(PAIR, order, |made| made), Ok(())),
+                End(order) => ended += usize::from(table.end(PAIR, order).is_some()),
+                Over(made) => table.is_over(PAIR, made),
+            }
+        }
+        (table.ties.get(&PAIR).map(|tie| tie.keeper), ended)
+    }
+
+    #[test]
+    fn the_youngest_order_counts() {
+        let cases: [(&[Event], Option<u64>, usize); 9] = [
+            (&[Begin(1)], Some(1), 0),
+            // Said twice, it is tied once.
+            (&[Begin(1), Begin(2)], Some(1), 0),
+            (&[Begin(1), End(2)], None, 1),
+            (&[Begin(1), End(2), End(3)], None, 1),
+            // What takes the first one back comes after the second one.
+            (&[Begin(1), Begin(2), End(1)], Some(1), 0),
+            (&[Begin(2), Begin(1), End(1)], Some(1), 0),
+            (&[Begin(1), End(1)], None, 1),
+            // One has ended; and then, with a tie of later.
+            (&[Begin(1), Over(1)], None, 0),
+            (&[Begin(1), End(2), Begin(3), Over(1)], Some(2), 1),
+        ];
+        for (events, left, ended) in cases {
+            assert_eq!(play(events), (left, ended), "{events:?}");
+        }
+    }
+
+    #[test]
+    fn ties_are_bounded_and_leave_nothing_behind() {
+        let mut table = Table::new(3);
+        let pair = |count| Pair { near: id(0), far: id(count) };
+        for round in 0..1_000 {
+            for count in 0..3 {
+                assert_eq!(table.begin(pair(count), round, |made| made), Ok(()));
+            }
+            assert_eq!(table.begin(pair(3), round, |made| made), Err(Full));
+            assert_eq!(table.begin(pair(0), round, |made| made), Ok(()), "it is there already");
+            assert!(table.end(pair(0), round).is_some());
+            table.is_over(pair(1), round * 3 + 2);
+            table.is_over(pair(2), round * 3 + 3);
+            assert_eq!(table.len(), 0);
+        }
+    }
+}
