@@ -295,9 +295,10 @@ impl Cells {
         let cell = link.cell().filter(|_| seated.slot.key.is_some());
         // Others live in a shared one. There, what holds a thread goes on.
         let Some(cell) = cell else { return exit };
-        if !answers || tokio::time::timeout(KILL_WAIT, &mut ended).await.is_err() {
-            cell.sentenced(exit);
+        if answers && let Ok(exit) = tokio::time::timeout(KILL_WAIT, &mut ended).await {
+            return exit;
         }
+        cell.sentenced(exit);
         ended.await
     }
 
