@@ -294,12 +294,17 @@ impl Cells {
         let exit = said.unwrap_or_else(|| Exit::Killed { by: "the program".to_owned() });
         let cell = link.cell().filter(|_| seated.slot.key.is_some());
         // Others live in a shared one. There, what holds a thread goes on.
-        let Some(cell) = cell else { return exit };
-        if answers && let Ok(exit) = tokio::time::timeout(KILL_WAIT, &mut ended).await {
-            return exit;
+        let waits = answers && (cell.is_some() || core.is_named(id));
+        // Of one that has ended its names may have to be freed.
+        let told = if waits { tokio::time::timeout(KILL_WAIT, &mut ended).await.ok() } else { None };
+        match (told, cell) {
+            (Some(told), _) => told,
+            (None, None) => exit,
+            (None, Some(cell)) => {
+                cell.sentenced(exit);
+                ended.await
+            }
         }
-        cell.sentenced(exit);
-        ended.await
     }
 
     /// Tells of the end of an instance; `None` if there is none any more.

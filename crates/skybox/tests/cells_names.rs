@@ -1,0 +1,182 @@
+//! Names of instances that live in cells.
+
+use std::time::Duration;
+
+use skybox::cloud::testing::{Nodes, RunningNodes};
+use skybox::{App, Error, Exit, Handle, Result, Spawned, Spawns};
+
+/// What names itself does so like this, in its `start`.
+async fn named<T: Spawns>(app: &App, name: &str) -> Result<()> {
+    app.register(name, &app.this::<T>()?).await?;
+    match name {
+        "unlucky" => Err(Error::msg("no luck")),
+        "bomb" => std::process::abort(),
+        _ => Ok(()),
+    }
+}
+
+/// One process for all of a node.
+struct Sharer;
+
+#[skybox::module(spawned, isolate = "process:shared")]
+impl Sharer {
+    async fn start(app: &App, name: String) -> Result<Sharer> {
+        named::<Sharer>(app, &name).await?;
+        Ok(Sharer)
+    }
+
+    pub(crate) async fn pid(&self) -> Result<u32> {
+        Ok(std::process::id())
+    }
+
+    /// What another instance of that name answers.
+    pub(crate) async fn pid_of(&self, name: &str) -> Result<Option<u32>> {
+        match App::current()?.whereis::<Sharer>(name).await? {
+            Some(found) => Ok(Some(found.pid().await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Has itself called so too.
+    pub(crate) async fn be_called(&self, name: &str) -> Result<()> {
+        let app = App::current()?;
+        Ok(app.register(name, &app.this::<Sharer>()?).await?)
+    }
+
+    pub(crate) async fn suffer(&self, how: &str) -> Result<()> {
+        suffer(how)
+    }
+}
+
+/// One process each.
+struct Loner;
+
+#[skybox::module(spawned, isolate = "process")]
+impl Loner {
+    async fn start(app: &App, name: String) -> Result<Loner> {
+        named::<Loner>(app, &name).await?;
+        Ok(Loner)
+    }
+
+    pub(crate) async fn suffer(&self, how: &str) -> Result<()> {
+        suffer(how)
+    }
+}
+
+fn suffer(how: &str) -> Result<()> {
+    match how {
+        "panic" => panic!("as told"),
+        "end" => Ok(App::current()?.end_this()?),
+        _ => std::process::abort(),
+    }
+}
+
+async fn start() -> RunningNodes {
+    Nodes::of_this_test(2).start(|builder| builder).await
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn within<V>(what: &str, future: impl Future<Output = V>) -> V {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("in vain: {what}"))
+}
+
+async fn spawn<T: Spawns<Key = String>>(app: &App, name: &str) -> Result<Spawned<T>, skybox::CallError> {
+    within("a spawn", app.spawn::<T>(name.to_owned()).on("node-1").into_future()).await
+}
+
+async fn is_free<T: Spawns>(app: &App, name: &str) -> bool {
+    app.whereis::<T>(name).await.unwrap().is_none()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_in_a_shared_cell_have_names_and_find_each_other() {
+    let nodes = start().await;
+    let app = nodes.app();
+    let (one, two) = (spawn::<Sharer>(app, "one").await.unwrap(), spawn::<Sharer>(app, "two").await.unwrap());
+    let pid = one.pid().await.unwrap();
+    assert_ne!(pid, std::process::id());
+    let found = app.whereis::<Sharer>("two").await.unwrap().expect("it has named itself");
+    assert_eq!(found.pid().await.unwrap(), pid);
+    assert_eq!(one.pid_of("two").await.unwrap(), Some(pid));
+    assert_eq!(one.pid_of("three").await.unwrap(), None);
+    // One that is elsewhere is found from the cell too, and one in the cell named from elsewhere.
+    let away = app.spawn::<Sharer>("away".to_owned()).on("node-2").await.unwrap();
+    assert_eq!(one.pid_of("away").await.unwrap(), Some(away.pid().await.unwrap()));
+    app.register("also one", &one).await.unwrap();
+    assert_eq!(away.pid_of("also one").await.unwrap(), Some(pid));
+    let refused = two.be_called("one").await.unwrap_err().to_string();
+    assert!(refused.contains("SKY-511") && refused.contains("sharer on node-1"), "{refused}");
+    // Each end frees the names of one of them.
+    for how in ["panic", "end", "stop", "kill"] {
+        let three = spawn::<Sharer>(app, "three").await.unwrap();
+        three.be_called("drei").await.unwrap();
+        match how {
+            "stop" => drop(Handle::stop(&three, PATIENCE).await.unwrap()),
+            "kill" => drop(Handle::kill(&three).await.unwrap()),
+            how => {
+                let end = Handle::monitor(&three);
+                drop(three.suffer(how).await);
+                within("a monitor", end).await;
+            }
+        }
+        assert!(is_free::<Sharer>(app, "three").await && is_free::<Sharer>(app, "drei").await, "{how}");
+    }
+    assert_eq!(one.pid_of("two").await.unwrap(), Some(pid));
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_a_shared_cell_frees_the_names_of_all_in_it() {
+    let nodes = start().await;
+    let app = nodes.app();
+    let mut row = Vec::new();
+    for n in 0..20 {
+        row.push(spawn::<Sharer>(app, &format!("sharer {n}")).await.unwrap());
+    }
+    let ends: Vec<_> = row.iter().map(|one| Handle::monitor(one)).collect();
+    assert!(row[0].suffer("abort").await.is_err());
+    for (n, end) in ends.into_iter().enumerate() {
+        let exit = within("a monitor", end).await;
+        assert!(matches!(exit, Exit::Aborted { .. }), "{exit}");
+        assert!(is_free::<Sharer>(app, &format!("sharer {n}")).await, "{n}");
+        assert!(matches!(Handle::monitor(&row[n]).await, Exit::Aborted { .. }));
+    }
+    let next = spawn::<Sharer>(app, "sharer 7").await.unwrap();
+    assert_eq!(next.pid_of("sharer 7").await.unwrap(), Some(next.pid().await.unwrap()));
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_with_a_cell_of_its_own_takes_its_name_along() {
+    let nodes = start().await;
+    let app = nodes.app();
+    for how in ["panic", "abort", "end", "stop", "kill", "drop"] {
+        let loner = spawn::<Loner>(app, "hermit").await.unwrap_or_else(|error| panic!("{how}: {error}"));
+        let end = Handle::monitor(&loner);
+        match how {
+            "stop" => drop(Handle::stop(&loner, PATIENCE).await.unwrap()),
+            "kill" => drop(Handle::kill(&loner).await.unwrap()),
+            "drop" => drop(loner),
+            how => drop(loner.suffer(how).await),
+        }
+        within("a monitor", end).await;
+        assert!(is_free::<Loner>(app, "hermit").await, "{how}");
+    }
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_in_a_cell_leaves_no_name_behind() {
+    let nodes = start().await;
+    let app = nodes.app();
+    for name in ["unlucky", "bomb"] {
+        for _ in 0..2 {
+            let shared = spawn::<Sharer>(app, name).await.unwrap_err().to_string();
+            let alone = spawn::<Loner>(app, name).await.unwrap_err().to_string();
+            assert!([&shared, &alone].iter().all(|why| !why.contains("SKY-511")), "{shared} {alone}");
+        }
+        assert!(!app.unregister(name).await.unwrap(), "{name}");
+    }
+    nodes.stop().await;
+}
