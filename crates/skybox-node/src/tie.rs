@@ -173,9 +173,10 @@ pub(crate) fn change(app: &Arc<AppInner>, half: Half) -> Result<(), CallErrorKin
         app.ties.end(pair, number);
         return Ok(());
     }
-    // Outside the lock: to look for an instance may be to hold it last.
-    let (near_ends, far_ends) = (between::monitor(app, &near.named), monitor(app, &far));
+    // Made and dropped outside the lock: they may be the last to hold an instance.
+    let mut ends = Some((between::monitor(app, &near.named), monitor(app, &far)));
     let keep = |made| {
+        let (near_ends, far_ends) = ends.take().expect("one keeper is asked for at most");
         let tie = Tie { app: Arc::downgrade(app), pair, made };
         // Under the lock, so that its end finds itself in the table.
         app.runtime.spawn(tie.keep(near.named, near_ends, far.named, far_ends)).abort_handle()

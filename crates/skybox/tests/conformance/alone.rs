@@ -3,11 +3,11 @@
 use std::process::Command;
 
 use skybox::cloud::testing::Nodes;
-use skybox::{App, CallErrorKind, CallOptions, Handle, Ran};
+use skybox::{App, CallErrorKind, CallOptions, Handle, Ran, Spawned};
 
 use crate::ledger::Ledger;
-use crate::modules::{Register, book, lookup, traced, work};
-use crate::stage::{LATER, fails};
+use crate::modules::{Climber, Register, Tour, book, lookup, traced, work};
+use crate::stage::{LATER, PATIENCE, fails};
 
 /// A small module without needs.
 #[derive(Default)]
@@ -63,6 +63,45 @@ fn where_there_is_no_node_a_call_is_unplaced() {
         assert_eq!((error.kind().name(), error.ran()), ("unplaced", Ran::No), "{error:?}");
         nodes.stop().await;
     });
+}
+
+/// What keeps a link is a task, which the runtime counts.
+#[tokio::test]
+async fn links_leave_nothing_behind() {
+    let app = App::builder().aside().provide(Ledger::default()).start().await.unwrap();
+    let climber = async |name: &str| app.spawn::<Climber>(Tour::of(name)).await.unwrap();
+    let guide: Spawned<Climber> = climber("guide").await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for round in 0..2_000 {
+        let ada: Spawned<Climber> = climber("ada").await;
+        match round % 4 {
+            0 => Handle::link(&guide, &ada).await.unwrap(),
+            // Said again, it is one.
+            1 => {
+                Handle::link(&guide, &ada).await.unwrap();
+                Handle::link(&ada, &guide).await.unwrap();
+            }
+            2 => {
+                drop(Handle::link_trapping(&guide, &ada).await.unwrap());
+                fails(ada.fall().await, "crashed", Ran::Yes);
+            }
+            _ => {
+                Handle::link(&guide, &ada).await.unwrap();
+                Handle::unlink(&guide, &ada).await.unwrap();
+                assert!(Handle::kill(&ada).await.is_ok());
+            }
+        }
+    }
+    let gone = async {
+        while tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, gone).await;
+    assert!(waited.is_ok(), "{} tasks were there, and {} are left", before, tasks());
+    assert_eq!(guide.name().await.unwrap(), "guide");
+    app.shutdown().await;
 }
 
 /// Nobody is waited for who cannot come any more.
