@@ -17,8 +17,7 @@ use super::{Refusal, full};
 use crate::app::AppInner;
 use crate::host::{AnyHost, HostCore, lock};
 
-/// How long the end of an instance is kept back until its names are free. Whoever keeps them answers at once, or hangs;
-/// the word that they are free has been sent by then, behind all others.
+/// How long the end of an instance is kept back until its names are free. Whoever keeps them answers at once, or hangs.
 const FREE_WAIT: Duration = Duration::from_secs(5);
 
 /// Which instances here have names, or are about to have one.
@@ -137,29 +136,31 @@ impl HostCore {
             && self.app.upgrade().is_some_and(|app| app.names.has(instance))
     }
 
-    /// Frees the names of an instance that takes no more calls.
+    /// Frees the names of an instance that takes no more calls. Whoever keeps them may hang: then the end of the instance
+    /// goes on after [`FREE_WAIT`], and they are free when that one goes on.
     pub(crate) async fn free_names(&self, instance: InstanceId) {
         let Some(app) = self.app.upgrade() else { return };
         let Some(record) = app.names.get(instance) else { return };
-        {
-            let mut standing = record.lock().await;
-            standing.over = true;
-            if standing.named {
-                let control = app.control.clone();
-                // On a task of its own: it is said, whoever is still there to wait for it.
-                let saying =
-                    self.runtime.spawn(async move { control.names(NameAsk::Ended { instance }).await });
-                match tokio::time::timeout(FREE_WAIT, saying).await {
-                    Err(_) => tracing::warn!(
-                        %instance,
-                        "whoever keeps the names has not answered within {FREE_WAIT:?} that those of an instance that \
-                         has ended are free"
-                    ),
-                    // Otherwise whoever keeps them is gone, and they are too.
-                    Ok(_) => standing.named = false,
-                }
-            }
+        // On a task of its own: they are freed, whoever is still there to wait for it.
+        let freeing = self.runtime.spawn(free(app, record, instance));
+        // An error of the task means that the runtime shuts down.
+        if tokio::time::timeout(FREE_WAIT, freeing).await.is_err() {
+            tracing::warn!(
+                %instance,
+                "it has ended, and whoever keeps its names has not answered within {FREE_WAIT:?} that they are free"
+            );
         }
-        app.names.forget(instance);
     }
+}
+
+async fn free(app: Arc<AppInner>, record: Arc<Record>, instance: InstanceId) {
+    let mut standing = record.lock().await;
+    standing.over = true;
+    if standing.named {
+        // An error means that whoever keeps them is gone, and they are too.
+        drop(app.control.names(NameAsk::Ended { instance }).await);
+        standing.named = false;
+    }
+    drop(standing);
+    app.names.forget(instance);
 }
