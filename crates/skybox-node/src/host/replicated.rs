@@ -285,7 +285,7 @@ pub(super) async fn start<T: Module>(
 }
 
 impl HostCore {
-    /// [`AppInner::jittered`].
+    /// [`AppInner::jittered`](crate::app::AppInner::jittered).
     pub(crate) fn jittered(&self, pause: Duration) -> Duration {
         self.app.upgrade().map_or(pause, |app| app.jittered(pause))
     }
