@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use serde::{Deserialize, Serialize};
 use skybox_core::{CallErrorKind, Exit, NodeName};
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
 
 use table::{Full, Pair, TIES_MAX, Table};
@@ -96,13 +97,13 @@ pub(crate) async fn order(app: &Arc<AppInner>, order: Order) -> Result<(), CallE
         let (peer, life) = (app.links.peer(&order.first.node), order.first.named.seat.node);
         return between::link(app, &peer, life, order).await;
     }
+    // Entered before there is a task: orders come in turn as they were asked for, and whoever leaves before has asked nothing.
+    let gate = Gate::enter(app, order.pair()).await;
     if order.second.node == app.node {
-        let gate = Gate::of(app, order.pair());
-        let _turn = gate.turn.lock().await;
         return carry_out_here(app, order);
     }
     // On a task of its own: whoever has asked may leave, and no half of a link may stay.
-    let carrying_out = carry_out(app.clone(), order);
+    let carrying_out = carry_out(app.clone(), order, gate);
     app.runtime.spawn(carrying_out).await.unwrap_or(Err(CallErrorKind::Gone))
 }
 
@@ -120,9 +121,7 @@ fn carry_out_here(app: &Arc<AppInner>, order: Order) -> Result<(), CallErrorKind
 }
 
 /// The second one is elsewhere.
-async fn carry_out(app: Arc<AppInner>, order: Order) -> Result<(), CallErrorKind> {
-    let gate = Gate::of(&app, order.pair());
-    let _turn = gate.turn.lock().await;
+async fn carry_out(app: Arc<AppInner>, order: Order, _gate: Gate) -> Result<(), CallErrorKind> {
     let (second, first) = order.halves(app.ties.orders.fetch_add(1, Ordering::Relaxed));
     let (peer, life) = (app.links.peer(&second.near.node), second.near.named.seat.node);
     if !first.falls {
@@ -219,37 +218,42 @@ impl Tie {
             _ = near_ends => None,
             exit = far_ends => Some(exit),
         };
-        let falls = exit.filter(Exit::takes_along);
-        let host = || between::host_of(&*self.app.upgrade()?, &near.module).ok().cloned();
-        if let (Some(exit), Some(host)) = (falls, host()) {
+        let Some(app) = self.app.upgrade() else { return };
+        // From here on it is not taken back: an order that comes now is too late, and a kill is carried out to its end.
+        if !lock(&app.ties.table).is_over(self.pair, self.made) {
+            return;
+        }
+        let host = between::host_of(&app, &near.module).ok().cloned();
+        drop(app);
+        if let (Some(exit), Some(host)) = (exit.filter(Exit::takes_along), host) {
             host.kill_linked(near.seat, Exit::linked(&far.module, far.seat, exit)).await;
         }
-        if let Some(app) = self.app.upgrade() {
-            lock(&app.ties.table).is_over(self.pair, self.made);
-        }
     }
 }
 
-/// Where the orders for one pair wait for each other; gone with the last of them.
-struct Gate<'a> {
-    ties: &'a Ties,
+/// The turn of one order for a pair: the next one for the same waits for its end. What they wait for goes with the last.
+struct Gate {
+    app: Arc<AppInner>,
     pair: Pair,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
-impl Gate<'_> {
-    fn of(app: &AppInner, pair: Pair) -> Gate<'_> {
-        let ties = &app.ties;
-        let turn = lock(&ties.busy).entry(pair).or_default().clone();
-        Gate { ties, pair, turn }
+impl Gate {
+    async fn enter(app: &Arc<AppInner>, pair: Pair) -> Gate {
+        let turn = lock(&app.ties.busy).entry(pair).or_default().clone();
+        // Here before it waits, so that it leaves nothing behind where nobody waits for it to the end.
+        let mut gate = Gate { app: app.clone(), pair, turn: None };
+        gate.turn = Some(turn.lock_owned().await);
+        gate
     }
 }
 
-impl Drop for Gate<'_> {
+impl Drop for Gate {
     fn drop(&mut self) {
-        let mut busy = lock(&self.ties.busy);
-        // Its own and the table's: it is counted under the lock alone.
-        if Arc::strong_count(&self.turn) <= 2 {
+        let mut busy = lock(&self.app.ties.busy);
+        // Under the lock, as whoever enters: what the table alone has nobody waits for.
+        drop(self.turn.take());
+        if busy.get(&self.pair).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             busy.remove(&self.pair);
         }
     }

@@ -69,12 +69,14 @@ impl<K> Table<K> {
         }
     }
 
-    /// The keeper of this tie has come to its end, since one of the two has.
-    pub(super) fn is_over(&mut self, pair: Pair, made: u64) {
-        if let Entry::Occupied(tie) = self.ties.entry(pair)
-            && tie.get().made == made
-        {
-            tie.remove();
+    /// The keeper of this tie does what it is for, since one of the two has ended. `false`: an order was faster.
+    pub(super) fn is_over(&mut self, pair: Pair, made: u64) -> bool {
+        match self.ties.entry(pair) {
+            Entry::Occupied(tie) if tie.get().made == made => {
+                tie.remove();
+                true
+            }
+            _ => false,
         }
     }
 
@@ -115,7 +117,9 @@ mod tests {
             match *event {
                 Begin(order) => assert_eq!(table.begin(PAIR, order, |made| made), Ok(())),
                 End(order) => ended += usize::from(table.end(PAIR, order).is_some()),
-                Over(made) => table.is_over(PAIR, made),
+                Over(made) => {
+                    table.is_over(PAIR, made);
+                }
             }
         }
         (table.ties.get(&PAIR).map(|tie| tie.keeper), ended)
@@ -153,8 +157,9 @@ mod tests {
             assert_eq!(table.begin(pair(3), round, |made| made), Err(Full));
             assert_eq!(table.begin(pair(0), round, |made| made), Ok(()), "it is there already");
             assert!(table.end(pair(0), round).is_some());
-            table.is_over(pair(1), round * 3 + 2);
-            table.is_over(pair(2), round * 3 + 3);
+            assert!(table.is_over(pair(1), round * 3 + 2));
+            assert!(table.is_over(pair(2), round * 3 + 3));
+            assert!(!table.is_over(pair(0), round * 3 + 1), "an order was faster");
             assert_eq!(table.len(), 0);
         }
     }
