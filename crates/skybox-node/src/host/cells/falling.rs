@@ -17,16 +17,23 @@ impl Cells {
     /// Has its cell kill an instance; says whether there was one to kill.
     pub(crate) async fn fall(&self, core: &Arc<HostCore>, id: InstanceId, exit: Exit) -> bool {
         let Some(seated) = self.seats.get(id) else { return false };
-        seated.is_no_more();
         let mut ended = pin!(seated.ended().wait());
         let Some(link) = seated.link() else { return false };
         let named = Named { module: core.descriptor.name.to_owned(), seat: id };
         let asking = between::fall_seated(&link, named, exit.clone());
+        // It is asked at once, and does it when its `start` has ended: the time it has is counted from there.
+        let in_vain = async {
+            seated.started().await;
+            seated.is_no_more();
+            tokio::time::sleep(FALL_WAIT).await;
+        };
         let was_there = tokio::select! {
             biased;
             _ = &mut ended => return false,
-            said = tokio::time::timeout(FALL_WAIT, asking) => said.ok().and_then(Result::ok),
+            said = asking => said.ok(),
+            () = in_vain => None,
         };
+        seated.is_no_more();
         // It has the last word, for which there is a limit.
         if was_there == Some(false) {
             return false;

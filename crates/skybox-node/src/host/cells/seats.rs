@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use skybox_core::{CallErrorKind, Exit, InstanceId};
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
 
 use super::super::instance::Ended;
 use super::super::spawned::{seat_bytes, seat_id};
@@ -63,6 +63,8 @@ pub(super) struct Seated {
     pub(super) slot: Arc<Slot>,
     /// Its cell, once there is one.
     link: OnceLock<Arc<Conn>>,
+    /// Its `start` has ended well.
+    started: SetOnce<()>,
     /// It takes no calls any more.
     over: AtomicBool,
     /// Why it ended, once nothing is left of its instance.
@@ -86,6 +88,11 @@ impl Seated {
         self.over.store(true, Ordering::Release);
         // Whoever waits with a call to it looks again.
         self.slot.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Resolves once its `start` has ended well.
+    pub(super) async fn started(&self) {
+        self.started.wait().await;
     }
 
     /// Nothing is left of its instance, which may have names still. The first who says why is believed.
@@ -202,6 +209,7 @@ impl Cells {
             id,
             slot: self.slot(core, Some(&seat_bytes(id))),
             link: OnceLock::new(),
+            started: SetOnce::new(),
             over: AtomicBool::new(false),
             last: OnceLock::new(),
             exit: watch::Sender::new(None),
@@ -236,6 +244,8 @@ impl Cells {
             return Err(kind);
         }
         planted.taken = true;
+        // Said once: this is the only place, and each seat is made here.
+        drop(planted.seated.started.set(()));
         Ok(id)
     }
 
@@ -395,7 +405,8 @@ mod tests {
         let (slot, _) = Slot::new(None);
         let id = InstanceId { node: Incarnation(1), count: count as u64 };
         let (over, exit) = (AtomicBool::new(false), watch::Sender::new(None));
-        Arc::new(Seated { id, slot, link: OnceLock::new(), over, last: OnceLock::new(), exit })
+        let (link, started, last) = (OnceLock::new(), SetOnce::new(), OnceLock::new());
+        Arc::new(Seated { id, slot, link, started, over, last, exit })
     }
 
     #[test]
