@@ -54,6 +54,8 @@ pub(crate) struct Seat<T> {
     pub(super) local: Route<Instance<T>>,
     /// Nobody will sit here any more.
     over: AtomicBool,
+    /// What was to start here has started, or never will.
+    settled: AtomicBool,
     /// Calls that wait for an instance, once there are any.
     line: OnceLock<Line>,
 }
@@ -117,13 +119,18 @@ impl<T> Seats<T> {
 
 impl<T: Send + 'static> Seat<T> {
     fn new(id: InstanceId, node: Option<Arc<Peer>>, over: bool) -> Seat<T> {
-        let (over, line) = (AtomicBool::new(over), OnceLock::new());
-        Seat { id, node, local: Route::new(None), over, line }
+        let (over, settled, line) = (AtomicBool::new(over), AtomicBool::new(over), OnceLock::new());
+        Seat { id, node, local: Route::new(None), over, settled, line }
     }
 
     /// Whether nobody will sit here any more, as far as this process knows.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing starts here any more. Asked before it is looked for what has started.
+    fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// This process has it ended in another node.
@@ -342,7 +349,7 @@ impl<T: Module> Host<T> {
         }
         let last = self.last(seat);
         drop(self.end(seat));
-        let Some(Last { calls, ended, .. }) = last else { return self.watch(seat).await };
+        let Some(Last { calls, ended, .. }) = last else { return self.not_started(seat, limit).await };
         let mut ended = pin!(ended.wait());
         if let Ok(exit) = tokio::time::timeout(limit, &mut ended).await {
             return exit;
@@ -362,13 +369,19 @@ impl<T: Module> Host<T> {
         }
         let Some(Last { calls, ended, .. }) = self.last(seat) else {
             drop(self.end(seat));
-            return self.watch(seat).await;
+            return self.not_started(seat, Duration::ZERO).await;
         };
         if let Some(instance) = calls.upgrade() {
             instance.kill(BY_THE_PROGRAM);
         }
         let by = BY_THE_PROGRAM.to_owned();
         tokio::time::timeout(KILL_WAIT, ended.wait()).await.unwrap_or(Exit::Killed { by })
+    }
+
+    /// Waits for the end of what was in its `start` when it was to end: that is not cut short, and comes to nothing.
+    async fn not_started(self: &Arc<Self>, seat: &Arc<Seat<T>>, limit: Duration) -> Exit {
+        let by = || Exit::Killed { by: format!("{BY_THE_PROGRAM}, in its `start`") };
+        tokio::time::timeout(limit + KILL_WAIT, self.watch(seat)).await.unwrap_or_else(|_| by())
     }
 
     /// Tells of the end of the instance in a seat that is here.
@@ -379,11 +392,10 @@ impl<T: Module> Host<T> {
                 None => Monitor::known(cells.exit_of(&self.core, seat.id)),
             };
         }
+        let settled = seat.is_settled();
         match self.last(seat) {
             Some(last) => Monitor::here(last.ended.wait()),
-            None if seat.is_over() && !self.core.is_named(seat.id) => {
-                Monitor::known(self.how_it_ended(seat.id))
-            }
+            None if settled => Monitor::known(self.how_it_ended(seat.id)),
             // Its `start` has given its handle away, or a name to it.
             None => {
                 // Has whoever takes the seat, or leaves it, tell of that, from now on.
@@ -448,9 +460,7 @@ impl<'h, T: Module> Planted<'h, T> {
             return Err(CallErrorKind::Gone);
         }
         self.taken = true;
-        if self.seat.line.get().is_some() {
-            self.host.core.notify();
-        }
+        settle(&self.host.core, &self.seat);
         Ok(self.seat.clone())
     }
 }
@@ -461,11 +471,23 @@ impl<T: Module> Drop for Planted<'_, T> {
             return;
         }
         drop(self.host.end(&self.seat));
-        let (core, id) = (self.host.core.clone(), self.seat.id);
-        // Its `start` may have given it one. An instance frees its own.
-        if core.is_named(id) {
-            core.runtime.clone().spawn(async move { core.free_names(id).await });
+        let (core, seat) = (self.host.core.clone(), self.seat.clone());
+        // Its `start` may have given it a name. An instance that there is frees its own, after its last word.
+        if self.host.last(&seat).is_some() || !core.is_named(seat.id) {
+            return settle(&core, &seat);
         }
+        core.runtime.clone().spawn(async move {
+            core.free_names(seat.id).await;
+            settle(&core, &seat);
+        });
+    }
+}
+
+/// Nothing starts in this seat any more.
+fn settle<T>(core: &HostCore, seat: &Seat<T>) {
+    seat.settled.store(true, Ordering::Release);
+    if seat.line.get().is_some() {
+        core.notify();
     }
 }
 
@@ -542,12 +564,12 @@ async fn watch_from_its_start<T: Module>(host: Arc<Host<T>>, seat: Arc<Seat<T>>)
     let mut changes = host.core.changes();
     loop {
         changes.borrow_and_update();
+        let settled = seat.is_settled();
         if let Some(last) = host.last(&seat) {
             return last.ended.wait().await;
         }
         // The sender lives in this very host.
-        if seat.is_over() || changes.changed().await.is_err() {
-            host.core.free_names(seat.id).await;
+        if settled || changes.changed().await.is_err() {
             return host.how_it_ended(seat.id);
         }
     }
