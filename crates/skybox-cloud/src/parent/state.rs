@@ -287,10 +287,14 @@ impl State {
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
         while waiting.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
             // What has happened meanwhile is one change: nodes that start say so for each of their modules.
+            // A question about a name changes no plan, and there may be many.
+            let may_change = events.iter().any(|event| !matches!(event, Event::Name { .. }));
             for event in events.drain(..) {
                 self.take(event);
             }
-            self.replan();
+            if may_change {
+                self.replan();
+            }
             let nobody = |guests| {
                 let nodes = self.nodes.values().filter(|node| guests || !node.guest);
                 nodes.into_iter().all(|node| node.pid.is_none() && node.life.is_none())
