@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use skybox::cloud::testing::{Nodes, RunningNodes};
-use skybox::{App, CallErrorKind, Error, Exit, Handle, Monitor, Result, Spawned, Spawns};
+use skybox::{App, CallErrorKind, CallOptions, Error, Exit, Handle, Monitor, Result, Spawned, Spawns};
 
 /// One process each.
 struct Diver;
@@ -78,6 +78,47 @@ impl Sailor {
 
     pub(crate) async fn slip(&self) -> Result<()> {
         panic!("splash")
+    }
+}
+
+/// What is linked to a sailor in a `start` that goes on until there is a file of this name.
+async fn train<T: Spawns>(app: &App, (sailor, until): (Handle<Sailor>, String)) -> Result<()> {
+    Handle::link(&app.this::<T>()?, &sailor).await?;
+    std::fs::write(format!("{until}-began"), "")?;
+    // Sleeps because files tell nobody that they have come; each look is a condition.
+    while !std::path::Path::new(&until).exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Takes its time to start, in a process of its own.
+struct Apprentice;
+
+#[skybox::module(spawned, isolate = "process")]
+impl Apprentice {
+    async fn start(app: &App, with: (Handle<Sailor>, String)) -> Result<Apprentice> {
+        train::<Apprentice>(app, with).await?;
+        Ok(Apprentice)
+    }
+
+    pub(crate) async fn pid(&self) -> Result<u32> {
+        Ok(std::process::id())
+    }
+}
+
+/// The same, in one process for all of a node.
+struct Cadet;
+
+#[skybox::module(spawned, isolate = "process:shared")]
+impl Cadet {
+    async fn start(app: &App, with: (Handle<Sailor>, String)) -> Result<Cadet> {
+        train::<Cadet>(app, with).await?;
+        Ok(Cadet)
+    }
+
+    pub(crate) async fn pid(&self) -> Result<u32> {
+        Ok(std::process::id())
     }
 }
 
@@ -228,5 +269,68 @@ async fn an_end_in_order_in_a_cell_ends_no_other_and_a_kill_does() {
     assert!(sailor.pid().await.is_ok());
     let exit = within("a kill", Handle::kill(&diver)).await.unwrap();
     assert_eq!(cause(told(end).await), exit);
+    nodes.stop().await;
+}
+
+/// Has one fall that is in its `start`, for longer than a cell has for a kill.
+async fn falls_when_it_has_started<T: Spawns<Key = (Handle<Sailor>, String)>>(
+    nodes: &RunningNodes,
+    name: &str,
+) {
+    let until = std::env::temp_dir().join(format!("skybox-cells-links-{name}-{}", std::process::id()));
+    let until = until.to_string_lossy().into_owned();
+    let began = std::path::PathBuf::from(format!("{until}-began"));
+    let sailor = on::<Sailor>(nodes, "node-2", ()).await;
+    let with = (Spawned::handle(&sailor), until.clone());
+    let falling = async {
+        while !began.exists() {
+            tokio::task::yield_now().await;
+        }
+        let end = Handle::monitor(&sailor);
+        assert!(matches!(kind(sailor.slip().await.unwrap_err()), CallErrorKind::Crashed { .. }));
+        told(end).await;
+        // Sleeps because what is tried is that nothing comes of the two seconds.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        std::fs::write(&until, "").unwrap();
+    };
+    let spawning = async { nodes.app().spawn::<T>(with).on("node-1").await };
+    let (started, ()) = within(name, async { tokio::join!(spawning, falling) }).await;
+    drop((std::fs::remove_file(&began), std::fs::remove_file(&until)));
+    let started = started.unwrap_or_else(|error| panic!("{name}: its start was in order: {error}"));
+    let cause = cause(told(Handle::monitor(&started)).await);
+    assert!(matches!(&cause, Exit::Crashed { message, .. } if message == "splash"), "{name}: {cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_in_a_cell_that_takes_its_time_to_start_is_killed_then() {
+    let nodes = start().await;
+    falls_when_it_has_started::<Apprentice>(&nodes, "apprentice").await;
+    falls_when_it_has_started::<Cadet>(&nodes, "cadet").await;
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_that_has_begun_is_not_taken_back() {
+    let nodes = start().await;
+    let sailor = on::<Sailor>(&nodes, "node-2", ()).await;
+    let diver = on::<Diver>(&nodes, "node-1", Some(Spawned::handle(&sailor))).await;
+    let sign = std::env::temp_dir().join(format!("skybox-cells-links-begun-{}", diver.pid().await.unwrap()));
+    let (handle, path) = (Spawned::handle(&diver), sign.to_string_lossy().into_owned());
+    let turning = tokio::spawn(async move { handle.turn(&path).await });
+    let end = Handle::monitor(&diver);
+    let begins = async {
+        while !sign.exists() {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(kind(sailor.slip().await.unwrap_err()), CallErrorKind::Crashed { .. }));
+        // It takes no calls any more: its kill has begun, which takes two seconds, since it never waits.
+        let soon = || diver.with(CallOptions::new().deadline(Duration::from_millis(100)));
+        while !matches!(soon().pid().await.map_err(kind), Err(CallErrorKind::Gone)) {}
+    };
+    within("its kill begins", begins).await;
+    drop(std::fs::remove_file(&sign));
+    within("too late", Handle::unlink(&diver, &sailor)).await.unwrap();
+    assert!(matches!(cause(told(end).await), Exit::Crashed { message, .. } if message == "splash"));
+    within("its call ends", turning).await.unwrap().unwrap_err();
     nodes.stop().await;
 }

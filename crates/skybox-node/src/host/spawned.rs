@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -301,13 +301,21 @@ impl<T: Module> Host<T> {
             return cells.end(&self.core, seat.id);
         }
         // Before calls stop finding it, so that it is always in one place or the other.
-        let entered = seat.local.load().map(|instance| self.spawned.leaving.enter(&instance));
+        let enter = || seat.local.load().map(|instance| self.spawned.leaving.enter(&instance));
+        let entered = enter();
         seat.is_no_more();
+        // Either this sees that it has settled, or whoever settles it sees that it is over.
+        fence(Ordering::SeqCst);
+        if !seat.is_settled() {
+            // Whoever asks of it finds it until its `start` has ended, and `Planted` ends it then.
+            if seat.line.get().is_some() {
+                self.core.notify();
+            }
+            return entered;
+        }
+        let ended = entered.or_else(enter);
         self.forget(seat.id);
         let was_here = seat.local.swap(None);
-        // Its `start` may have ended in between.
-        let ended =
-            entered.or_else(|| was_here.as_ref().map(|instance| self.spawned.leaving.enter(instance)));
         // Somebody may wait for one that never was.
         if was_here.is_some() || seat.line.get().is_some() {
             self.core.notify();
@@ -455,12 +463,13 @@ impl<'h, T: Module> Planted<'h, T> {
 
     fn take(mut self, instance: Arc<Instance<T>>) -> Result<Arc<Seat<T>>, CallErrorKind> {
         self.seat.local.store(Some(instance));
+        settle(&self.host.core, &self.seat);
+        fence(Ordering::SeqCst);
         if self.seat.is_over() {
-            // The node has begun to leave in the meantime.
+            // It has been stopped in the meantime, or the node has begun to leave.
             return Err(CallErrorKind::Gone);
         }
         self.taken = true;
-        settle(&self.host.core, &self.seat);
         Ok(self.seat.clone())
     }
 }
@@ -470,15 +479,25 @@ impl<T: Module> Drop for Planted<'_, T> {
         if self.taken {
             return;
         }
-        drop(self.host.end(&self.seat));
-        let (core, seat) = (self.host.core.clone(), self.seat.clone());
-        // Its `start` may have given it a name. An instance that there is frees its own, after its last word.
-        if self.host.last(&seat).is_some() || !core.is_named(seat.id) {
-            return settle(&core, &seat);
+        // What has started, and is not wanted, ends as ever: it frees its names itself, after its last word.
+        if self.seat.is_settled() {
+            drop(self.host.end(&self.seat));
+            return;
+        }
+        self.seat.is_no_more();
+        let (host, seat) = (self.host.clone(), self.seat.clone());
+        let over = move || {
+            settle(&host.core, &seat);
+            drop(host.end(&seat));
+        };
+        // Its `start` may have given it a name.
+        let (core, id) = (self.host.core.clone(), self.seat.id);
+        if !core.is_named(id) {
+            return over();
         }
         core.runtime.clone().spawn(async move {
-            core.free_names(seat.id).await;
-            settle(&core, &seat);
+            core.free_names(id).await;
+            over();
         });
     }
 }

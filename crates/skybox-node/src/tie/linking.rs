@@ -27,9 +27,11 @@ impl<T: Spawns> Handle<T> {
     /// linked to itself, nor to a plain value ([`Handle::of`]): nothing happens.
     ///
     /// # Errors
-    /// `Unreachable` or `Lost`, if the node of one of them is lost, or cannot reach the other one's: then they are not
-    /// linked, though after `Lost` the nodes may learn of each other's loss first and end them. `Overloaded`, if there are
-    /// more than a million links in one of the nodes.
+    /// `Unreachable`, if the node of one of them is lost, or cannot reach the other one's: then they are not linked.
+    /// `Lost`, if that happened meanwhile: they may be linked, or one of them to the other alone; linking again and
+    /// [`unlink`](Handle::unlink) do no harm. `Overloaded`, if a node has to see to more than a million instances that fall
+    /// with others; a link of two that live there counts twice. `Mismatch`, if a node is of a version without links.
+    /// `Gone`, if this App has ended.
     ///
     /// # Cancel safety
     /// Dropped, they are linked or not, and never by halves.

@@ -237,6 +237,7 @@ macro_rules! in_every_mode {
                 an_instance_is_found_by_its_name_from_everywhere
                 a_name_that_is_taken_is_refused_and_says_who_has_it
                 a_name_is_free_when_the_end_of_its_instance_is_told
+                a_name_is_not_free_while_its_instance_starts
                 a_name_is_not_free_while_its_instance_stops
                 a_name_of_another_module_is_told_apart
                 an_unregistered_name_is_free_and_its_instance_lives

@@ -95,6 +95,30 @@ pub async fn a_name_is_not_free_while_its_instance_stops(stage: Stage) {
     app.register("corner", &pears).await.unwrap();
 }
 
+pub async fn a_name_is_not_free_while_its_instance_starts(stage: Stage) {
+    let (app, pears) = (stage.app(), stage.booth("pears", 7).await);
+    let spawning = async { stage.spawn::<Stall>("slow stall".to_owned()).await };
+    let ending = async {
+        stage.reached("slow stall began", 1).await;
+        let found = app.whereis::<Stall>("slow stall").await.unwrap().expect("it has named itself");
+        let (stopping, end) = (Handle::stop(&found, PATIENCE), Handle::monitor(&found));
+        let meanwhile = async {
+            // It has to stop, and its `start` goes on.
+            fails(found.name().await, "gone", Ran::No);
+            for _ in 0..10 {
+                assert_eq!(taken(app.register("slow stall", &pears).await, place(&stage)), "stall");
+            }
+            stage.open("slow stall").await;
+        };
+        let (stopped, end, ()) = tokio::join!(stopping, end, meanwhile);
+        assert_eq!(stopped.unwrap(), end);
+        app.register("slow stall", &pears).await.unwrap();
+    };
+    let both = async { tokio::join!(spawning, ending) };
+    let (spawned, ()) = stage.patiently("its start ends", both).await;
+    assert_eq!(spawned.unwrap_err().kind().name(), "gone");
+}
+
 pub async fn a_name_of_another_module_is_told_apart(stage: Stage) {
     let app = stage.app();
     let pears = stage.booth("pears", 7).await;
