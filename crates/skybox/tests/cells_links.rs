@@ -85,8 +85,8 @@ impl Sailor {
 async fn train<T: Spawns>(app: &App, (sailor, until): (Handle<Sailor>, String)) -> Result<()> {
     Handle::link(&app.this::<T>()?, &sailor).await?;
     std::fs::write(format!("{until}-began"), "")?;
-    // Sleeps because files tell nobody that they have come; each look is a condition.
     while !std::path::Path::new(&until).exists() {
+        // Sleeps because files tell nobody that they have come; each look is a condition.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())

@@ -5,30 +5,34 @@
 
 mod falling;
 mod leaving;
+mod planted;
+mod seat;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use skybox_core::{CallErrorKind, Exit, Incarnation, InstanceId, NodeName};
 
 use leaving::{Last, Leaving};
+use planted::Planted;
+pub(super) use planted::sit_down;
+pub(super) use seat::seat_id;
+pub(crate) use seat::{SEAT_BYTES, Seat, seat_bytes};
 
 use super::instance::Ended;
 use super::replicated::start;
-use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Line, Near, lock};
+use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Line, lock};
 use crate::app::{App, AppInner};
 use crate::call::{crossed_key, encode_key, in_app};
-use crate::cell::Word;
 use crate::links::Peer;
 use crate::module::Module;
-use crate::monitor::{Monitor, Owned};
-use crate::route::Route;
+use crate::monitor::Monitor;
 use crate::status::InstanceStatus;
 
 /// Independent locks over the seats.
@@ -43,22 +47,6 @@ pub(crate) const SHOWN_MAX: usize = 100;
 const BY_THE_PROGRAM: &str = "the program";
 /// How long whoever has killed an instance waits for its calls to notice. Code that holds its thread does not.
 const KILL_WAIT: Duration = Duration::from_secs(1);
-
-/// Where calls find a spawned instance.
-pub(crate) struct Seat<T> {
-    /// The id of its instance.
-    pub(crate) id: InstanceId,
-    /// Where it is, if not in this process.
-    pub(crate) node: Option<Arc<Peer>>,
-    /// Its instance. Empty while that is being started, and for ever once the seat is over.
-    pub(super) local: Route<Instance<T>>,
-    /// Nobody will sit here any more.
-    over: AtomicBool,
-    /// What was to start here has started, or never will.
-    settled: AtomicBool,
-    /// Calls that wait for an instance, once there are any.
-    line: OnceLock<Line>,
-}
 
 /// The seats of a module in one node, until they are over.
 pub(super) struct Seats<T> {
@@ -115,76 +103,6 @@ impl<T> Seats<T> {
     fn get(&self, count: u64) -> Option<Arc<Seat<T>>> {
         lock(self.stripe(count)).get(&count).cloned()
     }
-}
-
-impl<T: Send + 'static> Seat<T> {
-    fn new(id: InstanceId, node: Option<Arc<Peer>>, over: bool) -> Seat<T> {
-        let (over, settled, line) = (AtomicBool::new(over), AtomicBool::new(over), OnceLock::new());
-        Seat { id, node, local: Route::new(None), over, settled, line }
-    }
-
-    /// Whether nobody will sit here any more, as far as this process knows.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
-    }
-
-    /// Whether nothing starts here any more. Asked before it is looked for what has started.
-    fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Acquire)
-    }
-
-    /// This process has it ended in another node.
-    pub(crate) fn is_no_more(&self) {
-        self.over.store(true, Ordering::Release);
-    }
-
-    /// The instance, if it is here and nobody has to wait for it.
-    #[inline(always)]
-    pub(super) fn peek(&self) -> Option<Near<T>> {
-        let near = Near::of(&self.local)?;
-        let waits = near.hold.turn.is_some() && self.line.get().is_some_and(|line| !line.is_empty());
-        (!waits).then_some(near)
-    }
-
-    /// Whether the instance that sat here is known to take no more calls. Of another node, and of a cell, that is known
-    /// only if this process has ended it.
-    pub(crate) fn has_ended(&self, host: &Host<T>) -> bool
-    where
-        T: Module,
-    {
-        self.is_over() || self.node.is_none() && host.core.cells.is_none() && self.local.is_empty()
-    }
-
-    /// As a handle writes it: the id, and the node as seen from this one.
-    pub(crate) fn written(&self, here: &NodeName) -> Vec<u8> {
-        let node = self.node.as_ref().map_or(here, |node| &node.node);
-        [&seat_bytes(self.id)[..], node.as_str().as_bytes()].concat()
-    }
-}
-
-impl<T: Send + 'static> Owned for Seat<T> {
-    fn is_ended(&self) -> bool {
-        self.is_over()
-    }
-}
-
-/// What names a seat in a call.
-pub(crate) const SEAT_BYTES: usize = 16;
-
-/// How a call names a seat.
-pub(crate) fn seat_bytes(id: InstanceId) -> [u8; SEAT_BYTES] {
-    let mut bytes = [0; SEAT_BYTES];
-    let (node, count) = bytes.split_at_mut(SEAT_BYTES / 2);
-    node.copy_from_slice(&id.node.0.to_le_bytes());
-    count.copy_from_slice(&id.count.to_le_bytes());
-    bytes
-}
-
-pub(super) fn seat_id(bytes: &[u8]) -> Option<(InstanceId, &[u8])> {
-    let (node, rest) = bytes.split_first_chunk()?;
-    let (count, rest) = rest.split_first_chunk()?;
-    let (node, count) = (Incarnation(u64::from_le_bytes(*node)), u64::from_le_bytes(*count));
-    Some((InstanceId { node, count }, rest))
 }
 
 impl<T: Module> Host<T> {
@@ -437,79 +355,6 @@ impl<T: Module> Host<T> {
     }
 }
 
-/// A seat whose first instance has not started: dropped, nothing is left of it.
-struct Planted<'h, T: Module> {
-    host: &'h Arc<Host<T>>,
-    seat: Arc<Seat<T>>,
-    taken: bool,
-}
-
-impl<'h, T: Module> Planted<'h, T> {
-    fn new(host: &'h Arc<Host<T>>, id: InstanceId) -> Result<Planted<'h, T>, CallErrorKind> {
-        if host.spawned.count.fetch_add(1, Ordering::Relaxed) >= SEATS_MAX {
-            host.spawned.count.fetch_sub(1, Ordering::Relaxed);
-            let what = format!("{SEATS_MAX} instances of it live in this node already");
-            return Err(CallErrorKind::Overloaded { what });
-        }
-        let seat = Arc::new(Seat::new(id, None, false));
-        lock(host.spawned.stripe(id.count)).insert(id.count, seat.clone());
-        let planted = Planted { host, seat, taken: false };
-        // Asked with the seat in the table: whoever closes it later finds it there.
-        if host.spawned.closed.load(Ordering::Acquire) {
-            return Err(CallErrorKind::Gone);
-        }
-        Ok(planted)
-    }
-
-    fn take(mut self, instance: Arc<Instance<T>>) -> Result<Arc<Seat<T>>, CallErrorKind> {
-        self.seat.local.store(Some(instance));
-        settle(&self.host.core, &self.seat);
-        fence(Ordering::SeqCst);
-        if self.seat.is_over() {
-            // It has been stopped in the meantime, or the node has begun to leave.
-            return Err(CallErrorKind::Gone);
-        }
-        self.taken = true;
-        Ok(self.seat.clone())
-    }
-}
-
-impl<T: Module> Drop for Planted<'_, T> {
-    fn drop(&mut self) {
-        if self.taken {
-            return;
-        }
-        // What has started, and is not wanted, ends as ever: it frees its names itself, after its last word.
-        if self.seat.is_settled() {
-            drop(self.host.end(&self.seat));
-            return;
-        }
-        self.seat.is_no_more();
-        let (host, seat) = (self.host.clone(), self.seat.clone());
-        let over = move || {
-            settle(&host.core, &seat);
-            drop(host.end(&seat));
-        };
-        // Its `start` may have given it a name.
-        let (core, id) = (self.host.core.clone(), self.seat.id);
-        if !core.is_named(id) {
-            return over();
-        }
-        core.runtime.clone().spawn(async move {
-            core.free_names(id).await;
-            over();
-        });
-    }
-}
-
-/// Nothing starts in this seat any more.
-fn settle<T>(core: &HostCore, seat: &Seat<T>) {
-    seat.settled.store(true, Ordering::Release);
-    if seat.line.get().is_some() {
-        core.notify();
-    }
-}
-
 /// What an instance is made with, as it crosses.
 pub(crate) fn encoded_arguments<T: Module>(
     arguments: &<T::Key as ToOwned>::Owned,
@@ -518,34 +363,6 @@ pub(crate) fn encoded_arguments<T: Module>(
     encode_key::<T::Key>(arguments.borrow()).map_err(|error| CallErrorKind::Mismatch {
         why: format!("what it is spawned with cannot cross: {error}"),
     })
-}
-
-/// In a cell: starts an instance in a seat of its node's, and has that told of its end.
-///
-/// # Errors
-/// As those of [`Host::seat`].
-pub(super) async fn sit_down<T: Module>(
-    host: &Arc<Host<T>>,
-    id: InstanceId,
-    arguments: <T::Key as ToOwned>::Owned,
-) -> Result<(), CallErrorKind> {
-    let core = &host.core;
-    let app = core.app.upgrade().map(App::from_inner).ok_or(CallErrorKind::Gone)?;
-    let node = core
-        .endings
-        .node()
-        .ok_or_else(|| CallErrorKind::Mismatch { why: "a node gives seats to its cells alone".to_owned() })?;
-    let planted = Planted::new(host, id)?;
-    let instance = start::<T>(core, app, arguments, id, None).await;
-    let instance = instance.map_err(|cause| CallErrorKind::NotStarted { cause })?;
-    let ended = instance.ended();
-    planted.take(instance)?;
-    core.runtime.spawn(async move {
-        let exit = ended.wait().await;
-        // In vain only if the node is gone.
-        drop(node.tell(&Word::Gone { seat: id, exit }).await);
-    });
-    Ok(())
 }
 
 /// The instance of a seat, waiting for it while it starts.

@@ -1,0 +1,106 @@
+//! What handles of a spawned instance name.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use skybox_core::{Incarnation, InstanceId, NodeName};
+
+use crate::host::{Host, HostCore, Instance, Line, Near};
+use crate::links::Peer;
+use crate::module::Module;
+use crate::monitor::Owned;
+use crate::route::Route;
+
+/// Where calls find a spawned instance.
+pub(crate) struct Seat<T> {
+    /// The id of its instance.
+    pub(crate) id: InstanceId,
+    /// Where it is, if not in this process.
+    pub(crate) node: Option<Arc<Peer>>,
+    /// Its instance. Empty while that is being started, and for ever once the seat is over.
+    pub(in crate::host) local: Route<Instance<T>>,
+    /// Nobody will sit here any more.
+    over: AtomicBool,
+    /// What was to start here has started, or never will.
+    settled: AtomicBool,
+    /// Calls that wait for an instance, once there are any.
+    pub(super) line: OnceLock<Line>,
+}
+
+impl<T: Send + 'static> Seat<T> {
+    pub(super) fn new(id: InstanceId, node: Option<Arc<Peer>>, over: bool) -> Seat<T> {
+        let (over, settled, line) = (AtomicBool::new(over), AtomicBool::new(over), OnceLock::new());
+        Seat { id, node, local: Route::new(None), over, settled, line }
+    }
+
+    /// Whether nobody will sit here any more, as far as this process knows.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing starts here any more. Asked before it is looked for what has started.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Nothing starts here any more.
+    pub(super) fn settle(&self, core: &HostCore) {
+        self.settled.store(true, Ordering::Release);
+        if self.line.get().is_some() {
+            core.notify();
+        }
+    }
+
+    /// This process has it ended in another node.
+    pub(crate) fn is_no_more(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// The instance, if it is here and nobody has to wait for it.
+    #[inline(always)]
+    pub(in crate::host) fn peek(&self) -> Option<Near<T>> {
+        let near = Near::of(&self.local)?;
+        let waits = near.hold.turn.is_some() && self.line.get().is_some_and(|line| !line.is_empty());
+        (!waits).then_some(near)
+    }
+
+    /// Whether the instance that sat here is known to take no more calls. Of another node, and of a cell, that is known
+    /// only if this process has ended it.
+    pub(crate) fn has_ended(&self, host: &Host<T>) -> bool
+    where
+        T: Module,
+    {
+        self.is_over() || self.node.is_none() && host.core.cells.is_none() && self.local.is_empty()
+    }
+
+    /// As a handle writes it: the id, and the node as seen from this one.
+    pub(crate) fn written(&self, here: &NodeName) -> Vec<u8> {
+        let node = self.node.as_ref().map_or(here, |node| &node.node);
+        [&seat_bytes(self.id)[..], node.as_str().as_bytes()].concat()
+    }
+}
+
+impl<T: Send + 'static> Owned for Seat<T> {
+    fn is_ended(&self) -> bool {
+        self.is_over()
+    }
+}
+
+/// What names a seat in a call.
+pub(crate) const SEAT_BYTES: usize = 16;
+
+/// How a call names a seat.
+pub(crate) fn seat_bytes(id: InstanceId) -> [u8; SEAT_BYTES] {
+    let mut bytes = [0; SEAT_BYTES];
+    let (node, count) = bytes.split_at_mut(SEAT_BYTES / 2);
+    node.copy_from_slice(&id.node.0.to_le_bytes());
+    count.copy_from_slice(&id.count.to_le_bytes());
+    bytes
+}
+
+pub(in crate::host) fn seat_id(bytes: &[u8]) -> Option<(InstanceId, &[u8])> {
+    let (node, rest) = bytes.split_first_chunk()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let (node, count) = (Incarnation(u64::from_le_bytes(*node)), u64::from_le_bytes(*count));
+    Some((InstanceId { node, count }, rest))
+}
