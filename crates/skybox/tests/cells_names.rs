@@ -142,6 +142,13 @@ async fn what_ends_a_shared_cell_frees_the_names_of_all_in_it() {
         assert!(is_free::<Sharer>(app, &format!("sharer {n}")).await, "{n}");
         assert!(matches!(Handle::monitor(&row[n]).await, Exit::Aborted { .. }));
     }
+    // Stopped the moment its cell ends, one tells how that was, and its name is free.
+    let (first, last) =
+        (spawn::<Sharer>(app, "first").await.unwrap(), spawn::<Sharer>(app, "last").await.unwrap());
+    assert!(first.suffer("abort").await.is_err());
+    let exit = within("a stop", Handle::stop(&last, PATIENCE)).await.unwrap();
+    assert!(matches!(exit, Exit::Aborted { .. }), "{exit}");
+    assert!(is_free::<Sharer>(app, "last").await);
     let next = spawn::<Sharer>(app, "sharer 7").await.unwrap();
     assert_eq!(next.pid_of("sharer 7").await.unwrap(), Some(next.pid().await.unwrap()));
     nodes.stop().await;

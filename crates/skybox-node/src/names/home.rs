@@ -71,6 +71,8 @@ impl HomeNames {
             records.remove(&instance);
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
+        // Under the lock as well: of two that do this at once, the second one is alone.
+        drop(record);
     }
 
     fn forget(&self, instance: InstanceId) {

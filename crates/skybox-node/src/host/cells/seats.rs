@@ -298,8 +298,13 @@ impl Cells {
         let said = tokio::select! {
             biased;
             exit = &mut ended => return exit,
-            said = tokio::time::timeout(wait, asking) => said.ok().and_then(Result::ok),
+            said = tokio::time::timeout(wait, asking) => said,
         };
+        if let Ok(Err(CallErrorKind::Lost { .. } | CallErrorKind::Unreachable { .. })) = said {
+            // Its cell has ended, and that tells how.
+            return ended.await;
+        }
+        let said = said.ok().and_then(Result::ok);
         let answers = said.is_some();
         let exit = said.unwrap_or_else(|| Exit::Killed { by: "the program".to_owned() });
         let cell = link.cell().filter(|_| seated.slot.key.is_some());
