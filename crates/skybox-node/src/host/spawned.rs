@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub(crate) use seat::{SEAT_BYTES, Seat, seat_bytes};
 
 use super::instance::Ended;
 use super::replicated::start;
-use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Line, lock};
+use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, lock};
 use crate::app::{App, AppInner};
 use crate::call::{crossed_key, encode_key, in_app};
 use crate::links::Peer;
@@ -221,10 +221,7 @@ impl<T: Module> Host<T> {
         // Before calls stop finding it, so that it is always in one place or the other.
         let enter = || seat.local.load().map(|instance| self.spawned.leaving.enter(&instance));
         let entered = enter();
-        seat.is_no_more();
-        // Either this sees that it has settled, or whoever settles it sees that it is over.
-        fence(Ordering::SeqCst);
-        if !seat.is_settled() {
+        if !seat.is_no_more() {
             // Whoever asks of it finds it until its `start` has ended, and `Planted` ends it then.
             if seat.line.get().is_some() {
                 self.core.notify();
@@ -324,8 +321,7 @@ impl<T: Module> Host<T> {
             None if settled => Monitor::known(self.how_it_ended(seat.id)),
             // Its `start` has given its handle away, or a name to it.
             None => {
-                // Has whoever takes the seat, or leaves it, tell of that, from now on.
-                seat.line.get_or_init(Line::default);
+                seat.wants_word();
                 Monitor::here(watch_from_its_start(self.clone(), seat.clone()))
             }
         }
@@ -379,7 +375,7 @@ pub(super) async fn find<T: Module>(
     let until = core.wait_end(deadline);
     let _place = core.queue_up()?;
     let waited_out = || core.waited_out(deadline, "its instance had not started");
-    let line = seat.line.get_or_init(Line::default);
+    let line = seat.wants_word();
     let head = line.enter(until).await.ok_or_else(waited_out)?;
     loop {
         changes.borrow_and_update();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skybox_core::Exit;
 
 use super::Seat;
-use crate::host::{Host, Line};
+use crate::host::Host;
 use crate::module::Module;
 
 impl<T: Module> Host<T> {
@@ -13,13 +13,14 @@ impl<T: Module> Host<T> {
     /// to kill; what it has to say in its `stop` is not cut off.
     pub(in crate::host) async fn fall(self: &Arc<Self>, seat: &Arc<Seat<T>>, exit: Exit) -> bool {
         let mut changes = self.core.changes();
-        if self.last(seat).is_none() {
-            // Has whoever takes the seat, or leaves it, tell of that.
-            seat.line.get_or_init(Line::default);
+        if !seat.is_settled() {
+            seat.wants_word();
         }
         loop {
             changes.borrow_and_update();
-            if let Some(last) = self.last(seat) {
+            // Not before: its `start` was in order, and whoever has spawned it is told so.
+            let settled = seat.is_settled();
+            if let Some(last) = self.last(seat).filter(|_| settled) {
                 let calls = last.calls.upgrade();
                 return calls.is_some_and(|instance| {
                     instance.kill_as(exit);
@@ -27,7 +28,7 @@ impl<T: Module> Host<T> {
                 });
             }
             // The sender lives in this very host.
-            if seat.is_over() || changes.changed().await.is_err() {
+            if settled || changes.changed().await.is_err() {
                 return false;
             }
         }

@@ -1,7 +1,7 @@
 //! Seats whose instances are in their `start`.
 
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use skybox_core::{CallErrorKind, InstanceId};
 
@@ -38,10 +38,8 @@ impl<'h, T: Module> Planted<'h, T> {
 
     pub(super) fn take(mut self, instance: Arc<Instance<T>>) -> Result<Arc<Seat<T>>, CallErrorKind> {
         self.seat.local.store(Some(instance));
-        self.seat.settle(&self.host.core);
-        fence(Ordering::SeqCst);
-        if self.seat.is_over() {
-            // It has been stopped in the meantime, or the node has begun to leave.
+        if self.seat.settle(&self.host.core) {
+            // It has been stopped in its `start`, or the node has begun to leave.
             return Err(CallErrorKind::Gone);
         }
         self.taken = true;

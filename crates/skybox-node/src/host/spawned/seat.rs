@@ -1,6 +1,6 @@
 //! What handles of a spawned instance name.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use skybox_core::{Incarnation, InstanceId, NodeName};
@@ -11,6 +11,11 @@ use crate::module::Module;
 use crate::monitor::Owned;
 use crate::route::Route;
 
+/// Nobody will sit here any more.
+const OVER: u8 = 1;
+/// What was to start here has started, or never will.
+const SETTLED: u8 = 2;
+
 /// Where calls find a spawned instance.
 pub(crate) struct Seat<T> {
     /// The id of its instance.
@@ -19,41 +24,49 @@ pub(crate) struct Seat<T> {
     pub(crate) node: Option<Arc<Peer>>,
     /// Its instance. Empty while that is being started, and for ever once the seat is over.
     pub(in crate::host) local: Route<Instance<T>>,
-    /// Nobody will sit here any more.
-    over: AtomicBool,
-    /// What was to start here has started, or never will.
-    settled: AtomicBool,
+    /// [`OVER`] and [`SETTLED`], in one place: of the two that are said, each knows whether it came first.
+    state: AtomicU8,
     /// Calls that wait for an instance, once there are any.
     pub(super) line: OnceLock<Line>,
 }
 
 impl<T: Send + 'static> Seat<T> {
     pub(super) fn new(id: InstanceId, node: Option<Arc<Peer>>, over: bool) -> Seat<T> {
-        let (over, settled, line) = (AtomicBool::new(over), AtomicBool::new(over), OnceLock::new());
-        Seat { id, node, local: Route::new(None), over, settled, line }
+        let state = AtomicU8::new(if over { OVER | SETTLED } else { 0 });
+        Seat { id, node, local: Route::new(None), state, line: OnceLock::new() }
     }
 
     /// Whether nobody will sit here any more, as far as this process knows.
     pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & OVER != 0
     }
 
     /// Whether nothing starts here any more. Asked before it is looked for what has started.
     pub(super) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & SETTLED != 0
     }
 
-    /// Nothing starts here any more.
-    pub(super) fn settle(&self, core: &HostCore) {
-        self.settled.store(true, Ordering::Release);
+    /// Nothing starts here any more. Says whether it was over before.
+    pub(super) fn settle(&self, core: &HostCore) -> bool {
+        let before = self.state.fetch_or(SETTLED, Ordering::AcqRel);
+        // Its pair is in `wants_word`.
+        fence(Ordering::SeqCst);
         if self.line.get().is_some() {
             core.notify();
         }
+        before & OVER != 0
     }
 
-    /// This process has it ended in another node.
-    pub(crate) fn is_no_more(&self) {
-        self.over.store(true, Ordering::Release);
+    /// Has whoever settles the seat tell of that, from now on: look after this whether that has happened.
+    pub(super) fn wants_word(&self) -> &Line {
+        let line = self.line.get_or_init(Line::default);
+        fence(Ordering::SeqCst);
+        line
+    }
+
+    /// It is over; of one in another node, this process has it ended there. Says whether it was settled before.
+    pub(crate) fn is_no_more(&self) -> bool {
+        self.state.fetch_or(OVER, Ordering::AcqRel) & SETTLED != 0
     }
 
     /// The instance, if it is here and nobody has to wait for it.
