@@ -180,7 +180,7 @@ pub(crate) fn change(app: &Arc<AppInner>, half: Half) -> Result<(), CallErrorKin
         // Under the lock, so that its end finds itself in the table.
         app.runtime.spawn(tie.keep(near.named, near_ends, far.named, far_ends)).abort_handle()
     };
-    let begun = lock(&app.ties.table).begin(pair, number, keep);
+    let begun = lock(&app.ties.table).begin(pair, number, keep).map(drop);
     begun.map_err(|Full| CallErrorKind::Overloaded {
         what: format!("there are {TIES_MAX} links of instances of {} already", app.node),
     })
