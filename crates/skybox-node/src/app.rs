@@ -43,7 +43,7 @@ use crate::host::{AnyHost, Host};
 use crate::interface::CandidateRegistration;
 use crate::links::Links;
 use crate::module::{Callable, KeyOf, Module, Spawns};
-use crate::monitor::Monitors;
+use crate::monitor::{Monitors, Observers};
 use crate::names::HomeNames;
 use crate::random::Random;
 use crate::spawned::Spawning;
@@ -78,6 +78,8 @@ pub(crate) struct AppInner {
     pub(crate) owners: Owners,
     /// The instances of other nodes whose ends somebody here waits for.
     pub(crate) monitors: Monitors,
+    /// Other nodes that wait for ends of instances here.
+    pub(crate) observers: Observers,
     /// Which instances here have names.
     pub(crate) names: HomeNames,
     /// The instances here that fall with others.

@@ -20,10 +20,10 @@ pub(crate) use owners::Owners;
 
 use crate::app::AppInner;
 use crate::call::ReplyTo;
-use crate::conn::{Conn, PendingCall};
+use crate::conn::{Conn, PeerInfo, PendingCall};
 use crate::host::AnyHost;
 use crate::links::Peer;
-use crate::monitor::{self, Monitor, Told, Watched};
+use crate::monitor::{self, Monitor, Observer, Observers, Told, Watched};
 use crate::names::{Refusal, register_here};
 use crate::operate::THE_NODE;
 use crate::stream::{Landing, Passing, Stream, arriving, collecting};
@@ -36,7 +36,7 @@ pub(crate) const ASK: MethodNumber = MethodNumber(1);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Ends that wait to be told to a node that does not ask for them.
-const TOLD_AHEAD_MAX: usize = 256;
+pub(crate) const TOLD_AHEAD_MAX: usize = 256;
 
 /// A spawned instance, as nodes name it to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -230,7 +230,7 @@ pub(crate) async fn link_at_home(app: &Arc<AppInner>, order: tie::Order) -> Resu
     ask(app, &app.links.peer(&app.home), None, &Ask::Link(order)).await
 }
 
-/// Has another node change a tie.
+/// Has another node change a tie; gives the number under which that watches the one here, if it does now.
 ///
 /// # Errors
 /// Its own, and as those of [`ask_until_lost`].
@@ -239,7 +239,7 @@ pub(crate) async fn tie(
     peer: &Arc<Peer>,
     life: Incarnation,
     half: tie::Half,
-) -> Result<(), CallErrorKind> {
+) -> Result<Option<u64>, CallErrorKind> {
     ask_until_lost(app, peer, life, &Ask::Tie(half)).await
 }
 
@@ -247,17 +247,17 @@ pub(crate) async fn tie(
 ///
 /// # Errors
 /// `Lost` if the node may have done it before it was lost, else `Unreachable`.
-async fn ask_until_lost(
+async fn ask_until_lost<A: DeserializeOwned>(
     app: &Arc<AppInner>,
     peer: &Arc<Peer>,
     life: Incarnation,
     ask: &Ask,
-) -> Result<(), CallErrorKind> {
+) -> Result<A, CallErrorKind> {
     let was_sent = AtomicBool::new(false);
     let mut lost = pin!(peer.clone().lost(life, Arc::downgrade(app)));
     let asking = async {
         loop {
-            match self::ask::<()>(app, peer, Some(life), ask).await {
+            match self::ask::<A>(app, peer, Some(life), ask).await {
                 Err(CallErrorKind::Unreachable { .. }) => {}
                 Err(CallErrorKind::Lost { .. }) => was_sent.store(true, Ordering::Relaxed),
                 answered => return answered,
@@ -457,10 +457,7 @@ async fn answer_to(
             tie::order(app, order).await?;
             write(&())
         }
-        Ask::Tie(half) => {
-            tie::change(app, half)?;
-            write(&())
-        }
+        Ask::Tie(half) => write(&tie::change_for(app, &observer(app, conn), half)?),
         Ask::Fall { named, exit } => {
             let host = host_of(app, &named.module)?.clone();
             write(&host.kill_linked(named.seat, exit).await)
@@ -471,11 +468,19 @@ async fn answer_to(
             let told = Passing::of(PayloadOf::Reply, told);
             let (payload, outlets) = collecting(|| write(&told));
             conn.streams.attach_sending(PayloadOf::Reply, id, &outlets, Form::Named, None)?;
-            let serving = monitor::serve(Arc::downgrade(app), watched.into_stream(), sender, app.closed());
+            let observer = observer(app, conn);
+            let watched = watched.into_stream();
+            let serving = monitor::serve(Arc::downgrade(app), observer, watched, sender, app.closed());
             app.runtime.spawn(serving);
             payload
         }
     }
+}
+
+/// The other node of a connection, as one that waits for ends here.
+fn observer(app: &Arc<AppInner>, conn: &Conn) -> Arc<Observer> {
+    let PeerInfo { node, incarnation, .. } = conn.peer();
+    Observers::of(app, &app.links.peer(node), *incarnation)
 }
 
 /// Asks another node in the place of a cell of this one, to which is answered what that says.

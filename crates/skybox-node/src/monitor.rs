@@ -2,7 +2,9 @@
 //!
 //! For those of another node there is one pair of streams between the two, opened by the first who waits: which
 //! instances are watched goes one way, and how they ended the other. So a hundred thousand of them take no call each.
+//! Streams break off with their connection, and are opened again while both nodes live: see [`observers`].
 
+mod observers;
 mod serve;
 mod watches;
 
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use skybox_core::Exit;
 use tokio::sync::oneshot;
 
+pub(crate) use observers::{Observer, Observers};
 pub(crate) use serve::serve;
 pub(crate) use watches::{Monitors, Watches};
 
@@ -82,6 +85,14 @@ impl Monitor {
     pub(crate) fn elsewhere(watches: Arc<Watches>, named: Named, seat: Arc<dyn Owned>) -> Monitor {
         let (number, told) = watches.begin(named);
         Monitor(Waiting::Elsewhere { told, watches, number, seat })
+    }
+
+    /// Of one in another node, the number by which that hears of this monitor. Whoever tells it that first, with an
+    /// order, need not wait until it has come the usual way.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        let Waiting::Elsewhere { watches, number, .. } = &self.0 else { return None };
+        watches.announce(*number);
+        Some(*number)
     }
 }
 

@@ -8,8 +8,11 @@
 //! 1. Whoever wants that tells the node of the end with the smaller id, which carries out the orders for one pair one
 //!    after another, and numbers them.
 //! 2. That node has the other node change its tie, asking until it is answered or the other node is lost.
-//! 3. Then it changes its own, which cannot fail but for want of room. An end that comes in between is told to the monitor
-//!    that is made now, as it is to any that comes late.
+//! 3. Then it changes its own, which cannot fail but for want of room.
+//!
+//! Whoever is told that a link is made may have the end of one be forgotten the next moment. So each node has the end of its
+//! own one kept for the other before that: its monitor there is announced with step 2, and the other way round with the
+//! answer to it ([`Observer::will_begin`]). It is kept until it was heard, also while the two have no connection.
 
 mod linking;
 mod table;
@@ -28,7 +31,7 @@ use table::{Full, Pair, TIES_MAX, Table};
 use crate::app::AppInner;
 use crate::between::{self, Named};
 use crate::host::lock;
-use crate::monitor::{Monitor, Monitors, Unowned};
+use crate::monitor::{Monitor, Monitors, Observer, Observers, Unowned};
 
 /// One end of a link: an instance, and the node that has its seat.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,12 +60,14 @@ pub(crate) struct Half {
     /// Whether the near one is to fall with the far one.
     falls: bool,
     number: u64,
+    /// Under which number the node of the far one watches the near one, if it does.
+    watched_as: Option<u64>,
 }
 
 /// The ties whose nearer ends have their seats in this node.
 #[derive(Debug)]
 pub(crate) struct Ties {
-    table: Mutex<Table<AbortHandle>>,
+    table: Mutex<Table<Keeper>>,
     /// Counts the orders that this node has carried out.
     orders: AtomicU64,
     /// The pairs for which an order is being carried out.
@@ -110,35 +115,40 @@ pub(crate) async fn order(app: &Arc<AppInner>, order: Order) -> Result<(), CallE
 /// Both ends are here.
 fn carry_out_here(app: &Arc<AppInner>, order: Order) -> Result<(), CallErrorKind> {
     let (second, first) = order.halves(app.ties.orders.fetch_add(1, Ordering::Relaxed));
-    let (falls, number) = (second.falls, second.number);
-    let pair = second.pair();
+    let taken_back = Half { falls: false, ..second.clone() };
     change(app, second)?;
-    change(app, first).inspect_err(|_| {
-        if falls {
-            app.ties.end(pair, number);
+    match change(app, first) {
+        Ok(_) => Ok(()),
+        Err(kind) => {
+            // It cannot fail: nothing is to be kept.
+            drop(change(app, taken_back));
+            Err(kind)
         }
-    })
+    }
 }
 
 /// The second one is elsewhere.
 async fn carry_out(app: Arc<AppInner>, order: Order, _gate: Gate) -> Result<(), CallErrorKind> {
-    let (second, first) = order.halves(app.ties.orders.fetch_add(1, Ordering::Relaxed));
+    let (mut second, first) = order.halves(app.ties.orders.fetch_add(1, Ordering::Relaxed));
     let (peer, life) = (app.links.peer(&second.near.node), second.near.named.seat.node);
+    let far_ends = first.falls.then(|| monitor(&app, &first.far));
     if !first.falls {
         // Nothing can go wrong with that, and it holds whatever becomes of the rest.
         change(&app, first.clone())?;
     }
-    between::tie(&app, &peer, life, second.clone()).await?;
-    if !first.falls {
-        return Ok(());
+    second.watched_as = far_ends.as_ref().and_then(Monitor::announced);
+    let watched_as = between::tie(&app, &peer, life, second.clone()).await?;
+    if let Some(number) = watched_as {
+        Observers::of(&app, &peer, life).will_begin(&app, number, &first.near.named);
     }
-    let changed = change(&app, first);
+    let Some(far_ends) = far_ends else { return Ok(()) };
+    let changed = keep(&app, first, far_ends);
     if changed.is_err() && second.falls {
-        let taken_back = Half { falls: false, ..second };
+        let taken_back = Half { falls: false, watched_as: None, ..second };
         // In vain only if that node is lost.
         drop(between::tie(&app, &peer, life, taken_back).await);
     }
-    changed
+    changed.map(drop)
 }
 
 impl Order {
@@ -150,8 +160,8 @@ impl Order {
     /// That of the second, and that of the first.
     fn halves(self, number: u64) -> (Half, Half) {
         let Order { first, second, first_falls, second_falls } = self;
-        let of_second = Half { near: second.clone(), far: first.clone(), falls: second_falls, number };
-        (of_second, Half { near: first, far: second, falls: first_falls, number })
+        let half = |near, far, falls| Half { near, far, falls, number, watched_as: None };
+        (half(second.clone(), first.clone(), second_falls), half(first, second, first_falls))
     }
 }
 
@@ -161,27 +171,56 @@ impl Half {
     }
 }
 
-/// Changes a tie whose nearer end has its seat here.
+/// For the node of the far one, changes a tie whose nearer end has its seat here.
+///
+/// # Errors
+/// As those of [`change`].
+pub(crate) fn change_for(
+    app: &Arc<AppInner>,
+    node_of_far: &Arc<Observer>,
+    half: Half,
+) -> Result<Option<u64>, CallErrorKind> {
+    if let Some(number) = half.watched_as {
+        node_of_far.will_begin(app, number, &half.near.named);
+    }
+    change(app, half)
+}
+
+/// Changes a tie whose nearer end has its seat here. Gives the number under which the farther one is watched, if that is
+/// elsewhere and takes the nearer one along.
 ///
 /// # Errors
 /// `Overloaded`.
-pub(crate) fn change(app: &Arc<AppInner>, half: Half) -> Result<(), CallErrorKind> {
-    let pair = half.pair();
-    let Half { near, far, falls, number } = half;
-    if !falls {
-        app.ties.end(pair, number);
-        return Ok(());
+fn change(app: &Arc<AppInner>, half: Half) -> Result<Option<u64>, CallErrorKind> {
+    if half.falls {
+        let far_ends = monitor(app, &half.far);
+        return keep(app, half, far_ends);
     }
+    let keeper = lock(&app.ties.table).end(half.pair(), half.number);
+    // Outside the lock: what it keeps goes with it.
+    keeper.inspect(|keeper| keeper.task.abort());
+    Ok(None)
+}
+
+/// Has the nearer end fall when the farther one has.
+fn keep(app: &Arc<AppInner>, half: Half, far_ends: Monitor) -> Result<Option<u64>, CallErrorKind> {
+    let pair = half.pair();
+    let Half { near, far, number, .. } = half;
     // Made and dropped outside the lock: they may be the last to hold an instance.
-    let mut ends = Some((between::monitor(app, &near.named), monitor(app, &far)));
+    let mut ends = Some((between::monitor(app, &near.named), far_ends));
     let keep = |made| {
         let (near_ends, far_ends) = ends.take().expect("one keeper is asked for at most");
+        let watched_as = far_ends.announced();
         let tie = Tie { app: Arc::downgrade(app), pair, made };
         // Under the lock, so that its end finds itself in the table.
-        app.runtime.spawn(tie.keep(near.named, near_ends, far.named, far_ends)).abort_handle()
+        let task = app.runtime.spawn(tie.keep(near.named, near_ends, far.named, far_ends)).abort_handle();
+        Keeper { task, watched_as }
     };
-    let begun = lock(&app.ties.table).begin(pair, number, keep).map(drop);
-    begun.map_err(|Full| CallErrorKind::Overloaded {
+    let mut table = lock(&app.ties.table);
+    let begun = table.begin(pair, number, keep);
+    let watched_as = begun.map(|keeper| keeper.and_then(|keeper| keeper.watched_as));
+    drop(table);
+    watched_as.map_err(|Full| CallErrorKind::Overloaded {
         what: format!("there are {TIES_MAX} links of instances of {} already", app.node),
     })
 }
@@ -194,12 +233,12 @@ fn monitor(app: &Arc<AppInner>, of: &End) -> Monitor {
     Monitor::elsewhere(watches, of.named.clone(), Arc::new(Unowned))
 }
 
-impl Ties {
-    fn end(&self, pair: Pair, number: u64) {
-        let keeper = lock(&self.table).end(pair, number);
-        // Outside the lock: what it keeps goes with it.
-        keeper.inspect(AbortHandle::abort);
-    }
+/// Who sees to a tie.
+#[derive(Debug)]
+struct Keeper {
+    task: AbortHandle,
+    /// Under which number the farther one is watched, if it is elsewhere.
+    watched_as: Option<u64>,
 }
 
 /// One that is kept.

@@ -28,7 +28,7 @@ use crate::host::{AnyHost, HostSeed};
 use crate::interface::{Candidate, CandidateRegistration};
 use crate::links::Links;
 use crate::module::Registration;
-use crate::monitor::Monitors;
+use crate::monitor::{Monitors, Observers};
 use crate::names::HomeNames;
 use crate::random::Random;
 use crate::tie::Ties;
@@ -366,6 +366,7 @@ impl Builder {
                 links: Links::default(),
                 owners: Owners::default(),
                 monitors: Monitors::default(),
+                observers: Observers::default(),
                 names: HomeNames::default(),
                 ties: Ties::default(),
                 control,

@@ -1,12 +1,11 @@
-//! The instances here whose ends another node wants to know.
+//! What another node waits for here, over one connection of it.
 
-use std::collections::HashMap;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::{Notify, watch};
 
+use super::observers::{Next, Observer};
 use super::watches::next;
 use super::{Told, Watched};
 use crate::app::AppInner;
@@ -19,37 +18,39 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// with the latter: the streams must not keep this node from leaving.
 pub(crate) async fn serve(
     app: Weak<AppInner>,
+    observer: Arc<Observer>,
     mut watched: Stream<Watched>,
     told: StreamSender<Told>,
     mut closed: watch::Receiver<bool>,
 ) {
-    let mut waiting = JoinSet::new();
-    let mut handles: HashMap<u64, AbortHandle> = HashMap::new();
+    let (connection, news) = observer.connects();
     loop {
-        tokio::select! {
-            biased;
-            Some(ended) = waiting.join_next() => {
-                // An error is one that was taken back.
-                let Ok((number, exit)) = ended else { continue };
-                handles.remove(&number);
-                if told.send((number, exit)).await.is_err() {
+        match observer.next(connection) {
+            Next::Over => return,
+            Next::Tell(ended) => {
+                if told.send(ended).await.is_err() {
                     return;
                 }
+                continue;
             }
+            Next::Nothing => {}
+        }
+        tokio::select! {
+            biased;
+            () = news.notified() => {}
             item = next(&mut watched) => match item {
                 Some(Ok(Watched::Begin(number, named))) => {
                     let Some(app) = app.upgrade() else { return };
-                    let monitor = crate::between::monitor(&app, &named);
-                    handles.insert(number, waiting.spawn(async move { (number, monitor.await) }));
+                    observer.begins(&app, number, &named);
                 }
-                Some(Ok(Watched::End(number))) => {
-                    handles.remove(&number).inspect(AbortHandle::abort);
-                }
+                Some(Ok(Watched::End(number))) => observer.ends(number),
                 Some(Err(_)) | None => return,
             },
-            () = all_ended(&mut closed) => return last(waiting, told).await,
+            () = all_ended(&mut closed) => break,
         }
     }
+    // In vain only where some did not end in time: their watchers hear that the node was lost.
+    drop(tokio::time::timeout(LAST_WAIT, last(&observer, connection, &news, &told)).await);
 }
 
 async fn all_ended(closed: &mut watch::Receiver<bool>) {
@@ -58,15 +59,17 @@ async fn all_ended(closed: &mut watch::Receiver<bool>) {
 }
 
 /// Tells of those that ended last. What goes on all the same is cut off with its node.
-async fn last(mut waiting: JoinSet<Told>, told: StreamSender<Told>) {
-    let all = async {
-        while let Some(ended) = waiting.join_next().await {
-            let Ok(ended) = ended else { continue };
-            if told.send(ended).await.is_err() {
-                return;
+async fn last(observer: &Observer, connection: u64, news: &Notify, told: &StreamSender<Told>) {
+    loop {
+        match observer.next(connection) {
+            Next::Over => return,
+            Next::Tell(ended) => {
+                if told.send(ended).await.is_err() {
+                    return;
+                }
             }
+            Next::Nothing if observer.is_done() => return,
+            Next::Nothing => news.notified().await,
         }
-    };
-    // In vain only where some did not end in time: their watchers hear that the node was lost.
-    drop(tokio::time::timeout(LAST_WAIT, all).await);
+    }
 }

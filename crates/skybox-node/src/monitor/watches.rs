@@ -1,6 +1,6 @@
 //! The instances of one other node, in one of its lives, that this one watches.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -68,6 +68,8 @@ struct Table {
     waiting: BTreeMap<u64, (Named, oneshot::Sender<Exit>)>,
     /// The other node was told to watch those with smaller numbers.
     begun: u64,
+    /// Those beyond of which it hears otherwise, and perhaps before.
+    announced: BTreeSet<u64>,
     /// What it was told to watch and need not any more.
     ended: VecDeque<u64>,
     /// The node's life is over, and so are these.
@@ -82,6 +84,7 @@ impl Table {
         }
         let (number, (named, _)) = self.waiting.range(self.begun..).next()?;
         self.begun = number + 1;
+        self.announced.remove(number);
         Some(Watched::Begin(*number, named.clone()))
     }
 }
@@ -108,7 +111,7 @@ impl Watches {
         let mut table = lock(&self.table);
         let waiting = table.waiting.remove(&number);
         // One that the other node has not heard of is none: what waits here is no more than what it watches.
-        let tells = waiting.is_some() && number < table.begun;
+        let tells = table.announced.remove(&number) || (waiting.is_some() && number < table.begun);
         if tells {
             table.ended.push_back(number);
         }
@@ -116,6 +119,14 @@ impl Watches {
         drop(table);
         if tells {
             self.news.notify_one();
+        }
+    }
+
+    /// The other node is about to hear of this one with an order.
+    pub(super) fn announce(&self, number: u64) {
+        let mut table = lock(&self.table);
+        if number >= table.begun && table.waiting.contains_key(&number) {
+            table.announced.insert(number);
         }
     }
 
@@ -145,6 +156,7 @@ impl Watches {
             let mut table = lock(&self.table);
             table.lost = true;
             table.ended.clear();
+            table.announced.clear();
             std::mem::take(&mut table.waiting)
         };
         for (_, tell) in waiting.into_values() {
@@ -177,7 +189,7 @@ impl Watches {
     /// Opens the streams, and sends and takes until they break off.
     async fn exchange(&self, app: &Weak<AppInner>) -> Result<(), CallErrorKind> {
         {
-            // All over again: whoever listens there now was told of none.
+            // All over again, and in the order of their numbers: what is not among them, that node takes for ended.
             let mut table = lock(&self.table);
             (table.begun, table.ended) = (0, VecDeque::new());
         }

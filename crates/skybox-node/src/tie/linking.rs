@@ -17,9 +17,12 @@ impl<T: Spawns> Handle<T> {
     ///
     /// An end in order is [`Exit::Normal`](skybox_core::Exit::Normal) or [`Exit::Stopped`](skybox_core::Exit::Stopped);
     /// every other one takes the other along, and that one those that it is linked to. So does the loss of a node
-    /// ([`Exit::NodeLost`](skybox_core::Exit::NodeLost)). Each ends once, also in a circle.
+    /// ([`Exit::NodeLost`](skybox_core::Exit::NodeLost)), and not a connection that breaks while both nodes live. Each ends
+    /// once, also in a circle. One that has crashed while another call of it goes on takes the other along when that call
+    /// has ended.
     ///
-    /// Once it has answered, no such end is missed, also one that has come before: linked to an instance that had crashed,
+    /// Once it has answered, no such end is missed, also one that has come before; and no end in order that comes later is
+    /// taken for another, however many its module has forgotten since. Linked to an instance that had crashed,
     /// one is killed at once, and so it is where nobody remembers how the other ended
     /// ([`Exit::NoSuchInstance`](skybox_core::Exit::NoSuchInstance)). An instance that is in its `start` is killed when that
     /// has ended. Two instances have one link, however often they are linked, in whichever order; the last word counts
