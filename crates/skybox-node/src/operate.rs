@@ -139,6 +139,7 @@ pub(crate) fn status(app: &App) -> NodeStatus {
         edges: edges(inner),
         frames: inner.links.open().iter().map(|conn| conn.frames()).sum(),
         uses: ProcessUse::of_this(),
+        linked: inner.ties.count() as u64,
     }
 }
 

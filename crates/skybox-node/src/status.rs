@@ -158,4 +158,8 @@ pub struct NodeStatus {
     /// What its process uses; absent from a node of a version without, and where the kernel does not say.
     #[serde(default)]
     pub uses: Option<ProcessUse>,
+    /// How many instances here fall with others, each counted once for each of those: a link of two that live here counts
+    /// twice. Absent from a node of a version without.
+    #[serde(default)]
+    pub linked: u64,
 }

@@ -233,6 +233,13 @@ fn monitor(app: &Arc<AppInner>, of: &End) -> Monitor {
     Monitor::elsewhere(watches, of.named.clone(), Arc::new(Unowned))
 }
 
+impl Ties {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.table).len()
+    }
+}
+
 /// Who sees to a tie.
 #[derive(Debug)]
 struct Keeper {

@@ -86,5 +86,6 @@ pub(super) fn node(local: u64, served: u64, cpu_ms: u64) -> NodeStatus {
         edges: vec![edge],
         frames: 0,
         uses: Some(ProcessUse { memory_bytes: 64 << 20, cpu_ms }),
+        linked: 0,
     }
 }

@@ -116,8 +116,8 @@ impl<K> Table<K> {
         }
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
         self.ties.len()
     }
 }

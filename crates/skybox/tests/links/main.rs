@@ -2,6 +2,7 @@
 
 mod broken;
 mod line;
+mod rounds;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -63,6 +64,11 @@ impl Troupe {
             std::fs::write(gone(&sign), "").expect("a file may be written");
         });
         Ok(())
+    }
+
+    /// How many instances of its node fall with others.
+    pub(crate) async fn linked(&self) -> Result<u64> {
+        Ok(App::current()?.status().linked)
     }
 }
 
