@@ -2,6 +2,7 @@
 
 pub(crate) mod cells;
 mod core;
+mod falls;
 mod history;
 mod hold;
 mod instance;
@@ -38,6 +39,7 @@ use skybox_core::{CallErrorKind, Exit, InstanceId, ModuleKind, ModulePlan, NodeN
 use tokio::runtime::Handle as Runtime;
 
 pub(crate) use self::core::{HostCore, HostSeed, Placement, failed_here};
+use falls::Falls;
 pub use history::{Ending, GivenUp};
 pub(crate) use history::{Endings, Failure};
 pub use hold::{Exclusive, Shared};

@@ -94,6 +94,19 @@ pub(super) fn show_failures(modules: &[Module], out: &mut impl Write, colours: b
     Ok(())
 }
 
+/// Why one has ended.
+fn why(ending: &Ending) -> String {
+    let why = match ending.exit.code() {
+        Some(code) => format!("{} ({code})", ending.exit),
+        None => ending.exit.to_string(),
+    };
+    match ending.others {
+        0 => why,
+        1 => format!("{why}, and another one with it"),
+        others => format!("{why}, and {others} others with it"),
+    }
+}
+
 /// Writes how the last instances ended, if any did.
 pub(super) fn show_endings(modules: &[Module], out: &mut impl Write, colours: bool) -> std::io::Result<()> {
     let mut table = Table::new(&["ENDED", "MODULE", "NODE", "LIVED", "WHY"]);
@@ -105,11 +118,7 @@ pub(super) fn show_endings(modules: &[Module], out: &mut impl Write, colours: bo
                 module.with_key(ending.key.as_deref()).into(),
                 node.as_str().into(),
                 ending.lived_ms.map_or("–".to_owned(), table::duration).into(),
-                match ending.exit.code() {
-                    Some(code) => format!("{} ({code})", ending.exit),
-                    None => ending.exit.to_string(),
-                }
-                .into(),
+                why(ending).into(),
             ]);
         }
     }

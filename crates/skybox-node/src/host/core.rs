@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::cells::{Cells, on_demand};
 use super::restart::{Ordered, Orders};
 use super::room::Room;
-use super::{Endings, Failure, Instance, Pool, Turn, Useful, lock};
+use super::{Endings, Failure, Falls, Instance, Pool, Turn, Useful, lock};
 use crate::app::{AppId, AppInner};
 use crate::links::Peer;
 use crate::metrics::{Edge, Edges};
@@ -76,6 +76,8 @@ pub(crate) struct HostCore {
     pub(crate) failed: Mutex<Option<Failure>>,
     /// How its instances ended.
     pub(crate) endings: Endings,
+    /// What is to be logged of those that their links have killed.
+    pub(super) falls: Falls,
     /// The calls that came from other processes.
     pub(crate) served: Edge,
     /// How its methods have held async threads.
@@ -167,6 +169,7 @@ impl HostCore {
             waiting: AtomicUsize::new(0),
             failed: Mutex::default(),
             endings: Endings::default(),
+            falls: Falls::default(),
             holds: Holds::default(),
             served: Edge::default(),
             live: AtomicU64::new(0),

@@ -30,6 +30,11 @@ pub struct Ending {
     pub lived_ms: Option<u64>,
     /// Milliseconds since then.
     pub ago_ms: u64,
+    /// How many others were killed by their [links](Exit::Linked) to the one whose end killed this one. They are not in the
+    /// list: a thousand that fall together must not hide what they fell from. Always 0 for other ends, and from a node of a
+    /// version without.
+    #[serde(default)]
+    pub others: u64,
 }
 
 /// A module, or one key of it, that is not started again.
@@ -56,6 +61,8 @@ struct Past {
     key: Option<Box<[u8]>>,
     exit: Exit,
     at: Instant,
+    /// How many others fell with the same one.
+    others: u64,
 }
 
 /// The last endings of one module, oldest first.
@@ -113,8 +120,12 @@ impl Endings {
         if !matches!(exit, Exit::Stopped) {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
-        let past = Past { lived, key: key.map(Box::from), exit, at: Instant::now() };
         let mut kept = lock(&self.kept);
+        if let Some(same) = kept.iter_mut().find(|past| fell_together(&past.exit, &exit)) {
+            same.others += 1;
+            return;
+        }
+        let past = Past { lived, key: key.map(Box::from), exit, at: Instant::now(), others: 0 };
         if kept.len() == ENDINGS_MAX {
             kept.pop_front();
         }
@@ -147,8 +158,19 @@ impl Endings {
             exit: past.exit.clone(),
             lived_ms: past.lived.as_ref().map(|(_, lived)| lived.as_millis() as u64),
             ago_ms: past.at.elapsed().as_millis() as u64,
+            others: past.others,
         };
         lock(&self.kept).iter().map(ending).collect()
+    }
+}
+
+/// Whether two were killed by their links to the same one.
+fn fell_together(one: &Exit, other: &Exit) -> bool {
+    match (one, other) {
+        (Exit::Linked { module, instance, .. }, Exit::Linked { module: of, instance: id, .. }) => {
+            (module, instance) == (of, id)
+        }
+        _ => false,
     }
 }
 
@@ -175,5 +197,59 @@ impl Failure {
             within_ms: self.within.as_millis() as u64,
             ago_ms: self.at.elapsed().as_millis() as u64,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skybox_core::Incarnation;
+
+    use super::*;
+
+    fn id(count: u64) -> InstanceId {
+        InstanceId { node: Incarnation(7), count }
+    }
+
+    #[test]
+    fn a_crowd_that_falls_hides_no_cause() {
+        let endings = Endings::default();
+        let crash =
+            |message: &str| Exit::Crashed { message: message.to_owned(), place: "a.rs:1:1".to_owned() };
+        endings.ended(id(1), Duration::ZERO, None, crash("one"));
+        // Those that fall with the first, and, among them, those that fall with the second.
+        for n in 0..10_000 {
+            if n == 5_000 {
+                endings.ended(id(2), Duration::ZERO, None, crash("two"));
+            }
+            let (from, cause) = if n % 2 == 0 || n < 5_000 { (1, "one") } else { (2, "two") };
+            let exit = Exit::linked("room", id(from), crash(cause));
+            endings.ended(id(100 + n), Duration::ZERO, None, exit);
+        }
+        let seen: Vec<_> = endings.list().into_iter().map(|end| (end.exit.to_string(), end.others)).collect();
+        let of = |from: u64, cause| Exit::linked("room", id(from), crash(cause)).to_string();
+        let expected = [
+            (crash("one").to_string(), 0),
+            (of(1, "one"), 7_499),
+            (crash("two").to_string(), 0),
+            (of(2, "two"), 2_499),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(endings.count(), 10_002);
+    }
+
+    #[test]
+    fn the_last_sixteen_are_kept() {
+        let endings = Endings::default();
+        for n in 0..20 {
+            // Each falls with another one.
+            endings.ended(
+                id(n),
+                Duration::ZERO,
+                None,
+                Exit::linked("room", id(100 + n), Exit::NoSuchInstance),
+            );
+        }
+        let kept: Vec<_> = endings.list().into_iter().filter_map(|end| end.instance).collect();
+        assert_eq!(kept, (4..20).map(|n| id(n).to_string()).collect::<Vec<_>>());
     }
 }

@@ -103,8 +103,12 @@ impl InstanceCore {
             return false;
         }
         let host = self.host.upgrade();
-        if let Some(host) = &host {
-            tracing::warn!(module = host.descriptor.name, instance = %self.id, "{exit}");
+        match (&host, &exit) {
+            (Some(host), Exit::Linked { .. }) => host.log_fall(self.id, &exit),
+            (Some(host), exit) => {
+                tracing::warn!(module = host.descriptor.name, instance = %self.id, "{exit}")
+            }
+            (None, _) => {}
         }
         self.ended_by(exit);
         if let Some(host) = &host {

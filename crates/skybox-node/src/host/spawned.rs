@@ -334,8 +334,8 @@ impl<T: Module> Host<T> {
     }
 
     fn how_it_ended(&self, id: InstanceId) -> Exit {
-        let in_order = self.spawned.leaving.remembered(id);
-        in_order.or_else(|| self.core.endings.of(id)).unwrap_or(Exit::NoSuchInstance)
+        let remembered = self.spawned.leaving.remembered(id);
+        remembered.or_else(|| self.core.endings.of(id)).unwrap_or(Exit::NoSuchInstance)
     }
 
     fn forget(&self, id: InstanceId) {

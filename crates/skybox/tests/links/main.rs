@@ -1,6 +1,7 @@
 //! Links between instances of two nodes that lose sight of each other, and links of which much is said at once.
 
 mod broken;
+mod crowd;
 mod line;
 mod rounds;
 

@@ -2,7 +2,8 @@
 //!
 //! They are kept so that whoever asks meanwhile hears their real end, and can kill what goes on of them. An instance is
 //! entered before calls stop finding it, and leaves after its end was told: it is always in one place or the other.
-//! The last of those that have ended in order are remembered for a while: who asks from another node may be overtaken.
+//! The last of those that have ended in order, or were killed by a link, are remembered for a while: who asks from another
+//! node may be overtaken.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -13,7 +14,7 @@ use skybox_core::{Exit, InstanceId};
 use super::{Counted, STRIPES};
 use crate::host::{Ended, Instance, lock};
 
-/// Ends in order that a stripe remembers: 1,024 are those of a module.
+/// Ends in order or by a link that a stripe remembers: 1,024 are those of a module.
 const REMEMBERED: usize = 1024 / STRIPES;
 
 /// Those of a module in one node.
@@ -22,7 +23,7 @@ pub(in crate::host) struct Leaving<T>(Box<[Mutex<Stripe<T>>]>);
 struct Stripe<T> {
     /// By the count in their id.
     leaving: HashMap<u64, Last<T>, BuildHasherDefault<Counted>>,
-    /// Those that have left in order, oldest first.
+    /// Those that have left in order or with another one, oldest first.
     gone: VecDeque<(InstanceId, Exit)>,
 }
 
@@ -94,9 +95,9 @@ impl<T> Leaving<T> {
     pub(in crate::host) fn is_gone(&self, id: InstanceId) {
         let mut stripe = lock(self.stripe(id.count));
         let last = stripe.leaving.remove(&id.count);
-        // Other ends are in the module's history.
-        if let Some(exit @ (Exit::Normal | Exit::Stopped)) = last.as_ref().and_then(|last| last.ended.told())
-        {
+        // Other ends are in the module's history, which has but one of a crowd that falls together.
+        let told = last.as_ref().and_then(|last| last.ended.told());
+        if let Some(exit @ (Exit::Normal | Exit::Stopped | Exit::Linked { .. })) = told {
             stripe.remember(id, exit);
         }
         drop(stripe);
@@ -108,7 +109,7 @@ impl<T> Leaving<T> {
         lock(self.stripe(id.count)).remember(id, exit);
     }
 
-    /// How this one ended, if that was in order and is remembered.
+    /// How this one ended, if that was in order or by a link and is remembered.
     pub(super) fn remembered(&self, id: InstanceId) -> Option<Exit> {
         let stripe = lock(self.stripe(id.count));
         stripe.gone.iter().find(|(gone, _)| *gone == id).map(|(_, exit)| exit.clone())
