@@ -57,7 +57,7 @@ impl<T: Spawns> ChildSpec<T> {
     }
 
     /// After which of its ends it is started again. Default: always. In OTP's words `Always` is permanent, `OnCrash` is
-    /// transient (not after it was stopped or has ended itself) and `Never` is temporary.
+    /// transient (not after it was stopped or has ended itself, unless its `stop` failed then) and `Never` is temporary.
     pub fn restart(self, restart: Restart) -> ChildSpec<T> {
         ChildSpec { restart, ..self }
     }

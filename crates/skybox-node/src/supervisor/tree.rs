@@ -147,10 +147,8 @@ impl Tree {
         if self.members[place].life != life || self.members[place].runs.take().is_none() {
             return Ok(());
         }
-        let end = match exit {
-            Exit::Normal | Exit::Stopped | Exit::FailedStop { .. } => ChildEnd::Normal,
-            _ => ChildEnd::Abnormal,
-        };
+        // One rule for links and for supervisors, as in OTP: a last word that fails is no end in order.
+        let end = if exit.takes_along() { ChildEnd::Abnormal } else { ChildEnd::Normal };
         self.follow(place, end, &exit.to_string()).await
     }
 

@@ -215,6 +215,7 @@ macro_rules! in_every_mode {
             links:
                 the_crash_of_one_ends_the_other
                 an_end_in_order_ends_no_other
+                a_last_word_that_fails_is_no_end_in_order
                 a_kill_ends_the_other_and_its_calls
                 the_end_of_one_goes_through_a_chain
                 in_a_circle_each_ends_once
@@ -259,6 +260,7 @@ macro_rules! in_every_mode {
                 a_supervisor_gives_up_in_the_end
                 children_before_one_that_does_not_start_are_stopped
                 a_child_that_ends_in_order_may_stay_away
+                a_child_whose_last_word_fails_is_started_again
                 a_supervisor_that_gives_up_crashes_its_instance
                 a_supervisor_goes_with_its_instance
                 a_panic_of_what_makes_a_child_is_a_start_that_failed

@@ -94,6 +94,20 @@ pub async fn an_end_in_order_ends_no_other(stage: Stage) {
     }
 }
 
+pub async fn a_last_word_that_fails_is_no_end_in_order(stage: Stage) {
+    let (ada, far) = (there(&stage, "ada").await, here(&stage, "far").await);
+    let kiosk = stage.spawn::<Kiosk>("jammed".to_owned()).await.unwrap();
+    let ends = [&ada, &far].map(|climber| Handle::monitor(climber));
+    for climber in [&ada, &far] {
+        Handle::link(climber, &kiosk).await.unwrap();
+    }
+    let failed = Exit::FailedStop { cause: "its shutter is jammed".to_owned() };
+    assert_eq!(Handle::stop(&kiosk, PATIENCE).await.unwrap(), failed);
+    for end in ends {
+        assert_eq!(beginning(&told(&stage, end).await), ("kiosk", &failed));
+    }
+}
+
 pub async fn a_kill_ends_the_other_and_its_calls(stage: Stage) {
     let (ada, bob) = (there(&stage, "ada").await, there(&stage, "bob").await);
     Handle::link(&ada, &bob).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use skybox::{CallErrorKind, Child, ChildSpec, Children, Exit, Handle, Ran, Restart, Supervisor};
 
-use crate::modules::{Booth, Lane, Opening};
+use crate::modules::{Booth, Kiosk, Lane, Opening};
 use crate::stage::{CALLEES, PATIENCE, Stage, fails, failure};
 
 /// A booth on the callees' side.
@@ -154,6 +154,32 @@ pub async fn a_child_that_ends_in_order_may_stay_away(stage: Stage) {
     stage.reached("booth plums opened", 2).await;
     supervisor.stop().await;
     assert_eq!(lives(&stage).await, [(0, 0), (2, 2), (2, 2)]);
+}
+
+pub async fn a_child_whose_last_word_fails_is_started_again(stage: Stage) {
+    let elsewhere = stage.mode.is_split();
+    let mut children = Supervisor::one_for_one();
+    let kiosk = |name: &'static str| {
+        let make = move |app: skybox::App| async move {
+            let spawning = app.spawn::<Kiosk>(name.to_owned());
+            if elsewhere { spawning.on(CALLEES).await } else { spawning.await }
+        };
+        ChildSpec::new(name, make).restart(Restart::OnCrash)
+    };
+    let (jammed, smooth) = (children.add(kiosk("jammed")), children.add(kiosk("smooth")));
+    let supervisor = children.start(stage.app()).await.unwrap();
+    // It had said that it was to end, and did not end well.
+    let before = jammed.get().await.unwrap();
+    before.close().await.unwrap();
+    let exit = stage.patiently("its end is told", Handle::monitor(&before)).await;
+    assert!(matches!(&exit, Exit::FailedStop { cause } if cause == "its shutter is jammed"), "{exit}");
+    let answers = async || jammed.get().await.unwrap().name().await.is_ok();
+    stage.until("another one answers", answers).await;
+    fails(before.name().await, "gone", Ran::No);
+    smooth.get().await.unwrap().close().await.unwrap();
+    stage.until("it is told", async || smooth.get().await.is_err()).await;
+    supervisor.stop().await;
+    assert_eq!(stage.count("kiosk stopped").await, 3);
 }
 
 pub async fn a_supervisor_that_gives_up_crashes_its_instance(stage: Stage) {

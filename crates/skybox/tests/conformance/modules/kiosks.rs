@@ -65,6 +65,9 @@ impl Kiosk {
             self.ledger.pass("shutter").await;
         }
         self.ledger.note("kiosk stopped");
+        if self.name == "jammed" {
+            return Err(skybox::Error::msg("its shutter is jammed"));
+        }
         Ok(())
     }
 }
