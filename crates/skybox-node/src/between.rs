@@ -19,7 +19,7 @@ use skybox_wire::frame::{MethodNumber, PayloadOf};
 pub(crate) use owners::Owners;
 
 use crate::app::AppInner;
-use crate::call::ReplyTo;
+use crate::call::{Reply, ReplyTo};
 use crate::conn::{Conn, PeerInfo, PendingCall};
 use crate::host::AnyHost;
 use crate::links::Peer;
@@ -321,15 +321,21 @@ fn send_over(conn: &Arc<Conn>, ask: &Ask) -> Result<PendingCall, CallErrorKind> 
     conn.clone().send_to(THE_NODE, method, &payload?, &outlets)
 }
 
-/// Has a cell start an instance in a seat of this node.
+/// Has a cell start an instance in a seat of this node. The reply is read with [`seated`].
 ///
 /// # Errors
-/// Those of its `start`; `Lost` and `Unreachable` if the cell has ended.
+/// The cell has not been asked.
+pub(crate) fn seat(link: &Arc<Conn>, named: Named, arguments: Bytes) -> Result<PendingCall, CallErrorKind> {
+    send_over(link, &Ask::Seat { named, arguments })
+}
+
+/// What a cell has answered that was to start an instance.
 ///
-/// # Cancel safety
-/// As that of [`spawn`], but that the instance has to be ended by whoever drops it.
-pub(crate) async fn seat(link: &Arc<Conn>, named: Named, arguments: Bytes) -> Result<(), CallErrorKind> {
-    read(&send_over(link, &Ask::Seat { named, arguments })?.await?.payload)
+/// # Errors
+/// Those of its `start`: nothing is left of it. `Gone`: it has started and was to end, and the cell tells of its end.
+/// `Lost`: the cell has ended.
+pub(crate) fn seated(replied: Result<Reply, CallErrorKind>) -> Result<(), CallErrorKind> {
+    read(&replied?.payload)
 }
 
 /// Has a cell end an instance. Sent at once, behind the calls that were sent before.

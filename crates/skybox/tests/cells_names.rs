@@ -1,9 +1,10 @@
 //! Names of instances that live in cells.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skybox::cloud::testing::{Nodes, RunningNodes};
-use skybox::{App, CallErrorKind, Error, Exit, Handle, Result, Spawned, Spawns};
+use skybox::{App, CallErrorKind, Error, Exit, Handle, NameError, Result, Spawned, Spawns};
 
 /// What names itself does so like this, in its `start`.
 async fn named<T: Spawns>(app: &App, name: &str) -> Result<()> {
@@ -63,6 +64,71 @@ impl Loner {
     }
 }
 
+/// Takes its time to start and to stop, each until it may go on: a file says so, since it is in another process.
+async fn start_slowly<T: Spawns>(app: &App, name: &str) -> Result<()> {
+    app.register(name, &app.this::<T>()?).await?;
+    std::fs::write(gate(name, "process"), std::process::id().to_string())?;
+    // It holds its thread, so that nobody can drop it; what else was to run on that goes on.
+    tokio::task::block_in_place(|| {
+        while !gate(name, "start").exists() {
+            // Sleeps because it is there to hold its thread.
+            std::thread::sleep(POLL);
+        }
+    });
+    Ok(())
+}
+
+async fn stop_slowly(name: &str) {
+    while !gate(name, "stop").exists() {
+        // Sleeps because a file tells nobody that it is there.
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+const POLL: Duration = Duration::from_millis(5);
+
+fn gate(name: &str, of: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name} {of}"))
+}
+
+/// In the process of all of a node.
+struct SlowSharer(String);
+
+#[skybox::module(spawned, isolate = "process:shared")]
+impl SlowSharer {
+    async fn start(app: &App, name: String) -> Result<SlowSharer> {
+        start_slowly::<SlowSharer>(app, &name).await?;
+        Ok(SlowSharer(name))
+    }
+
+    pub(crate) async fn name(&self) -> Result<String> {
+        Ok(self.0.clone())
+    }
+
+    async fn stop(self, _app: &App) {
+        stop_slowly(&self.0).await;
+    }
+}
+
+/// In a process of its own.
+struct SlowLoner(String);
+
+#[skybox::module(spawned, isolate = "process")]
+impl SlowLoner {
+    async fn start(app: &App, name: String) -> Result<SlowLoner> {
+        start_slowly::<SlowLoner>(app, &name).await?;
+        Ok(SlowLoner(name))
+    }
+
+    pub(crate) async fn name(&self) -> Result<String> {
+        Ok(self.0.clone())
+    }
+
+    async fn stop(self, _app: &App) {
+        stop_slowly(&self.0).await;
+    }
+}
+
 fn suffer(how: &str) -> Result<()> {
     match how {
         "panic" => panic!("as told"),
@@ -83,6 +149,17 @@ async fn within<V>(what: &str, future: impl Future<Output = V>) -> V {
 
 async fn spawn<T: Spawns<Key = String>>(app: &App, name: &str) -> Result<Spawned<T>, skybox::CallError> {
     within("a spawn", app.spawn::<T>(name.to_owned()).on("node-1").into_future()).await
+}
+
+/// Waits until a condition holds.
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            // Sleeps because a name tells nobody that it is taken or free.
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    within(what, waiting).await;
 }
 
 async fn is_free<T: Spawns>(app: &App, name: &str) -> bool {
@@ -191,5 +268,65 @@ async fn a_start_that_fails_in_a_cell_leaves_no_name_behind() {
         }
         assert!(!app.unregister(name).await.unwrap(), "{name}");
     }
+    nodes.stop().await;
+}
+
+/// Spawns one, and leaves while it is in its `start`, which has named it so. The handle names one that takes no calls.
+async fn dropped_in_its_start<T: Spawns<Key = String>>(
+    app: &App,
+    name: &str,
+    call: impl AsyncFn(&Handle<T>) -> Result<String>,
+) -> Handle<T> {
+    let has_named_itself = async || !is_free::<T>(app, name).await && gate(name, "process").exists();
+    tokio::select! {
+        spawned = app.spawn::<T>(name.to_owned()).on("node-1") => panic!("its gate is shut: {spawned:?}"),
+        () = until("a name", has_named_itself) => {}
+    }
+    let found = app.whereis::<T>(name).await.unwrap().expect("it is in its start");
+    // The call waits for its start, until its node knows that nobody wants it.
+    let refused = within("a refusal", call(&found)).await.unwrap_err().to_string();
+    assert!(["has ended", "no answer", "unreachable"].iter().any(|why| refused.contains(why)), "{refused}");
+    found
+}
+
+fn shut(name: &str, gates: &[&str]) {
+    gates.iter().for_each(|of| std::fs::remove_file(gate(name, of)).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spawn_that_is_dropped_keeps_its_name_as_long_as_its_cell_runs_it() {
+    let nodes = start().await;
+    let app = nodes.app();
+    let name = format!("slow sharer {}", std::process::id());
+    let other = spawn::<Sharer>(app, "other").await.unwrap();
+    let found = dropped_in_its_start(app, &name, async |slow: &Handle<SlowSharer>| slow.name().await).await;
+    let taken = async |when: &str| {
+        for round in 0..20 {
+            let refused = app.register(&name, &other).await;
+            assert!(matches!(refused, Err(NameError::Taken { .. })), "{when}, {round}: {refused:?}");
+        }
+    };
+    taken("it starts").await;
+    let end = Handle::monitor(&found);
+    std::fs::write(gate(&name, "start"), "").unwrap();
+    taken("it stops").await;
+    std::fs::write(gate(&name, "stop"), "").unwrap();
+    within("a monitor", end).await;
+    app.register(&name, &other).await.unwrap();
+    shut(&name, &["process", "start", "stop"]);
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spawn_that_is_dropped_keeps_its_name_until_its_own_cell_has_ended() {
+    let nodes = start().await;
+    let app = nodes.app();
+    let name = format!("slow loner {}", std::process::id());
+    dropped_in_its_start(app, &name, async |slow: &Handle<SlowLoner>| slow.name().await).await;
+    let process = std::fs::read_to_string(gate(&name, "process")).unwrap();
+    // Its start would go on for ever.
+    until("a free name", async || is_free::<SlowLoner>(app, &name).await).await;
+    assert!(!Path::new(&format!("/proc/{process}")).exists(), "its cell has ended before");
+    shut(&name, &["process"]);
     nodes.stop().await;
 }

@@ -2,7 +2,10 @@
 //!
 //! 1. The node gives a seat its id, and has a cell start an instance of that id.
 //! 2. A call to the seat goes over the link of that cell, and of no other: its successor knows nothing of it.
-//! 3. The cell says when nothing is left of the instance. When the cell ends, so does whatever sat in it.
+//! 3. The cell says when nothing is left of the instance. When the cell ends, so does whatever sat in it. Until one of
+//!    the two, the seat is there and has its names, also if whoever spawned it does not wait any more ([`planted`]).
+
+mod planted;
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -11,6 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use planted::Planted;
 use skybox_core::{CallErrorKind, Exit, InstanceId};
 use tokio::sync::{SetOnce, watch};
 
@@ -158,27 +162,6 @@ impl Seats {
     }
 }
 
-/// A seat whose instance has not started: dropped, nothing is left of it.
-struct Planted<'c> {
-    core: &'c Arc<HostCore>,
-    cells: &'c Cells,
-    seated: Arc<Seated>,
-    taken: bool,
-    /// What whoever was given its name by its `start` is told.
-    exit: Exit,
-}
-
-impl Drop for Planted<'_> {
-    fn drop(&mut self) {
-        if !self.taken {
-            // Its cell may be starting it this moment.
-            drop(self.cells.end(self.core, self.seated.id));
-            let exit = std::mem::replace(&mut self.exit, Exit::Stopped);
-            self.cells.seat_is_gone(self.core, self.seated.id, exit);
-        }
-    }
-}
-
 impl Cells {
     /// The seat that a call names.
     pub(super) fn seated(&self, named: &[u8]) -> Option<Arc<Seated>> {
@@ -197,7 +180,8 @@ impl Cells {
     /// node leaves.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the instance, if there is one.
+    /// Dropping the future drops its `start` at its await, or ends the instance. Its seat and its names are there until its
+    /// cell says that nothing is left of it.
     pub(crate) async fn seat(
         &self,
         core: &Arc<HostCore>,
@@ -218,34 +202,15 @@ impl Cells {
             self.put_down(&seated.slot);
             return Err(kind);
         }
-        let mut planted = Planted { core, cells: self, seated, taken: false, exit: Exit::Stopped };
+        let mut planted = Planted::new(core, self, seated);
         // Asked with the seat in the table: whoever closes it later finds it there.
         if self.closed.load(Ordering::Acquire) {
             return Err(CallErrorKind::Gone);
         }
         let (link, head) = self.cell_of_seat(core, &planted.seated.slot).await?;
         drop(head);
-        drop(planted.seated.link.set(link.clone()));
-        let named = Named { module: core.descriptor.name.to_owned(), seat: id };
-        if let Err(kind) = between::seat(&link, named, arguments).await {
-            let kind = match kind {
-                // Nothing is left of it: the cell has ended, and that tells why.
-                CallErrorKind::Lost { why } | CallErrorKind::Unreachable { why } => {
-                    CallErrorKind::NotStarted { cause: why }
-                }
-                kind => kind,
-            };
-            if let CallErrorKind::NotStarted { cause } = &kind {
-                planted.exit = Exit::FailedStart { cause: cause.clone() };
-            }
-            planted.seated.is_no_more();
-            // Whoever spawns it again may want the name that this one has given itself.
-            core.free_names(id).await;
-            return Err(kind);
-        }
-        planted.taken = true;
-        // Said once: this is the only place, and each seat is made here.
-        drop(planted.seated.started.set(()));
+        planted.start(&link, arguments).await?;
+        planted.take();
         Ok(id)
     }
 

@@ -78,7 +78,7 @@ impl<T: Module> Drop for Planted<'_, T> {
 /// In a cell: starts an instance in a seat of its node's, and has that told of its end.
 ///
 /// # Errors
-/// As those of [`Host::seat`].
+/// As those of [`Host::seat`]. `Gone` if it has started and was to end meanwhile: that end is told too.
 pub(in crate::host) async fn sit_down<T: Module>(
     host: &Arc<Host<T>>,
     id: InstanceId,
@@ -94,11 +94,12 @@ pub(in crate::host) async fn sit_down<T: Module>(
     let instance = start::<T>(core, app, arguments, id, None).await;
     let instance = instance.map_err(|cause| CallErrorKind::NotStarted { cause })?;
     let ended = instance.ended();
-    planted.take(instance)?;
+    let taken = planted.take(instance).map(drop);
+    // Also of one that was to end in its `start`: it has its last word, and its node keeps its names until then.
     core.runtime.spawn(async move {
         let exit = ended.wait().await;
         // In vain only if the node is gone.
         drop(node.tell(&Word::Gone { seat: id, exit }).await);
     });
-    Ok(())
+    taken
 }
