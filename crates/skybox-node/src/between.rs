@@ -458,7 +458,11 @@ async fn answer_to(
             let host = host_of(app, &named.module)?.clone();
             write(&register_here(app, host, name, named.seat).await)
         }
-        Ask::Name(ask) => write(&app.control.names(ask).await.map_err(Refusal::from)),
+        // Whoever registers and frees names is the node of the instance, which takes note of it.
+        Ask::Name(ask @ (NameAsk::Whereis { .. } | NameAsk::Unregister { .. })) => {
+            write(&app.control.names(ask).await.map_err(Refusal::from))
+        }
+        Ask::Name(_) => Err(CallErrorKind::Mismatch { why: "a cell registers names at its node".to_owned() }),
         Ask::Link(order) => {
             tie::order(app, order).await?;
             write(&())

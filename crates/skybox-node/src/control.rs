@@ -12,14 +12,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{ModuleKind, Plan};
+use skybox_core::{InstanceId, ModuleKind, Plan};
 use skybox_plan::names::{NameAnswer, NameAsk};
 use tokio::sync::watch;
 
 pub(crate) use alone::Alone;
 pub(crate) use by_hand::ByHand;
 pub use parent::{
-    ControlError, FromNode, FromParent, Hello, NAME_ASKS_MAX, NODE_ENV, Opening, PARENT_ENV, ParentLink,
+    ControlError, FromNode, FromParent, Hello, NAME_ANSWERS_MAX, NODE_ENV, Opening, PARENT_ENV, ParentLink,
     line, read_line,
 };
 
@@ -38,8 +38,11 @@ pub(crate) trait Control: Send + Sync {
     fn once(&self, name: &str) -> Boxed<'_, Result<OnceTurn, ControlError>>;
     /// A listener that was bound once for all nodes. `None`: this node does not serve it.
     fn listener(&self, name: &str, address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>>;
-    /// Asks whoever keeps the names of instances. What is asked by one node is done in that order.
+    /// Asks whoever keeps the names of instances, for a limited time. What is asked by one node is done in that order.
     fn names(&self, ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>>;
+    /// Tells whoever keeps the names that nothing is left of an instance; resolves when it has none, however long that
+    /// takes. Done after all that was asked for it before. An error says that nobody keeps them.
+    fn ended(&self, instance: InstanceId) -> Boxed<'_, Result<(), ControlError>>;
 }
 
 /// How a node is to leave.

@@ -8,7 +8,7 @@ mod error;
 mod home;
 
 use skybox_core::{CallError, CallErrorKind, Callee};
-use skybox_plan::names::{Holder, NAME_BYTES_MAX, NAMES_MAX, NameAnswer, NameAsk};
+use skybox_plan::names::{Holder, NAMES_MAX, NODE_NAMES_MAX, NameAnswer, NameAsk, check_name};
 
 pub use error::NameError;
 pub(crate) use error::Refusal;
@@ -32,8 +32,11 @@ impl App {
     ///
     /// # Errors
     /// [`NameError::Taken`] says who has it. [`NameError::NotAName`], [`NameError::NoStore`]. [`NameError::Call`]: `Gone` if
-    /// the instance takes no more calls, `Overloaded` if the program has 262,144 names; `Unreachable` or `Lost` if its
-    /// node did not answer, and then it may have the name.
+    /// the instance takes no more calls; `Overloaded` if the program has 262,144 names or the instances of its node
+    /// 131,072, or if 16,384 questions of the node wait for an answer; `Unreachable` if the instance's node cannot be
+    /// reached, or has not been able to ask whoever keeps the names within 5 s: the instance does not have the name. `Lost`
+    /// if the question has left and was not answered, by that node or, within 5 s, by whoever keeps the names: then the
+    /// instance may have the name, or get it when whoever hangs goes on. Register it again: that changes nothing if it has.
     ///
     /// # Cancel safety
     /// Dropped, the instance may get the name all the same.
@@ -68,7 +71,9 @@ impl App {
     ///
     /// # Errors
     /// [`NameError::OtherModule`] if an instance of another module has the name. [`NameError::NotAName`],
-    /// [`NameError::NoStore`]; [`NameError::Call`] with `Unreachable`, if whoever keeps the names is gone.
+    /// [`NameError::NoStore`]; [`NameError::Call`] with `Unreachable` if whoever keeps the names is gone, or cannot be asked
+    /// within 5 s, with `Lost` if it was asked and does not answer within 5 s, and with `Overloaded` if 16,384 questions
+    /// of this node wait for an answer.
     ///
     /// # Panics
     /// If the module is not linked into the program, which is a mistake in the program.
@@ -88,7 +93,8 @@ impl App {
     /// Takes a name from whoever has it; says whether somebody had it. The instance lives on.
     ///
     /// # Errors
-    /// As those of [`whereis`](App::whereis), but that any module's instance may have it.
+    /// As those of [`whereis`](App::whereis), but that any module's instance may have it. After `Lost` the name may have been
+    /// taken away, or be so when whoever keeps the names goes on.
     pub async fn unregister(&self, name: &str) -> Result<bool, NameError> {
         check(name)?;
         let ask = ask(self.inner(), NameAsk::Unregister { name: name.to_owned() }, "names", "unregister");
@@ -97,10 +103,7 @@ impl App {
 }
 
 fn check(name: &str) -> Result<(), NameError> {
-    match name.len() {
-        1..=NAME_BYTES_MAX => Ok(()),
-        bytes => Err(NameError::NotAName { bytes }),
-    }
+    check_name(name).map_err(|bytes| NameError::NotAName { bytes })
 }
 
 /// Asks whoever keeps the names for one of them.
@@ -113,16 +116,24 @@ async fn ask(
     let failed = |kind| NameError::from(CallError::new(Callee::new(module, what), kind));
     match app.control.names(ask).await {
         Ok(NameAnswer::Holder(holder)) => Ok(holder),
-        Ok(other) => {
-            let why = format!("whoever keeps the names answered {other:?}");
-            Err(failed(CallErrorKind::BadReply { why }))
-        }
+        Ok(other) => Err(not_done(other).of(String::new(), failed)),
         // Only one who is to have the name can be refused it.
         Err(error) => Err(Refusal::from(error).of(String::new(), failed)),
     }
 }
 
-/// So many names are too many.
-fn full() -> CallErrorKind {
-    CallErrorKind::Overloaded { what: format!("the program has {NAMES_MAX} names already") }
+/// Why whoever keeps the names has not done what was asked.
+fn not_done(answer: NameAnswer) -> Refusal {
+    let full = |what: String| Refusal::Failed(CallErrorKind::Overloaded { what });
+    match answer {
+        NameAnswer::Taken(holder) => Refusal::Taken(holder),
+        NameAnswer::NotAName { bytes } => Refusal::NotAName(bytes),
+        NameAnswer::Full => full(format!("the program has {NAMES_MAX} names already")),
+        NameAnswer::NodeFull => full(format!("instances of its node have {NODE_NAMES_MAX} names already")),
+        NameAnswer::Refused { why } => Refusal::Failed(CallErrorKind::Mismatch { why }),
+        other => {
+            let why = format!("whoever keeps the names answered {other:?}");
+            Refusal::Failed(CallErrorKind::BadReply { why })
+        }
+    }
 }

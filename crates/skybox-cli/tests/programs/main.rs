@@ -16,6 +16,7 @@ mod holds;
 mod items;
 mod kills;
 mod mistakes;
+mod names;
 mod restarts;
 mod starts;
 mod survives;

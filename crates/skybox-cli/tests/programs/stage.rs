@@ -55,6 +55,12 @@ pub(crate) fn press() -> &'static Path {
     PRESS.get_or_init(|| built(&["--package", "skybox-cli", "--example", "press"], "examples/press"))
 }
 
+/// A program whose instances have names.
+pub(crate) fn lobby() -> &'static Path {
+    static LOBBY: OnceLock<PathBuf> = OnceLock::new();
+    LOBBY.get_or_init(|| built(&["--package", "skybox-cli", "--example", "lobby"], "examples/lobby"))
+}
+
 /// A program with an interface, and two implementations of it.
 pub(crate) fn payments_shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();

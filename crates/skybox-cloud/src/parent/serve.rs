@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream as StdUnixStream;
 
-use skybox_node::control::{FromNode, FromParent, NAME_ASKS_MAX, Opening, line, read_line};
+use skybox_node::control::{FromNode, FromParent, NAME_ANSWERS_MAX, Opening, line, read_line};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
@@ -47,8 +47,15 @@ async fn serve(stream: UnixStream, events: &mpsc::Sender<Event>) -> std::io::Res
     match opening.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?? {
         Opening::Node(hello) => {
             let (node, incarnation) = (hello.node.clone(), hello.incarnation);
-            // Answers do not take the room of plans.
-            let (to_node, mut waiting) = mpsc::channel::<FromParent>(PLANS_MAX + NAME_ASKS_MAX);
+            // Plans and the answers to questions about names share this channel and the connection. Neither can hold the
+            // other up for long, so they have no ways of their own:
+            // - A node has at most `NAME_ANSWERS_MAX` questions that are not answered. Before a plan stand so many short
+            //   answers at most, and they do not take its room. One that asks more fills its own channel alone.
+            // - Questions of all nodes pass one queue of events, as reports do. Each costs a look into a table, makes no
+            //   plan anew, and a node waits for answers before it asks further: a report waits for as many looks as there are
+            //   nodes times `NAME_ANSWERS_MAX`, which takes less time than making a plan.
+            // - A plan goes whole and may be long, but only the newest of those that wait is written.
+            let (to_node, mut waiting) = mpsc::channel::<FromParent>(PLANS_MAX + NAME_ANSWERS_MAX);
             events.send(Event::Hello { hello, to_node }).await.map_err(gone_event)?;
             let (read, mut write) = lines.into_inner().into_split();
             let mut lines = BufReader::new(read);

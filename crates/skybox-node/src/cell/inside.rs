@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use skybox_core::{
-    CallErrorKind, CallId, ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards,
+    CallErrorKind, CallId, InstanceId, ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards,
 };
 use skybox_plan::names::{NameAnswer, NameAsk};
 use skybox_wire::codec::Form;
@@ -162,12 +162,18 @@ impl Control for Inside {
         Box::pin(async {
             let gone = |why: String| ControlError::Cell { source: std::io::Error::other(why) };
             let (link, _) = self.link.get().ok_or_else(|| gone("it has no link yet".to_owned()))?;
-            let answered = between::name(link, ask).await.map_err(|kind| gone(kind.to_string()))?;
+            let answered = between::name(link, ask).await.map_err(ControlError::Failed)?;
             answered.map_err(|refusal| match refusal {
                 Refusal::NoStore(why) => ControlError::Refused(why),
-                refusal => gone(format!("{refusal:?}")),
+                Refusal::Failed(kind) => ControlError::Failed(kind),
+                refusal => gone(format!("its node answered {refusal:?}")),
             })
         })
+    }
+
+    /// The names of what lives in a cell are its node's to free.
+    fn ended(&self, _instance: InstanceId) -> Boxed<'_, Result<(), ControlError>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

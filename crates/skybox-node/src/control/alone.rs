@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use skybox_core::{ModuleKind, ModulePlan, NodeName, Plan, Shards};
+use skybox_core::{InstanceId, ModuleKind, ModulePlan, NodeName, Plan, Shards};
 use skybox_plan::names::{NameAnswer, NameAsk, Names};
 use tokio::sync::watch;
 
@@ -59,5 +59,10 @@ impl Control for Alone {
     fn names(&self, ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>> {
         let answer = lock(&self.names).answer(ask);
         Box::pin(async { Ok(answer) })
+    }
+
+    fn ended(&self, instance: InstanceId) -> Boxed<'_, Result<(), ControlError>> {
+        lock(&self.names).answer(NameAsk::Ended { instances: vec![instance] });
+        Box::pin(async { Ok(()) })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use skybox_core::{ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
+use skybox_core::{InstanceId, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
 use skybox_plan::names::{NameAnswer, NameAsk};
 use skybox_plan::spread::{Assignment, Facts, ModuleFacts, spread};
 use tokio::sync::watch;
@@ -123,6 +123,11 @@ impl Control for ByHand {
         let why = "nodes whose addresses are given by hand have no store that keeps names of instances: hand handles on, or \
                    use a keyed module";
         Box::pin(async { Err(ControlError::Refused(why.to_owned())) })
+    }
+
+    /// None had a name.
+    fn ended(&self, _instance: InstanceId) -> Boxed<'_, Result<(), ControlError>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

@@ -11,16 +11,17 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skybox_core::{Code, Incarnation, NodeName, Plan};
+use skybox_core::{Code, Incarnation, InstanceId, NodeName, Plan};
 use skybox_plan::names::{NameAnswer, NameAsk};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
-use asking::Asking;
+use asking::{Asking, Ending};
 
 use super::{Boxed, Control, Leave, ModuleDecl, OnceTurn, Report, orphan};
 
@@ -31,7 +32,9 @@ pub const NODE_ENV: &str = "SKYBOX_NODE";
 /// Reports that may wait for the parent. A node has a few for each module.
 const REPORTS_MAX: usize = 16 * 1024;
 /// What one node may have asked about names and not have had answered: more wait in the node.
-pub const NAME_ASKS_MAX: usize = 256;
+const NAME_ASKS_MAX: usize = 256;
+/// The answers of that, and of the one message that tells of ends.
+pub const NAME_ANSWERS_MAX: usize = NAME_ASKS_MAX + 1;
 /// A line is a plan at most: a thousand shards for each of a few hundred modules.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
@@ -153,6 +156,27 @@ pub enum ControlError {
         #[source]
         source: std::io::Error,
     },
+    /// It has not answered in time.
+    #[error(
+        "the parent has not answered within {wait:?}, as if it were stopped or its machine overloaded: ask again later"
+    )]
+    Late {
+        /// How long was waited.
+        wait: Duration,
+        /// Whether the question has left this node, so that it may be carried out still.
+        asked: bool,
+    },
+    /// Too many wait for its answer.
+    #[error(
+        "{max} questions of this node wait for the parent already: it may be stopped, or its machine overloaded"
+    )]
+    Crowded {
+        /// How many may.
+        max: usize,
+    },
+    /// Whoever was asked to ask could not.
+    #[error("{0}")]
+    Failed(skybox_core::CallErrorKind),
     /// A listener could not be bound.
     #[error(
         "cannot listen on {address} for `{name}`: choose another with `[listeners.{name}] address`, or end what listens there"
@@ -176,6 +200,7 @@ pub struct ParentLink {
     leave: watch::Receiver<Option<Leave>>,
     says: mpsc::Sender<FromNode>,
     asking: Arc<Asking>,
+    ending: Ending,
 }
 
 impl ParentLink {
@@ -211,6 +236,8 @@ impl ParentLink {
             }
         });
         let asking = Arc::new(Asking::new());
+        let (ending, ends) = Ending::new();
+        tokio::spawn(ends.tell(asking.clone(), says.clone()));
         let answers = asking.clone();
         tokio::spawn(async move {
             let why = loop {
@@ -230,7 +257,7 @@ impl ParentLink {
                 tracing::warn!(code = %Code::PARENT_GONE, "the parent is gone ({why}): this node ends");
             }
         });
-        Ok(ParentLink { path: path.to_owned(), node, plan, leave, says, asking })
+        Ok(ParentLink { path: path.to_owned(), node, plan, leave, says, asking, ending })
     }
 
     fn io(&self, source: std::io::Error) -> ControlError {
@@ -256,7 +283,14 @@ impl Control for ParentLink {
     fn names(&self, ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>> {
         Box::pin(async {
             let answer = self.asking.ask(&self.says, ask).await;
-            answer.ok_or_else(|| self.io(std::io::ErrorKind::UnexpectedEof.into()))
+            answer.map_err(|why| why.error(|| self.io(std::io::ErrorKind::UnexpectedEof.into())))
+        })
+    }
+
+    fn ended(&self, instance: InstanceId) -> Boxed<'_, Result<(), ControlError>> {
+        Box::pin(async move {
+            let told = self.ending.ended(instance).await;
+            told.ok_or_else(|| self.io(std::io::ErrorKind::UnexpectedEof.into()))
         })
     }
 

@@ -84,6 +84,8 @@ impl NameError {
 pub(crate) enum Refusal {
     /// It has one.
     Taken(Holder),
+    /// It is no name; so many bytes are none.
+    NotAName(usize),
     /// Nobody keeps names.
     NoStore(String),
     /// It could not be asked for.
@@ -97,6 +99,7 @@ impl Refusal {
             Refusal::Taken(Holder { instance, module, node }) => {
                 NameError::Taken { name, instance: instance.to_string(), module, node: node.to_string() }
             }
+            Refusal::NotAName(bytes) => NameError::NotAName { bytes },
             Refusal::NoStore(why) => NameError::NoStore { why },
             Refusal::Failed(kind) => failed(kind),
         }
@@ -105,9 +108,14 @@ impl Refusal {
 
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Refusal {
+        let why = || TextChain::of(&error).joined();
         match error {
             ControlError::Refused(why) => Refusal::NoStore(why),
-            error => Refusal::Failed(CallErrorKind::Unreachable { why: TextChain::of(&error).joined() }),
+            ControlError::Failed(kind) => Refusal::Failed(kind),
+            // Asked and not answered, it may be carried out still.
+            ControlError::Late { asked: true, .. } => Refusal::Failed(CallErrorKind::Lost { why: why() }),
+            ControlError::Crowded { .. } => Refusal::Failed(CallErrorKind::Overloaded { what: why() }),
+            _ => Refusal::Failed(CallErrorKind::Unreachable { why: why() }),
         }
     }
 }

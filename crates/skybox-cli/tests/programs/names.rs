@@ -1,0 +1,81 @@
+//! Names of instances, while the parent that keeps them hangs, and in what is shown.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::restarts::calling;
+use crate::stage::{Program, Stage, lobby, skybox, wait_for};
+
+/// The lobby as two nodes, with a desk on each.
+fn split(stage: &Stage) -> Program<'_> {
+    let mut command = stage.command(skybox());
+    let program = Program::start(stage, command.args(["run", "--nodes", "2", "--program"]).arg(lobby()));
+    program.ready(2);
+    program
+}
+
+/// What a desk answers.
+fn ask(program: &Program<'_>, node: &str, method: &str, arguments: &str) -> Value {
+    let text = program.skybox(&["call", &format!("desk.{method}"), arguments, "--from", node]).ok();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// More than a node may have asked at once.
+const LOOKS: u64 = 300;
+/// So many that a wait for each would be longer than a test's.
+const ROW: usize = 20;
+
+#[test]
+fn a_parent_that_hangs_holds_nobody_for_ever_and_doubles_no_name() {
+    let stage = Stage::new();
+    let program = split(&stage);
+    let nodes = ["node-1", "node-2"];
+    assert_eq!(ask(&program, "node-1", "open", r#"["kept"]"#), "ok");
+    for n in 0..ROW {
+        assert_eq!(ask(&program, "node-1", "open", &format!(r#"["row {n}"]"#)), "ok");
+    }
+    let asking = nodes
+        .map(|node| calling(&stage, &program, &["desk.meanwhile", &format!("[{LOOKS}]"), "--from", node]));
+    // Each has opened what it is about to name: the calls are there before the parent hangs, which they need to find a node.
+    wait_for("desks that wait", || {
+        let counts = nodes.map(|node| ask(&program, node, "count", "[]"));
+        if counts == [json!(ROW + 3), json!(2)] { Ok(()) } else { Err(counts) }
+    });
+    program.signal(Signal::STOP);
+    stage.write("go", "");
+    let seen = asking.map(|asked| {
+        assert!(asked.end().success(), "{}", asked.err());
+        serde_json::from_str::<Value>(&asked.out()).unwrap_or_else(|error| panic!("{error}: {}", asked.out()))
+    });
+    for (seen, closed) in seen.iter().zip([ROW, 0]) {
+        // What was asked may be done still, and whoever asked is told so; what was not is not.
+        assert_eq!((&seen["late lost"], &seen["prize lost"]), (&json!(1), &json!(1)), "{seen}");
+        let of = |outcome: &str| seen[outcome].as_u64().unwrap_or_default();
+        assert!(of("look unreachable") > 0, "{seen}");
+        assert_eq!(of("look lost") + of("look unreachable"), LOOKS, "{seen}");
+        assert_eq!(seen["closed"], closed, "{seen}");
+    }
+    program.signal(Signal::CONT);
+    // It does what it was asked before it hung: the names of what has ended are free, and of those who wanted one name at
+    // once one has it.
+    for n in 0..ROW {
+        let name = format!(r#"["row {n}"]"#);
+        wait_for("a free name", || match ask(&program, "node-2", "find", &name) {
+            Value::Null => Ok(()),
+            found => Err(found),
+        });
+        assert_eq!(ask(&program, "node-2", "open", &name), "ok");
+    }
+    for name in ["late", "prize"] {
+        let name = format!(r#"["{name}"]"#);
+        // Who has it may ask again.
+        let mut again = nodes.map(|node| ask(&program, node, "open", &name).to_string());
+        let found = nodes.map(|node| ask(&program, node, "find", &name));
+        let has = usize::from(again[1] == "\"ok\"");
+        again.sort();
+        assert_eq!(again, ["\"name-taken\"", "\"ok\""]);
+        let process = program.process_of(nodes[has]);
+        assert_eq!(found, [json!(process), json!(process)]);
+    }
+    assert_eq!(ask(&program, "node-2", "find", r#"["kept"]"#), program.process_of("node-1"));
+}
