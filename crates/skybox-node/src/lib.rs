@@ -58,7 +58,8 @@ pub use operate::{Answer, AskError, Items, Operator, Outcome};
 pub use spans::{SpanContexts, follow_spans};
 pub use spawned::{Spawned, Spawning};
 pub use status::{
-    CellStatus, HeldStatus, ImplementationStatus, InstanceStatus, ModuleStatus, NodeStatus, WaitStatus,
+    CellStatus, HeldStatus, ImplementationStatus, InstanceStatus, ModuleStatus, NodeStatus, PolicyStatus,
+    WaitStatus,
 };
 pub use stream::{Closed, Stream, StreamSender};
 pub use supervisor::{Child, ChildSpec, Children, Supervisor};

@@ -6,6 +6,7 @@
 
 mod error;
 mod home;
+mod shown;
 
 use skybox_core::{CallError, CallErrorKind, Callee};
 use skybox_plan::names::{Holder, NAMES_MAX, NODE_NAMES_MAX, NameAnswer, NameAsk, check_name};
@@ -13,6 +14,7 @@ use skybox_plan::names::{Holder, NAMES_MAX, NODE_NAMES_MAX, NameAnswer, NameAsk,
 pub use error::NameError;
 pub(crate) use error::Refusal;
 pub(crate) use home::{HomeNames, register as register_here};
+pub(crate) use shown::show;
 
 use crate::app::{App, AppInner};
 use crate::between::{self, Named};

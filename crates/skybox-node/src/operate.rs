@@ -17,7 +17,7 @@ use crate::call::{ItemError, Relayed, ReplyTo};
 use crate::conn::{Address, Conn, DialError, Right, dial_operator};
 use crate::host::{AnyHost, Restarted};
 use crate::metrics::EdgeCounts;
-use crate::status::{ImplementationStatus, ModuleStatus, NodeStatus};
+use crate::status::{ImplementationStatus, ModuleStatus, NodeStatus, PolicyStatus};
 use crate::stream::{FROM_A_PERSON, Landing, Outlets, Passing, Stream, arriving, collecting};
 use crate::uses::ProcessUse;
 
@@ -165,6 +165,7 @@ fn module_status(app: &AppInner, host: &dyn crate::host::AnyHost) -> ModuleStatu
         endings: core.endings.list(),
         ended: core.endings.count(),
         served: Some(core.served.counts("", core.descriptor.name, "")),
+        policy: Some(PolicyStatus::of(&core.settings)),
         holds: core.holds.status(|method| core.descriptor.methods[usize::from(method)].name.to_owned()),
     }
 }
@@ -207,7 +208,11 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
     let reply = ReplyTo::Conn(conn.clone(), id);
     let answered = match allowed {
         Err(kind) => Err(kind),
-        Ok(Ask::Status) => to_json(&crate::cell::status_with_cells(&app).await),
+        Ok(Ask::Status) => {
+            let mut status = crate::cell::status_with_cells(&app).await;
+            crate::names::show(&app, &mut status).await;
+            to_json(&status)
+        }
         Ok(Ask::Call { module, method, key, arguments, stdin }) => {
             tracing::info!(target: AUDIT, %operator, "calls {module}.{method}");
             let asked = Asked { module, method, key, arguments };

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{Mode, ModuleKind, NodeName};
+use skybox_core::{Isolate, Mode, ModuleKind, NodeName, Replicas, Restart, Settings};
+use skybox_plan::restart::{BACKOFF_FIRST, BACKOFF_MAX};
 
 use crate::cell::LimitedBy;
 use crate::host::{Ending, GivenUp};
@@ -44,6 +46,14 @@ pub struct InstanceStatus {
     /// Of a spawned instance, the one on the same node whose code has made it, if one has.
     #[serde(default)]
     pub spawned_by: Option<String>,
+    /// Of a spawned instance, its names, at most 16; absent from a node of a version without, and none while whoever keeps
+    /// them does not answer.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Of a spawned instance, with how many others it falls since it is linked to them; absent from a node of a version
+    /// without.
+    #[serde(default)]
+    pub falls_with: u64,
 }
 
 /// The process of a cell.
@@ -130,6 +140,52 @@ pub struct ModuleStatus {
     /// The calls that came here from other processes, as `remote`; absent from a node of a version without.
     #[serde(default)]
     pub served: Option<EdgeCounts>,
+    /// How its instances are kept; absent from a node of a version without.
+    #[serde(default)]
+    pub policy: Option<PolicyStatus>,
+}
+
+/// How the instances of a module are kept on one node: its annotations, after the configuration has had its say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// How many there are to be, in all nodes. Of a replicated module alone.
+    pub replicas: Replicas,
+    /// Whether they live in processes of their own.
+    pub isolate: Option<Isolate>,
+    /// Reserved cores for each, in thousandths; what a cell may have.
+    pub cpu_milli: Option<u32>,
+    /// Reserved memory for each, in bytes; what a cell may have.
+    pub memory_bytes: Option<u64>,
+    /// When one that has ended is started again.
+    pub restart: Restart,
+    /// After how many failed starts within the window another one is the last.
+    pub max_restarts: u32,
+    /// The window, in milliseconds.
+    pub within_ms: u64,
+    /// The pause before the first restart, in milliseconds; each further one doubles it.
+    pub backoff_first_ms: u64,
+    /// The longest pause, in milliseconds.
+    pub backoff_max_ms: u64,
+    /// How long its `stop` may take, in milliseconds.
+    pub stop_wait_ms: u64,
+}
+
+impl PolicyStatus {
+    pub(crate) fn of(settings: &Settings) -> PolicyStatus {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        PolicyStatus {
+            replicas: settings.replicas,
+            isolate: settings.isolate,
+            cpu_milli: settings.cpu_milli,
+            memory_bytes: settings.memory_bytes,
+            restart: settings.restart,
+            max_restarts: settings.max_restarts,
+            within_ms: ms(settings.within),
+            backoff_first_ms: ms(BACKOFF_FIRST),
+            backoff_max_ms: ms(BACKOFF_MAX),
+            stop_wait_ms: ms(settings.stop_wait),
+        }
+    }
 }
 
 /// One node.

@@ -17,12 +17,12 @@
 mod linking;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{CallErrorKind, Exit, NodeName};
+use skybox_core::{CallErrorKind, Exit, InstanceId, NodeName};
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
 
@@ -237,6 +237,11 @@ impl Ties {
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         lock(&self.table).len()
+    }
+
+    /// With how many others each of these falls.
+    pub(crate) fn of_each(&self, of: &HashSet<InstanceId>) -> HashMap<InstanceId, u64> {
+        lock(&self.table).of_each(of)
     }
 }
 

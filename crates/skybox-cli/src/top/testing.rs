@@ -32,6 +32,8 @@ fn instance(
         cell: None,
         calls,
         spawned_by: None,
+        names: Vec::new(),
+        falls_with: 0,
     }
 }
 
@@ -47,6 +49,7 @@ fn module(kind: ModuleKind, instances: Vec<InstanceStatus>, ended: u64, served: 
         endings: Vec::new(),
         holds: Vec::new(),
         ended,
+        policy: None,
         served: Some(EdgeCounts { remote: served, latency: vec![0; 28], ..EdgeCounts::default() }),
         module,
     }

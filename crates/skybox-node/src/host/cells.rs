@@ -442,6 +442,8 @@ impl Cells {
                 cell: Some(cell.status()),
                 calls: None,
                 spawned_by: None,
+                names: Vec::new(),
+                falls_with: 0,
             })
         };
         self.slots().iter().filter_map(status).collect()

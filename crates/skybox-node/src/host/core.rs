@@ -342,6 +342,8 @@ impl HostCore {
             cell: None,
             calls: None,
             spawned_by: instance.spawned_by.map(|count| InstanceId { count, ..instance.id }.to_string()),
+            names: Vec::new(),
+            falls_with: 0,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which instance falls with which: the ties of one node, as data.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use skybox_core::InstanceId;
 
@@ -114,6 +114,15 @@ impl<K> Table<K> {
         {
             self.past.remove(&pair);
         }
+    }
+
+    /// How many ties each of these has as the nearer end.
+    pub(super) fn of_each(&self, of: &HashSet<InstanceId>) -> HashMap<InstanceId, u64> {
+        let mut counts = HashMap::new();
+        for pair in self.ties.keys().filter(|pair| of.contains(&pair.near)) {
+            *counts.entry(pair.near).or_default() += 1;
+        }
+        counts
     }
 
     /// How many there are.
