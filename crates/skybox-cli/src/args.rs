@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Show nodes, modules and instances
     Ps(PsArgs),
+    /// Show why a module is where it is, or why it does not run: its place, how it is kept, its last exits
+    Explain(ExplainArgs),
     /// Show what the program does at this moment: calls, latency, errors, memory, CPU
     Top(TopArgs),
     /// Show who calls whom: counts, errors, latency, bytes
@@ -124,6 +126,14 @@ pub(crate) struct PsArgs {
     /// Show it as a tree: nodes, modules, instances, and what those have spawned
     #[arg(long, conflicts_with = "json")]
     pub(crate) tree: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// Which module or task
+    pub(crate) module: String,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,7 @@ mod args;
 mod call;
 mod certs;
 mod choose;
+mod explain;
 mod graph;
 mod orders;
 mod ps;
@@ -51,6 +52,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
         match args.command {
             Command::Run(args) => run::run(*args).await,
             Command::Ps(args) => ps::ps(&args).await,
+            Command::Explain(args) => explain::explain(&args).await,
             Command::Top(args) => top::top(&args).await,
             Command::Graph(args) => graph::graph(&args).await,
             Command::Call(args) => call::call(&args).await,

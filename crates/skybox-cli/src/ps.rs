@@ -3,6 +3,7 @@
 mod cells;
 mod holds;
 mod knots;
+mod names;
 mod past;
 mod tree;
 
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use skybox_cloud::running::{ALONE, Running, RunningError, Shown};
 use skybox_core::{ModuleKind, ModulePlan, NodeName};
-use skybox_node::{CellStatus, ImplementationStatus, ModuleStatus, NodeStatus};
+use skybox_node::{CellStatus, ImplementationStatus, ModuleStatus, NodeStatus, PolicyStatus};
 
 use crate::args::PsArgs;
 use crate::call::print_json;
@@ -22,20 +23,22 @@ use crate::table::{self, Cell, Table, Tone, paint};
 use cells::show_cells;
 use holds::{Held, show_holds};
 use knots::{Wait, knots};
+use names::show_names;
+pub(crate) use names::{links, names as called};
 use past::{Ended, Given, show_endings, show_failures};
 use tree::show_tree;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Program {
-    program: String,
+pub(crate) struct Program {
+    pub(crate) program: String,
     pid: u32,
     /// Whether it has a parent and nodes, or is a single process.
     split: bool,
     /// Where each listener is bound.
     listeners: BTreeMap<String, String>,
     nodes: Vec<Node>,
-    modules: Vec<Module>,
+    pub(crate) modules: Vec<Module>,
     /// Calls that wait for each other.
     knots: Vec<Wait>,
 }
@@ -68,65 +71,80 @@ enum State {
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Module {
-    module: String,
+pub(crate) struct Module {
+    pub(crate) module: String,
     /// `task`, `replicated` or `keyed`.
-    form: &'static str,
+    pub(crate) form: &'static str,
     /// Where it is written.
-    path: String,
+    pub(crate) path: String,
     /// Of an interface: what implements it, and where. More than one while nodes are configured differently.
-    implementations: Vec<Implementation>,
-    methods: Vec<Method>,
+    pub(crate) implementations: Vec<Implementation>,
+    /// How its instances are kept. More than one while nodes are configured differently.
+    pub(crate) policies: Vec<Kept>,
+    pub(crate) methods: Vec<Method>,
     /// The nodes that should run it.
-    assigned: Vec<String>,
+    pub(crate) assigned: Vec<String>,
     /// The nodes that take its calls.
-    serving: Vec<String>,
+    pub(crate) serving: Vec<String>,
     /// Where people have put it.
-    pinned: Vec<String>,
+    pub(crate) pinned: Vec<String>,
     /// Why it runs nowhere.
-    failed: Option<String>,
+    pub(crate) failed: Option<String>,
     /// Where it, or a key of it, is not started again.
-    given_up: Vec<Given>,
-    instances: Vec<Instance>,
+    pub(crate) given_up: Vec<Given>,
+    pub(crate) instances: Vec<Instance>,
     /// How earlier instances ended, the last one last.
-    endings: Vec<Ended>,
+    pub(crate) endings: Vec<Ended>,
     /// How many instances have ended otherwise than by being stopped, or did not start, by node.
-    ended: BTreeMap<String, u64>,
+    pub(crate) ended: BTreeMap<String, u64>,
     /// The methods that have held async threads.
-    holds: Vec<Held>,
+    pub(crate) holds: Vec<Held>,
 }
 
 #[derive(Debug, Serialize)]
-struct Implementation {
+pub(crate) struct Implementation {
     #[serde(flatten)]
-    chosen: ImplementationStatus,
+    pub(crate) chosen: ImplementationStatus,
     /// The nodes that have chosen it.
     nodes: Vec<String>,
 }
 
+/// How a module is kept on some nodes.
 #[derive(Debug, Serialize)]
-struct Method {
+pub(crate) struct Kept {
+    #[serde(flatten)]
+    pub(crate) policy: PolicyStatus,
+    /// Which nodes.
+    pub(crate) nodes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Method {
     method: String,
     parameters: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Instance {
-    instance: String,
-    node: String,
-    key: Option<String>,
-    up_ms: u64,
+pub(crate) struct Instance {
+    pub(crate) instance: String,
+    pub(crate) node: String,
+    pub(crate) key: Option<String>,
+    pub(crate) up_ms: u64,
     /// Calls that hold it, where that is counted.
-    holding: Option<u64>,
+    pub(crate) holding: Option<u64>,
     /// Calls that wait for their turn on it.
-    waiting: Option<u64>,
+    pub(crate) waiting: Option<u64>,
     /// The process it lives in, if that is a cell.
-    cell: Option<CellStatus>,
+    pub(crate) cell: Option<CellStatus>,
     /// The instance on its node whose code has spawned it.
     spawned_by: Option<String>,
+    /// Its names, of a spawned one.
+    pub(crate) names: Vec<String>,
+    /// With how many others it falls, of a spawned one.
+    pub(crate) falls_with: u64,
 }
 
-type Statuses = BTreeMap<NodeName, Result<NodeStatus, RunningError>>;
+pub(crate) type Statuses = BTreeMap<NodeName, Result<NodeStatus, RunningError>>;
 
 /// Shows a program.
 pub(crate) async fn ps(args: &PsArgs) -> anyhow::Result<ExitCode> {
@@ -144,7 +162,7 @@ pub(crate) async fn ps(args: &PsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn gather(running: &Running, shown: Option<Shown>, statuses: Statuses) -> Program {
+pub(crate) fn gather(running: &Running, shown: Option<Shown>, statuses: Statuses) -> Program {
     let mut modules = BTreeMap::new();
     for status in statuses.values().flatten() {
         for module in &status.modules {
@@ -186,6 +204,12 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
                 .push(Implementation { chosen: chosen.clone(), nodes: vec![node.to_string()] }),
         }
     }
+    if let Some(policy) = &status.policy {
+        match module.policies.iter_mut().find(|known| known.policy == *policy) {
+            Some(known) => known.nodes.push(node.to_string()),
+            None => module.policies.push(Kept { policy: policy.clone(), nodes: vec![node.to_string()] }),
+        }
+    }
     let methods = status.methods.iter();
     module.methods =
         methods.map(|(method, names)| Method { method: method.clone(), parameters: names.clone() }).collect();
@@ -198,6 +222,8 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
         waiting: instance.waiting,
         cell: instance.cell.clone(),
         spawned_by: instance.spawned_by.clone(),
+        names: instance.names.clone(),
+        falls_with: instance.falls_with,
     }));
     if status.ended > 0 {
         *module.ended.entry(node.to_string()).or_default() += status.ended;
@@ -300,6 +326,7 @@ fn show(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Resu
     nodes_table(program).write(out, colours)?;
     writeln!(out)?;
     modules_table(program).write(out, colours)?;
+    show_names(&program.modules, out, colours)?;
     show_cells(&program.modules, out, colours)?;
     show_holds(&program.modules, out, colours)?;
     show_failures(&program.modules, out, colours)?;

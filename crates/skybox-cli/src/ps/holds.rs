@@ -11,7 +11,7 @@ use crate::table::{self, Tone, paint};
 
 /// A method that has held async threads, and where.
 #[derive(Debug, Serialize)]
-pub(super) struct Held {
+pub(crate) struct Held {
     node: String,
     #[serde(flatten)]
     hold: HoldStatus,

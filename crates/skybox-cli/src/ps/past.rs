@@ -7,14 +7,17 @@ use skybox_core::Code;
 use skybox_node::{Ending, GivenUp};
 
 use super::Module;
-use crate::table::{self, Table, Tone, paint};
+use crate::table::{self, Cell, Table, Tone, paint};
 
 /// Endings of each module that are shown; `--json` has all that its nodes remember.
 const SHOWN_MAX: usize = 3;
 
+/// What begins the cause of a module for which there is no node.
+const UNPLACED: &str = "unplaced: ";
+
 /// How an instance ended, and where.
 #[derive(Debug, Serialize)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     node: String,
     #[serde(flatten)]
     ending: Ending,
@@ -22,10 +25,33 @@ pub(super) struct Ended {
 
 /// What was given up, and where.
 #[derive(Debug, Serialize)]
-pub(super) struct Given {
-    node: String,
+pub(crate) struct Given {
+    pub(crate) node: String,
     #[serde(flatten)]
-    up: GivenUp,
+    pub(crate) up: GivenUp,
+}
+
+impl Ended {
+    /// When it ended, what it was, where, how long it had lived, and why.
+    pub(crate) fn cells(&self, what: String) -> Vec<Cell> {
+        let ending = &self.ending;
+        vec![
+            format!("{} ago", table::duration(ending.ago_ms)).into(),
+            what.into(),
+            self.node.as_str().into(),
+            ending.lived_ms.map_or("–".to_owned(), table::duration).into(),
+            why(ending).into(),
+        ]
+    }
+
+    /// Its own name; of one that did not start there is none.
+    pub(crate) fn instance(&self, module: &Module) -> String {
+        let name = self.ending.instance.as_deref().unwrap_or("–");
+        match &self.ending.key {
+            Some(key) => format!("{}[{key}] {name}", module.module),
+            None => name.to_owned(),
+        }
+    }
 }
 
 impl Module {
@@ -52,6 +78,38 @@ impl Module {
         self.endings.iter().rfind(|ended| ended.node == node).map(|ended| ended.ending.exit.to_string())
     }
 
+    /// Whether no node meets what it needs.
+    pub(crate) fn is_unplaced(&self) -> bool {
+        self.failed.as_ref().is_some_and(|cause| cause.starts_with(UNPLACED))
+    }
+
+    /// Why it does not run.
+    pub(crate) fn why_not(&self) -> Option<String> {
+        let cause = self.failed.as_ref()?;
+        let (code, cause) = match cause.strip_prefix(UNPLACED) {
+            Some(why) => (Code::UNPLACED, why),
+            None => (Code::NOT_STARTED, cause.as_str()),
+        };
+        Some(format!("{} does not run ({code}): {cause}", self.module))
+    }
+
+    /// What of it was given up: where, when, and why if that has not been said.
+    pub(crate) fn given_up_texts(&self) -> Vec<String> {
+        let text = |given: &Given| {
+            let cause = match self.failed.as_ref() {
+                Some(cause) if *cause == given.up.cause => String::new(),
+                _ => format!(" ({}): {}", Code::NOT_STARTED, given.up.cause),
+            };
+            format!("{} was {}{cause}", self.with_key(given.up.key.as_deref()), given.text())
+        };
+        self.given_up.iter().map(text).collect()
+    }
+
+    /// Whether instances of it have ended otherwise than by being stopped, as far as its nodes remember.
+    pub(crate) fn has_crashed(&self) -> bool {
+        self.ended.values().any(|count| *count > 0)
+    }
+
     /// Its name, with a key if there is one.
     fn with_key(&self, key: Option<&str>) -> String {
         key.map_or_else(|| self.module.clone(), |key| format!("{}[{key}]", self.module))
@@ -75,21 +133,8 @@ impl Given {
 pub(super) fn show_failures(modules: &[Module], out: &mut impl Write, colours: bool) -> std::io::Result<()> {
     let mut bad = |text: &str| writeln!(out, "\n{}", paint(text, Tone::Bad, colours));
     for module in modules {
-        if let Some(cause) = &module.failed {
-            let (code, cause) = match cause.strip_prefix("unplaced: ") {
-                Some(why) => (Code::UNPLACED, why),
-                None => (Code::NOT_STARTED, cause.as_str()),
-            };
-            bad(&format!("{} does not run ({code}): {cause}", module.module))?;
-        }
-        for given in &module.given_up {
-            let cause = match module.failed.as_ref() {
-                Some(cause) if *cause == given.up.cause => String::new(),
-                _ => format!(" ({}): {}", Code::NOT_STARTED, given.up.cause),
-            };
-            let name = module.with_key(given.up.key.as_deref());
-            bad(&format!("{name} was {}{cause}", given.text()))?;
-        }
+        let texts = module.why_not().into_iter().chain(module.given_up_texts());
+        texts.into_iter().try_for_each(|text| bad(&text))?;
     }
     Ok(())
 }
@@ -112,14 +157,8 @@ pub(super) fn show_endings(modules: &[Module], out: &mut impl Write, colours: bo
     let mut table = Table::new(&["ENDED", "MODULE", "NODE", "LIVED", "WHY"]);
     for module in modules {
         let earlier = module.endings.len().saturating_sub(SHOWN_MAX);
-        for Ended { node, ending } in &module.endings[earlier..] {
-            table.row(vec![
-                format!("{} ago", table::duration(ending.ago_ms)).into(),
-                module.with_key(ending.key.as_deref()).into(),
-                node.as_str().into(),
-                ending.lived_ms.map_or("–".to_owned(), table::duration).into(),
-                why(ending).into(),
-            ]);
+        for ended in &module.endings[earlier..] {
+            table.row(ended.cells(module.with_key(ended.ending.key.as_deref())));
         }
     }
     if table.is_empty() {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
+use super::names::{links, names};
 use super::{Instance, Module, Node, Program, State};
 use crate::table::{self, Tone, paint};
 
@@ -137,7 +138,15 @@ fn instance_branch(forest: &Forest<'_>, module: &Module, instance: &Instance) ->
         format!("cell, process {}{}", cell.pid, uses.unwrap_or_default())
     });
     let up = Some(format!("up {}", table::duration(instance.up_ms)));
-    let parts = [up, cell, count(instance.holding, "in it"), count(instance.waiting, "waiting")];
+    let links = links(instance.falls_with);
+    let parts = [
+        names(&instance.names),
+        up,
+        cell,
+        count(instance.holding, "in it"),
+        count(instance.waiting, "waiting"),
+        links,
+    ];
     let mut branch = Branch::new(line(&name, parts), Tone::Plain);
     let children = forest.spawned.get(&(&*instance.node, &*instance.instance));
     branch.under = limited(children.into_iter().flatten().copied(), forest);
@@ -180,6 +189,8 @@ mod tests {
             waiting,
             cell: None,
             spawned_by,
+            names: Vec::new(),
+            falls_with: 0,
         }
     }
 
@@ -194,7 +205,12 @@ mod tests {
         let many = (0..22).map(|n| instance(&format!("b.{n}"), Some("a.2")));
         let mut desk = module("desk", "replicated", vec![instance("a.1", None)]);
         desk.ended.insert("node-1".to_owned(), 2);
-        let booths = many.chain([instance("a.2", Some("a.1")), instance("a.3", Some("z.9"))]).collect();
+        let named = Instance {
+            names: vec!["hall".to_owned(), "lobby".to_owned()],
+            falls_with: 1,
+            ..instance("a.2", Some("a.1"))
+        };
+        let booths = many.chain([named, instance("a.3", Some("z.9"))]).collect();
         let node = Node {
             node: "node-1".to_owned(),
             pid: Some(7),
@@ -218,7 +234,7 @@ mod tests {
         let start = "node-1  ready, process 7, up 4 s\n\
                      ├─ desk  replicated\n\
                      │  └─ a.1  up 3 s, 1 in it\n\
-                     │     └─ booth a.2  up 3 s, 1 in it\n\
+                     │     └─ booth a.2  hall and lobby, up 3 s, 1 in it, falls with 1 other\n\
                      │        ├─ booth b.0  up 3 s, 1 in it\n";
         assert!(text.starts_with(start), "{text}");
         let end = "│        └─ 2 more\n\

@@ -10,6 +10,7 @@ mod stage;
 mod certs;
 mod commands;
 mod ends;
+mod explains;
 mod frames;
 mod garbage;
 mod holds;

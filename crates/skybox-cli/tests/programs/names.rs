@@ -10,7 +10,14 @@ use crate::stage::{Program, Stage, lobby, skybox, wait_for};
 fn split(stage: &Stage) -> Program<'_> {
     let mut command = stage.command(skybox());
     let program = Program::start(stage, command.args(["run", "--nodes", "2", "--program"]).arg(lobby()));
-    program.ready(2);
+    wait_for("two desks", || {
+        let ended = program.skybox(&["ps", "--json"]);
+        let ps = serde_json::from_str::<Value>(&ended.out).unwrap_or_default();
+        let desk = |module: &&Value| module["module"] == "desk";
+        let serving =
+            ps["modules"].as_array().into_iter().flatten().find(desk).map(|desk| desk["serving"].clone());
+        if serving == Some(json!(["node-1", "node-2"])) { Ok(()) } else { Err((ended, program.err())) }
+    });
     program
 }
 
@@ -78,4 +85,47 @@ fn a_parent_that_hangs_holds_nobody_for_ever_and_doubles_no_name() {
         assert_eq!(found, [json!(process), json!(process)]);
     }
     assert_eq!(ask(&program, "node-2", "find", r#"["kept"]"#), program.process_of("node-1"));
+}
+
+#[test]
+fn names_and_links_of_instances_are_shown() {
+    let stage = Stage::new();
+    let program = split(&stage);
+    assert!(!program.skybox(&["ps"]).ok().contains("NAMED"), "nothing has a name");
+    for (node, name) in [("node-1", "hall"), ("node-1", "attic"), ("node-2", "cellar")] {
+        assert_eq!(ask(&program, node, "open", &format!(r#"["{name}"]"#)), "ok");
+    }
+    assert_eq!(ask(&program, "node-1", "call_it", r#"["hall", "entrance"]"#), "ok");
+    ask(&program, "node-1", "link", r#"["hall", "attic"]"#);
+    let room = crate::restarts::module(&program, "room");
+    let of = |name: &str| {
+        let instances = crate::restarts::list(&room["instances"]).iter();
+        let named = |instance: &&Value| {
+            instance["names"].as_array().is_some_and(|names| names.contains(&json!(name)))
+        };
+        instances.clone().find(named).unwrap_or_else(|| panic!("no {name}: {room}"))
+    };
+    let (hall, attic, cellar) = (of("hall"), of("attic"), of("cellar"));
+    assert_eq!(
+        (&hall["names"], &hall["falls_with"], &hall["node"]),
+        (&json!(["entrance", "hall"]), &json!(1), &json!("node-1"))
+    );
+    assert_eq!((&attic["names"], &attic["falls_with"]), (&json!(["attic"]), &json!(1)));
+    assert_eq!((&cellar["falls_with"], &cellar["node"]), (&json!(0), &json!("node-2")));
+    let text = program.skybox(&["ps"]).ok();
+    let id = |of: &Value| of["instance"].as_str().unwrap_or_default().to_owned();
+    let row =
+        text.lines().find(|line| line.starts_with("entrance and hall")).unwrap_or_else(|| panic!("{text}"));
+    assert!(row.contains(&id(hall)) && row.contains("room") && row.ends_with('1'), "{text}");
+    let tree = program.skybox(&["ps", "--tree"]).ok();
+    let branch = tree.lines().find(|line| line.contains(&id(hall))).unwrap_or_else(|| panic!("{tree}"));
+    assert!(branch.contains("entrance and hall, up") && branch.ends_with("falls with 1 other"), "{tree}");
+    // What has ended has no name, and the other has gone with it.
+    ask(&program, "node-1", "burn", r#"["hall"]"#);
+    wait_for("one room", || {
+        let room = crate::restarts::module(&program, "room");
+        let names: Vec<_> =
+            crate::restarts::list(&room["instances"]).iter().map(|one| one["names"].clone()).collect();
+        if names == [json!(["cellar"])] { Ok(()) } else { Err(room) }
+    });
 }
