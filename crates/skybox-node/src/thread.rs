@@ -144,15 +144,6 @@ impl CallFrame {
         self.span.as_deref()
     }
 
-    /// Runs `f` inside the call's span, if it has one.
-    #[inline(always)]
-    pub(crate) fn in_span<R>(&self, f: impl FnOnce() -> R) -> R {
-        match &self.span {
-            None => f(),
-            Some(span) => span.in_scope(f),
-        }
-    }
-
     /// The context of calls from within this one.
     fn export(&self, held: &Held) -> Option<Arc<Context>> {
         let context = self.inherited.context();
@@ -347,22 +338,38 @@ thread_local! {
     static STRIPE_LEASE: StripeLease = StripeLease::take();
 }
 
+/// While it lives, what this thread runs is code of one call; then what it was before.
+pub(crate) struct Entered {
+    frame: *const CallFrame,
+    runs: u64,
+}
+
+impl Entered {
+    /// # Safety
+    /// It is dropped, on this thread, before `frame` and before what was entered earlier.
+    #[inline(always)]
+    pub(crate) unsafe fn new(frame: &CallFrame) -> Entered {
+        // Read before others can reach the frame: what it was made of is in registers still.
+        let runs = frame.runs();
+        HERE.with(|here| Entered { frame: here.frame.replace(frame), runs: here.runs.begin(runs) })
+    }
+}
+
+impl Drop for Entered {
+    #[inline(always)]
+    fn drop(&mut self) {
+        HERE.with(|here| {
+            here.frame.set(self.frame);
+            here.runs.end(self.runs);
+        });
+    }
+}
+
 /// Runs `f` as code of the call that `frame` belongs to.
 #[inline(always)]
 pub(crate) fn enter<R>(frame: &CallFrame, f: impl FnOnce() -> R) -> R {
-    struct Restore(*const CallFrame, u64);
-    impl Drop for Restore {
-        #[inline(always)]
-        fn drop(&mut self) {
-            HERE.with(|here| {
-                here.frame.set(self.0);
-                here.runs.end(self.1);
-            });
-        }
-    }
-    // Read before others can reach the frame: what it was made of is in registers still.
-    let runs = frame.runs();
-    let _restore = HERE.with(|here| Restore(here.frame.replace(frame), here.runs.begin(runs)));
+    // SAFETY: it is dropped when this returns or unwinds, before the reference ends.
+    let _entered = unsafe { Entered::new(frame) };
     f()
 }
 
@@ -370,9 +377,9 @@ pub(crate) fn enter<R>(frame: &CallFrame, f: impl FnOnce() -> R) -> R {
 #[inline(always)]
 pub(crate) fn current<R>(f: impl FnOnce(Option<&CallFrame>) -> R) -> R {
     let frame = HERE.with(|here| here.frame.get());
-    // SAFETY: the pointer is set by `enter` alone, from a reference that outlives the closure `enter` runs, and
-    // put back before `enter` returns, also when it unwinds. So whenever it is not null, we are inside that
-    // closure, on the same thread, and the frame is alive. `f` cannot keep the reference: its lifetime is local.
+    // SAFETY: the pointer is set by `Entered` alone, from a reference that outlives it, and put back when that is
+    // dropped, on the same thread. So whenever it is not null, the frame is alive. `f` cannot keep the reference: its
+    // lifetime is local.
     f(unsafe { frame.as_ref() })
 }
 

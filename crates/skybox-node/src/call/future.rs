@@ -214,7 +214,7 @@ where
         let State::Here { running, timed } = (unsafe { &mut *state }) else { unreachable!("it has started") };
         // SAFETY: the call is pinned, and so is what is in its state.
         let (mut code, rest) = unsafe { Pin::new_unchecked(running) }.parts();
-        let polled = here::poll_in(&frame, &taken, wire, code.as_mut(), cx);
+        let polled = here::poll_in::<true, _, _>(&frame, &taken, wire, code.as_mut(), cx);
         mem::forget(unwinding);
         match polled {
             Ok(Poll::Ready(result)) => {

@@ -6,7 +6,7 @@ mod panics;
 mod tests;
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -14,13 +14,15 @@ use std::time::Instant;
 use pin_project_lite::pin_project;
 use skybox_core::{CallErrorKind, Phase};
 use tokio::time::Sleep;
+use tracing::Span;
 
 use super::Crossing;
 use crate::host::{HostCore, InstanceCore, Taken, Watch};
 use crate::spans;
-use crate::thread::{self, CallFrame, Inherited};
+use crate::thread::{self, CallFrame, Entered, Inherited};
 
 pub(crate) use code::{Alone, Code, Inline, InlineOrBoxed, Kept};
+use panics::panicked;
 pub(crate) use panics::{Panicked, catch, install_panic_hook};
 
 /// Why a call's code did not end: boxed, so that the usual result stays small.
@@ -53,16 +55,27 @@ pub(crate) unsafe fn frame<T>(
 ///
 /// What it returns is as small as the code's own output, whose unused bit patterns say the rest: a usual result stays
 /// in registers.
+///
+/// `FIRST` tells a call's first poll from later ones, for the compiler alone: what it catches in is then used in one
+/// place, which makes it write that where the call is made, and not a function that is called through memory.
 #[inline(always)]
-pub(crate) fn poll_in<F: Future, W: Crossing<F::Output>>(
+pub(crate) fn poll_in<const FIRST: bool, F: Future, W: Crossing<F::Output>>(
     frame: &CallFrame,
     instance: &InstanceCore,
     wire: W,
     code: Pin<&mut F>,
     cx: &mut Context<'_>,
 ) -> Result<Poll<F::Output>, Stopped> {
-    let poll = || thread::enter(frame, || frame.in_span(|| code.poll(cx)));
-    let polled = catch(AssertUnwindSafe(poll)).map_err(|panicked| crashed(frame, instance, panicked))?;
+    // Nothing but the code is in what is caught, so that little depends on whether it is a function of its own.
+    let caught = {
+        // SAFETY: it lives in this block, and the frame longer.
+        let _entered = unsafe { Entered::new(frame) };
+        match frame.span() {
+            None => panic::catch_unwind(AssertUnwindSafe(|| code.poll(cx))),
+            Some(span) => poll_in_span(span, code, cx),
+        }
+    };
+    let polled = caught.map_err(|thrown| crashed(frame, instance, panicked(thrown)))?;
     if let Poll::Ready(result) = &polled {
         instance.credit();
         if let Some(span) = frame.span()
@@ -72,6 +85,17 @@ pub(crate) fn poll_in<F: Future, W: Crossing<F::Output>>(
         }
     }
     Ok(polled)
+}
+
+/// Polls a call's code in its span. Subscribers panic too.
+#[cold]
+#[inline(never)]
+fn poll_in_span<F: Future>(
+    span: &Span,
+    code: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> std::thread::Result<Poll<F::Output>> {
+    panic::catch_unwind(AssertUnwindSafe(|| span.in_scope(|| code.poll(cx))))
 }
 
 /// Drops a call's code that has not ended, in its frame. A panic crashes the instance and goes no further.
@@ -119,7 +143,7 @@ impl<T> Rest<T> {
         if self.taken.is_killed() {
             return Poll::Ready(Err(cancelled()));
         }
-        match poll_in(&self.frame, &self.taken, wire, code, cx)? {
+        match poll_in::<false, _, _>(&self.frame, &self.taken, wire, code, cx)? {
             Poll::Pending => self.wait(cx).map(Err),
             Poll::Ready(result) => Poll::Ready(Ok(result)),
         }

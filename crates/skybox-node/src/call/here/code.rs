@@ -174,7 +174,7 @@ impl<T, H: Future + Unpin, W: Crossing<H::Output>> Future for Alone<T, H, W> {
             self.drop_code();
             return Poll::Ready(Err(cancelled()));
         }
-        let outcome = match poll_in(&rest.frame, &rest.taken, *wire, Pin::new(code), cx) {
+        let outcome = match poll_in::<false, _, _>(&rest.frame, &rest.taken, *wire, Pin::new(code), cx) {
             Ok(Poll::Pending) if rest.wait_alone(cx) => {
                 self.drop_code();
                 return Poll::Ready(Err(cancelled()));

@@ -25,8 +25,9 @@ pub(crate) fn catch<R>(code: impl FnOnce() -> R + UnwindSafe) -> Result<R, Panic
     panic::catch_unwind(code).map_err(panicked)
 }
 
+/// What the payload of a panic says. It is dropped, however often that panics.
 #[cold]
-fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
+pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
     let message = payload
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
