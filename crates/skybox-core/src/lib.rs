@@ -35,7 +35,7 @@ pub use error::{Error, Result};
 pub use exit::Exit;
 pub use id::{CallId, Incarnation, InstanceId, KeyHash, NodeName, SHARD_COUNT, Shard};
 pub use image::{ErrorImage, FromText, TextChain, WireError};
-pub use needs::{Isolate, Needs, OnStoreLoss, Replicas, Restart};
+pub use needs::{BadReplicas, Isolate, Needs, OnStoreLoss, Replicas, Restart};
 pub use plan::{ModulePlan, NodeEntry, Plan, Shards};
 pub use settings::{SettingError, Settings, parse_duration};
 pub use trace::TraceContext;

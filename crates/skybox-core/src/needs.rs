@@ -1,5 +1,8 @@
 //! The annotations as they stand in the source.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 /// The annotations of one module, as constants. [`crate::Settings`] is the same after `skybox.toml` and the
@@ -74,8 +77,10 @@ impl Needs {
     };
 }
 
-/// How many instances of a replicated module there are.
+/// How many instances of a replicated module there are. Read and written as it stands in the source: `3`, `1..=8` or
+/// `per-node`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Replicas {
     /// From `min` to `max`, by measured load; the same number twice when fixed.
     Range { min: u32, max: u32 },
@@ -90,17 +95,65 @@ impl Replicas {
     }
 }
 
-/// Where an instance lives.
+impl fmt::Display for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Replicas::PerNode => f.write_str("per-node"),
+            Replicas::Range { min, max } if min == max => write!(f, "{min}"),
+            Replicas::Range { min, max } => write!(f, "{min}..={max}"),
+        }
+    }
+}
+
+impl From<Replicas> for String {
+    fn from(replicas: Replicas) -> String {
+        replicas.to_string()
+    }
+}
+
+impl FromStr for Replicas {
+    type Err = BadReplicas;
+
+    fn from_str(text: &str) -> Result<Replicas, BadReplicas> {
+        if text == "per-node" {
+            return Ok(Replicas::PerNode);
+        }
+        let number = |text: &str| text.trim().parse().map_err(|_| BadReplicas);
+        let (min, max) = match text.split_once("..=") {
+            Some((min, max)) => (number(min)?, number(max)?),
+            None => number(text).map(|n| (n, n))?,
+        };
+        if min > 0 && min <= max { Ok(Replicas::Range { min, max }) } else { Err(BadReplicas) }
+    }
+}
+
+impl TryFrom<String> for Replicas {
+    type Error = BadReplicas;
+
+    fn try_from(text: String) -> Result<Replicas, BadReplicas> {
+        text.parse()
+    }
+}
+
+/// A text that is no number of instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("that is not a number above zero, a range such as \"1..=8\", or \"per-node\"")]
+pub struct BadReplicas;
+
+/// Where an instance lives. Serialized as it stands in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Isolate {
     /// In a process of its own.
+    #[serde(rename = "process")]
     Process,
     /// In one process with the module's other instances of the node.
+    #[serde(rename = "process:shared")]
     ProcessShared,
 }
 
-/// When an ended instance is started again.
+/// When an ended instance is started again. Serialized as it stands in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Restart {
     /// Whatever ended it.
     Always,
@@ -117,4 +170,29 @@ pub enum OnStoreLoss {
     Stop,
     /// It goes on; two owners may overlap.
     Continue,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_serialized_as_they_stand_in_the_source() {
+        let replicas = [
+            (Replicas::fixed(3), "3"),
+            (Replicas::Range { min: 1, max: 8 }, "1..=8"),
+            (Replicas::PerNode, "per-node"),
+        ];
+        for (replicas, text) in replicas {
+            let json = serde_json::to_value(replicas).unwrap();
+            assert_eq!(json, text);
+            assert_eq!(serde_json::from_value::<Replicas>(json).unwrap(), replicas);
+        }
+        for text in ["0", "3..=2", "many", "1..8", ""] {
+            assert_eq!(text.parse::<Replicas>(), Err(BadReplicas), "{text}");
+        }
+        let words =
+            serde_json::to_value((Restart::OnCrash, Isolate::Process, Isolate::ProcessShared)).unwrap();
+        assert_eq!(words, serde_json::json!(["on-crash", "process", "process:shared"]));
+    }
 }

@@ -179,9 +179,8 @@ impl Settings {
             "on" if value.contains('=') => self.on = text(),
             "on" => return Err(invalid("on", "a label such as \"arch=arm64\"")),
             "replicas" => {
-                self.replicas = parse_replicas(value).ok_or_else(|| {
-                    invalid("replicas", "a number, a range such as \"1..=8\", or \"per-node\"")
-                })?;
+                let takes = "a number, a range such as \"1..=8\", or \"per-node\"";
+                self.replicas = value.parse().map_err(|_| invalid("replicas", takes))?;
             }
             "isolate" => {
                 self.isolate = Some(match value {
@@ -278,17 +277,6 @@ fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (&text[..at], text[at..].trim_start())
-}
-
-fn parse_replicas(text: &str) -> Option<Replicas> {
-    if text == "per-node" {
-        return Some(Replicas::PerNode);
-    }
-    let (min, max) = match text.split_once("..=") {
-        Some((min, max)) => (min.trim().parse().ok()?, max.trim().parse().ok()?),
-        None => text.trim().parse().ok().map(|n| (n, n))?,
-    };
-    (min > 0 && min <= max).then_some(Replicas::Range { min, max })
 }
 
 #[cfg(test)]

@@ -41,8 +41,13 @@ fn a_module_that_does_not_start_is_explained_until_it_does() {
     assert_eq!((&explained["module"], &explained["assigned"]), (&json!("printer"), &json!(["node-2"])));
     let [policy] = list(&explained["policies"]) else { panic!("all nodes have one: {explained}") };
     assert_eq!(
-        (&policy["max_restarts"], &policy["within_ms"], &policy["restart"], &policy["nodes"]),
-        (&json!(2), &json!(3_600_000), &json!("Always"), &json!(["node-1", "node-2"]))
+        (&policy["max_restarts"], &policy["within_ms"], &policy["nodes"]),
+        (&json!(2), &json!(3_600_000), &json!(["node-1", "node-2"]))
+    );
+    assert_eq!(
+        (&policy["restart"], &policy["replicas"], &policy["isolate"]),
+        (&json!("always"), &json!("1"), &json!(null)),
+        "as they stand in the source"
     );
     assert_eq!(list(&explained["advice"]).len(), 1, "{explained}");
     assert_eq!(list(&explained["endings"]).len(), 3, "{explained}");
