@@ -124,7 +124,7 @@ pub(crate) struct Method {
     parameters: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Instance {
     pub(crate) instance: String,
     pub(crate) node: String,

@@ -50,3 +50,46 @@ fn limit(what: Option<String>, by: Option<LimitedBy>) -> String {
         None => "–".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ps::Instance;
+
+    #[test]
+    fn each_cell_is_a_line_with_its_limits_and_who_sees_to_them() {
+        let cell = |pid| CellStatus {
+            pid,
+            memory_bytes: Some(64 << 20),
+            memory_by: Some(LimitedBy::Rlimit),
+            cpu_milli: Some(500),
+            cpu_by: Some(LimitedBy::Nobody),
+            uses: None,
+        };
+        let lives = |node: &str, cell| Instance { node: node.to_owned(), cell, ..Instance::default() };
+        let free =
+            CellStatus { memory_bytes: None, memory_by: None, cpu_milli: None, cpu_by: None, ..cell(7) };
+        let module =
+            |name: &str, instances| Module { module: name.to_owned(), instances, ..Module::default() };
+        let modules = [
+            module("page", vec![lives("a", None)]),
+            module(
+                "draw",
+                vec![lives("a", Some(cell(5))), lives("a", Some(cell(5))), lives("b", Some(cell(5)))],
+            ),
+            module("read", vec![lives("b", Some(free))]),
+        ];
+        let text = |modules: &[Module]| {
+            let mut out = Vec::new();
+            show_cells(modules, &mut out, false).expect("a Vec takes everything");
+            String::from_utf8(out).expect("it is text")
+        };
+        let told = "\n\
+            CELL       MODULE  NODE           MEMORY                 CPU\n\
+            process 5  draw    a     64 MiB (rlimit)  0.5 (not in force)\n\
+            process 5  draw    b     64 MiB (rlimit)  0.5 (not in force)\n\
+            process 7  read    b                   –                   –\n";
+        assert_eq!(text(&modules), told);
+        assert_eq!(text(&modules[..1]), "", "nothing of what has none");
+    }
+}
