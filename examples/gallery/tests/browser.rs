@@ -1,4 +1,4 @@
-//! The demo's page in headless Chromium: it shows live figures, its three buttons do what they say, and no call fails.
+//! The demo's page in headless Chromium: it shows live figures, its buttons do what they say, and no call fails.
 //!
 //! Needs `chromium` and `chromedriver` (Debian: chromium, chromium-driver). With `SKYBOX_SCREENSHOT` set, each act
 //! takes longer and the page is kept as `docs/demo.png`.
@@ -62,6 +62,13 @@ fn the_page_is_worth_showing() {
         let png = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/demo.png");
         std::fs::write(&png, browser.screenshot()).expect("docs/ can be written to");
     }
+
+    browser.click("#crash-kind option[value=abort]");
+    browser.click("#btn-crash");
+    browser.wait("the log says so", "last.events.some((event) => event.kind === 'crash')");
+    browser.wait("the page counts it", "document.getElementById('restarts').textContent.includes('mortal')");
+    let said = browser.eval("last.events.find((event) => event.kind === 'crash').text");
+    assert!(said.as_str().is_some_and(|text| text.contains("abort: ")), "{said}");
 
     assert_eq!(browser.eval("document.getElementById('failures').textContent"), "0");
     assert_eq!(browser.eval("last.last_error"), serde_json::Value::Null);
