@@ -7,15 +7,21 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use skybox::cloud::testing::{Nodes, RunningNodes};
-use skybox::{CallErrorKind, Error};
+use skybox::{App, CallErrorKind, Error, Exit, Handle, Spawned};
 
 const TASK_ROUNDS: u32 = 2_000;
 const CELL_ROUNDS: u32 = 30;
 /// An hour of 100 calls a second; the suite has a minute.
 const HOUR: u32 = 3_600 * 100;
 const MINUTE: u32 = 60 * 100;
+/// Keys that are awake at once, each of which crashes in its turn.
+const KEYS: u32 = 4;
 /// Rounds after which everything has been made that stays.
 const WARM: u32 = 8;
+/// How often it is looked what a process has, and how often that is to be the same: a second, in which those who look
+/// after a cell notice its end.
+const LOOK: Duration = Duration::from_millis(20);
+const SAME_LOOKS: u32 = 50;
 /// How much larger a process may have become: an allocator keeps what it had at once. A hundred bytes of each of 100,000
 /// rounds would be more.
 const GROWN_KIB_MAX: u64 = 8 * 1024;
@@ -34,6 +40,126 @@ async fn mortal(dies: bool) -> skybox::Result<u32> {
         std::process::abort();
     }
     Ok(std::process::id())
+}
+
+/// A key of it is started anew by the call after its crash.
+struct Frail;
+
+#[skybox::module(keyed, within = "1ms")]
+impl Frail {
+    fn start(_: &App, _: &str) -> Frail {
+        Frail
+    }
+
+    pub(crate) async fn suffer(&mut self, ends: bool) -> skybox::Result<u32> {
+        assert!(!ends, "as told");
+        Ok(std::process::id())
+    }
+}
+
+/// The same, and it takes its process along, in which its other keys are.
+struct Brittle;
+
+#[skybox::module(keyed, isolate = "process:shared", within = "1ms")]
+impl Brittle {
+    fn start(_: &App, _: &str) -> Brittle {
+        Brittle
+    }
+
+    pub(crate) async fn suffer(&mut self, ends: bool) -> skybox::Result<u32> {
+        if ends {
+            std::process::abort();
+        }
+        Ok(std::process::id())
+    }
+}
+
+/// Nobody starts it anew: code spawns another one.
+struct Mayfly;
+
+#[skybox::module(spawned)]
+impl Mayfly {
+    fn start(_: &App, _: ()) -> Mayfly {
+        Mayfly
+    }
+
+    pub(crate) async fn suffer(&mut self) -> skybox::Result<u32> {
+        panic!("as told")
+    }
+}
+
+/// The same, in a process of its own.
+struct Moth;
+
+#[skybox::module(spawned, isolate = "process")]
+impl Moth {
+    fn start(_: &App, _: ()) -> Moth {
+        Moth
+    }
+
+    pub(crate) async fn suffer(&mut self) -> skybox::Result<u32> {
+        std::process::abort()
+    }
+}
+
+/// What crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Subject {
+    Task,
+    TaskInCell,
+    Key,
+    KeyInSharedCell,
+    Spawned,
+    SpawnedInCell,
+}
+
+impl Subject {
+    fn is_in_cell(self) -> bool {
+        matches!(self, Subject::TaskInCell | Subject::KeyInSharedCell | Subject::SpawnedInCell)
+    }
+
+    /// Ends one, and has the next one answer.
+    async fn round(self, number: u32) -> skybox::Result<()> {
+        let app = App::current()?;
+        let key = format!("key {}", number % KEYS);
+        let ended = match self {
+            Subject::Task => fragile(true).await,
+            Subject::TaskInCell => mortal(true).await,
+            Subject::Key => app.at::<Frail>(&key).suffer(true).await,
+            Subject::KeyInSharedCell => app.at::<Brittle>(&key).suffer(true).await,
+            Subject::Spawned => {
+                let one = app.spawn::<Mayfly>(()).await?;
+                let monitor = Handle::monitor(&Spawned::handle(&one));
+                let ended = one.suffer().await;
+                let exit = monitor.await;
+                assert!(matches!(exit, Exit::Crashed { .. }), "{exit}");
+                ended
+            }
+            Subject::SpawnedInCell => {
+                let one = app.spawn::<Moth>(()).await?;
+                let monitor = Handle::monitor(&Spawned::handle(&one));
+                let ended = one.suffer().await;
+                let exit = monitor.await;
+                assert!(matches!(exit, Exit::Aborted { .. }), "{exit}");
+                ended
+            }
+        };
+        let kind = kind(&ended.expect_err("it ends"));
+        let is_right = match kind {
+            CallErrorKind::Crashed { .. } => !self.is_in_cell(),
+            CallErrorKind::Lost { .. } => self.is_in_cell(),
+            _ => false,
+        };
+        assert!(is_right, "{self:?}: {kind:?}");
+        match self {
+            Subject::Task => drop(fragile(false).await?),
+            Subject::TaskInCell => drop(mortal(false).await?),
+            Subject::Key => drop(app.at::<Frail>(&key).suffer(false).await?),
+            Subject::KeyInSharedCell => drop(app.at::<Brittle>(&key).suffer(false).await?),
+            Subject::Spawned | Subject::SpawnedInCell => {}
+        }
+        Ok(())
+    }
 }
 
 /// What a node has.
@@ -59,24 +185,13 @@ struct Driver;
 #[skybox::module]
 impl Driver {
     /// What the node has before and after so many rounds.
-    pub(crate) async fn rounds(&self, cells: bool, count: u32) -> skybox::Result<(Holdings, Holdings)> {
-        let round = async || {
-            let failed = if cells { mortal(true).await } else { fragile(true).await };
-            let kind = kind(&failed.expect_err("it ends"));
-            let is_right = match kind {
-                CallErrorKind::Crashed { .. } => !cells,
-                CallErrorKind::Lost { .. } => cells,
-                _ => false,
-            };
-            assert!(is_right, "{kind:?}");
-            if cells { mortal(false).await } else { fragile(false).await }
-        };
-        for _ in 0..WARM {
-            round().await?;
+    pub(crate) async fn rounds(&self, of: Subject, count: u32) -> skybox::Result<(Holdings, Holdings)> {
+        for number in 0..WARM {
+            of.round(number).await?;
         }
         let before = settled(None).await;
-        for _ in 0..count {
-            round().await?;
+        for number in 0..count {
+            of.round(number).await?;
         }
         Ok((before.clone(), settled(Some(&before.kept)).await))
     }
@@ -105,12 +220,12 @@ async fn settled(expected: Option<&Kept>) -> Holdings {
     let began = Instant::now();
     let (mut last, mut same) = (holdings(), 0);
     loop {
-        let is_settled = expected.map_or(same >= 10, |kept| last.kept == *kept);
+        let is_settled = expected.map_or(same >= SAME_LOOKS, |kept| last.kept == *kept);
         if is_settled || began.elapsed() > Duration::from_secs(30) {
             return last;
         }
         // Sleeps because nobody tells when the kernel has taken back what a process had.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(LOOK).await;
         let now = holdings();
         same = if now.kept == last.kept { same + 1 } else { 0 };
         last = now;
@@ -174,13 +289,18 @@ async fn start() -> RunningNodes {
     }
     let here = ["node-1"];
     let nodes = Nodes::of_this_test(1).pin("driver", &here).pin("fragile", &here).pin("mortal", &here);
+    let nodes = nodes.pin("frail", &here).pin("brittle", &here);
     nodes.start(|builder| builder).await
 }
 
-async fn rounds(cells: bool, count: u32) {
+async fn rounds(of: Subject) {
     let nodes = start().await;
-    let (before, after) = nodes.app().get::<Driver>().rounds(cells, count).await.unwrap();
-    println!("{count} rounds, in cells: {cells}\nbefore {before:?}\nafter  {after:?}");
+    let count = match of.is_in_cell() {
+        true => asked("SKYBOX_TEST_CELL_ROUNDS", CELL_ROUNDS),
+        false => asked("SKYBOX_TEST_ROUNDS", TASK_ROUNDS),
+    };
+    let (before, after) = nodes.app().get::<Driver>().rounds(of, count).await.unwrap();
+    println!("{count} rounds, {of:?}\nbefore {before:?}\nafter  {after:?}");
     assert_eq!(after.kept, before.kept);
     let grown = after.resident_kib.saturating_sub(before.resident_kib);
     assert!(grown <= GROWN_KIB_MAX, "{grown} KiB more after {count} rounds");
@@ -189,12 +309,32 @@ async fn rounds(cells: bool, count: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_that_crash_leave_nothing_behind() {
-    rounds(false, asked("SKYBOX_TEST_ROUNDS", TASK_ROUNDS)).await;
+    rounds(Subject::Task).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cells_that_end_leave_nothing_behind() {
-    rounds(true, asked("SKYBOX_TEST_CELL_ROUNDS", CELL_ROUNDS)).await;
+    rounds(Subject::TaskInCell).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_crash_leave_nothing_behind() {
+    rounds(Subject::Key).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cells_of_several_keys_leave_nothing_behind() {
+    rounds(Subject::KeyInSharedCell).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spawned_instances_that_crash_leave_nothing_behind() {
+    rounds(Subject::Spawned).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cells_of_spawned_instances_leave_nothing_behind() {
+    rounds(Subject::SpawnedInCell).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
