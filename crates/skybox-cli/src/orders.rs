@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use skybox_cloud::parent::Order;
+use skybox_cloud::parent::{Done, Order};
 use skybox_cloud::running::{Running, running};
 use skybox_core::NodeName;
 
@@ -12,9 +12,11 @@ use crate::args::{KillArgs, MoveArgs, NodeArgs, StopArgs, Victim};
 use crate::choose::{Purpose, choose};
 use crate::ps::joined;
 
-/// A program that ends is killed by its parent after 30 seconds, and twice what the slowest `stop` may take. Past this
-/// time it is said that it still goes on.
-const STOP_WAIT: Duration = Duration::from_secs(40);
+/// A single process that goes on past this time after it was told to end is said to do so. Several nodes have a parent,
+/// which says when it kills them.
+const SINGLE_STOP_WAIT: Duration = Duration::from_secs(40);
+/// How long a parent may take to end what it has killed.
+const KILLED_WAIT: Duration = Duration::from_secs(10);
 /// How often it is looked whether a program has ended.
 const STOP_LOOK: Duration = Duration::from_millis(20);
 
@@ -56,11 +58,14 @@ pub(crate) async fn drain(args: &NodeArgs) -> anyhow::Result<ExitCode> {
 /// Ends a program; ends when it has ended.
 pub(crate) async fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let program = choose(&args.which, Purpose::Change)?;
-    program.order(&Order::Stop).await?;
+    let patience = match program.order(&Order::Stop).await? {
+        Done::Ending { within_ms } => Duration::from_millis(within_ms).saturating_add(KILLED_WAIT),
+        _ => SINGLE_STOP_WAIT,
+    };
     let since = Instant::now();
     while is_there(&program) {
-        if since.elapsed() > STOP_WAIT {
-            bail!("{} (process {}) has not ended within {STOP_WAIT:?}", program.program, program.pid);
+        if since.elapsed() > patience {
+            bail!("{} (process {}) has not ended within {patience:?}", program.program, program.pid);
         }
         tokio::time::sleep(STOP_LOOK).await;
     }

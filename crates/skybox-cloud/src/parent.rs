@@ -186,6 +186,11 @@ pub enum Order {
 pub enum Done {
     /// It is done: instances run where they should.
     Ok,
+    /// It is begun: the program is killed if it has not ended by then.
+    Ending {
+        /// How long it has, in milliseconds.
+        within_ms: u64,
+    },
     /// It cannot be done.
     Refused(String),
     /// What was asked for.

@@ -583,7 +583,8 @@ impl State {
             },
             Order::Stop => {
                 self.stop();
-                Done::Ok
+                let within = end_wait(self.stop_wait);
+                Done::Ending { within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX) }
             }
         };
         // Whoever asked has gone.
