@@ -64,7 +64,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Seven rounds, so that three outliers move no median; six remote subjects take 150 s.
+    /// Seven rounds, so that three outliers move no median; nine remote subjects take 220 s.
     const FULL: Self = Self {
         rounds: 7,
         warm_up: Duration::from_millis(120),

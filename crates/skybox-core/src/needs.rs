@@ -33,7 +33,7 @@ pub struct Needs {
     pub concurrency: Option<u32>,
     /// When an ended instance is started again.
     pub restart: Option<Restart>,
-    /// Failed starts within [`Needs::within_ms`] after which it is given up.
+    /// Failed starts within [`Needs::within_ms`] that are borne: one more, and it is given up.
     pub max_restarts: Option<u32>,
     /// The window of [`Needs::max_restarts`], in milliseconds.
     pub within_ms: Option<u64>,

@@ -31,7 +31,7 @@ pub struct Settings {
     pub concurrency: Option<u32>,
     /// When an ended instance is started again; default always.
     pub restart: Restart,
-    /// Failed starts within `within` after which it is given up; default 5.
+    /// Failed starts within `within` that are borne, default 5: one more, and it is given up.
     pub max_restarts: u32,
     /// The window of `max_restarts`; default 30 s.
     pub within: Duration,

@@ -63,7 +63,7 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// | `isolate = "process"`, `"process:shared"` | in a process of its own, or in one for all |
 /// | `concurrency = 16` | calls that one instance runs at once |
 /// | `restart = "always"`, `"on-crash"`, `"never"` | when an ended instance is started again |
-/// | `max_restarts = 5`, `within = "30s"` | failed starts after which it is given up |
+/// | `max_restarts = 5`, `within = "30s"` | failed starts that are borne: one more, and it is given up |
 /// | `deadline = "2s"`, `overrun = "5s"` | the longest a call may take, and a `&mut self` call past that |
 /// | `stop_wait = "10s"` | how long `stop` may take before it is cut off |
 /// | `idle = "2m"` | keyed: how long an instance without calls stays awake |

@@ -14,7 +14,7 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub struct Policy {
     /// Which endings are followed by a restart.
     pub restart: Restart,
-    /// Failed starts within `within` after which the module is given up.
+    /// Failed starts within `within` that are borne: one more, and the module is given up.
     pub max_restarts: u32,
     /// The window.
     pub within: Duration,

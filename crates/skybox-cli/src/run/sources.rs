@@ -5,7 +5,7 @@
 //! for the last build, which may lie anywhere: templates, pictures, migrations. What a program writes beside its sources,
 //! such as a database, is in neither.
 //!
-//! It is a walk that compares times and sizes, twice a second. Notifications of the kernel (the crate `notify`) would
+//! It is a walk that compares times and sizes, a few times a second. Notifications of the kernel (the crate `notify`) would
 //! come sooner, and do not come at all where sources lie in a shared folder of a container or a virtual machine; and the
 //! walk is a few milliseconds for a thousand files.
 
