@@ -144,8 +144,9 @@ impl<T: Spawns> Handle<T> {
     /// Tells of the end of the instance, wherever it is: once, also if it has ended already, and if its node is lost.
     ///
     /// [`Exit::NoSuchInstance`](skybox_core::Exit) is told of one that ended so long ago that nobody remembers why: a
-    /// node remembers the last 16 crashes and kills of each module, and about a thousand ends in order. [`Exit::NodeLost`](skybox_core::Exit) is no proof of its death:
-    /// the node may merely have been unreachable for a second.
+    /// node remembers about the last 16,000 crashes and kills of each module, and about a thousand ends in order.
+    /// [`Exit::NodeLost`](skybox_core::Exit) is no proof of its death: the node may merely have been unreachable for a
+    /// second.
     pub fn monitor(this: &Handle<T>) -> Monitor {
         let Target { host, to, .. } = this.target();
         // A handle of a spawned module has a seat, unless it is of a plain value, which nobody ends.

@@ -209,6 +209,7 @@ macro_rules! in_every_mode {
                 a_monitor_of_an_instance_that_has_ended_tells_at_once
                 a_monitor_of_an_instance_that_has_stopped_tells_so
                 a_monitor_of_an_instance_that_is_forgotten_tells_so
+                monitors_of_a_crowd_that_has_crashed_tell_of_each
                 a_monitor_that_comes_while_an_instance_stops_tells_its_end
                 killing_an_instance_that_is_ending_ends_its_calls
                 killing_an_instance_that_has_crashed_ends_what_goes_on;

@@ -2,8 +2,8 @@
 //!
 //! They are kept so that whoever asks meanwhile hears their real end, and can kill what goes on of them. An instance is
 //! entered before calls stop finding it, and leaves after its end was told: it is always in one place or the other.
-//! The last of those that have ended in order, or were killed by a link, are remembered for a while: who asks from another
-//! node may be overtaken.
+//! How the last have ended is remembered for a while: who asks from another node may be overtaken. Ten thousand may crash at
+//! once, each of which somebody has asked about before.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -16,6 +16,8 @@ use crate::host::{Ended, Instance, lock};
 
 /// Ends in order or by a link that a stripe remembers: 1,024 are those of a module.
 const REMEMBERED: usize = 1024 / STRIPES;
+/// Other ends, which are what monitors are for: 16,384 are those of a module, as many as of its cells.
+const FAILURES_REMEMBERED: usize = (1 << 14) / STRIPES;
 
 /// Those of a module in one node.
 pub(in crate::host) struct Leaving<T>(Box<[Mutex<Stripe<T>>]>);
@@ -25,14 +27,20 @@ struct Stripe<T> {
     leaving: HashMap<u64, Last<T>, BuildHasherDefault<Counted>>,
     /// Those that have left in order or with another one, oldest first.
     gone: VecDeque<(InstanceId, Exit)>,
+    /// Those that have left otherwise, oldest first.
+    failed: VecDeque<(InstanceId, Exit)>,
 }
 
 impl<T> Stripe<T> {
     fn remember(&mut self, id: InstanceId, exit: Exit) {
-        if self.gone.len() == REMEMBERED {
-            self.gone.pop_front();
+        let (kept, bound) = match exit {
+            Exit::Normal | Exit::Stopped | Exit::Linked { .. } => (&mut self.gone, REMEMBERED),
+            _ => (&mut self.failed, FAILURES_REMEMBERED),
+        };
+        if kept.len() == bound {
+            kept.pop_front();
         }
-        self.gone.push_back((id, exit));
+        kept.push_back((id, exit));
     }
 }
 
@@ -59,7 +67,8 @@ impl<T> Last<T> {
 
 impl<T> Default for Leaving<T> {
     fn default() -> Leaving<T> {
-        let stripe = || Stripe { leaving: HashMap::default(), gone: VecDeque::new() };
+        let stripe =
+            || Stripe { leaving: HashMap::default(), gone: VecDeque::new(), failed: VecDeque::new() };
         Leaving((0..STRIPES).map(|_| Mutex::new(stripe())).collect())
     }
 }
@@ -95,9 +104,7 @@ impl<T> Leaving<T> {
     pub(in crate::host) fn is_gone(&self, id: InstanceId) {
         let mut stripe = lock(self.stripe(id.count));
         let last = stripe.leaving.remove(&id.count);
-        // Other ends are in the module's history, which has but one of a crowd that falls together.
-        let told = last.as_ref().and_then(|last| last.ended.told());
-        if let Some(exit @ (Exit::Normal | Exit::Stopped | Exit::Linked { .. })) = told {
+        if let Some(exit) = last.as_ref().and_then(|last| last.ended.told()) {
             stripe.remember(id, exit);
         }
         drop(stripe);
@@ -109,9 +116,10 @@ impl<T> Leaving<T> {
         lock(self.stripe(id.count)).remember(id, exit);
     }
 
-    /// How this one ended, if that was in order or by a link and is remembered.
+    /// How this one ended, if that is remembered.
     pub(super) fn remembered(&self, id: InstanceId) -> Option<Exit> {
         let stripe = lock(self.stripe(id.count));
-        stripe.gone.iter().find(|(gone, _)| *gone == id).map(|(_, exit)| exit.clone())
+        let mut all = stripe.gone.iter().rev().chain(stripe.failed.iter().rev());
+        all.find(|(gone, _)| *gone == id).map(|(_, exit)| exit.clone())
     }
 }

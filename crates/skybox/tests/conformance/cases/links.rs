@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use skybox::{Exit, Handle, Monitor, Ran, Spawned};
 
+use super::spawned::forgotten;
 use crate::modules::{Booth, Climber, Kiosk, Market, Opening, Tour};
 use crate::stage::{CALLEES, PATIENCE, Stage, fails};
 
@@ -244,12 +245,7 @@ pub async fn a_link_to_one_that_has_ended_tells_at_once(stage: Stage) {
 }
 
 pub async fn a_link_to_one_that_nobody_remembers_ends_the_other(stage: Stage) {
-    let pears = stage.booth("pears", 7).await;
-    fails(pears.burn().await, "crashed", Ran::Yes);
-    // A node remembers the last 16 ends of a module.
-    for _ in 0..16 {
-        fails(stage.booth("plums", 3).await.burn().await, "crashed", Ran::Yes);
-    }
+    let pears = forgotten(&stage).await;
     let ada = here(&stage, "ada").await;
     let end = Handle::monitor(&ada);
     Handle::link(&ada, &pears).await.unwrap();

@@ -1,5 +1,6 @@
 //! Instances that code makes: one owner, any number of handles, one end.
 
+use futures_util::future::join_all;
 use skybox::{Exit, Handle, Ran, Spawned};
 
 use crate::modules::{Booth, Fair, Kiosk, Market, Odd, Oddity, Opening, Probe};
@@ -186,14 +187,41 @@ pub async fn a_monitor_of_an_instance_that_has_stopped_tells_so(stage: Stage) {
 }
 
 pub async fn a_monitor_of_an_instance_that_is_forgotten_tells_so(stage: Stage) {
-    let pears = stage.booth("pears", 7).await;
-    fails(pears.burn().await, "crashed", Ran::Yes);
-    // A node remembers the last 16 ends of a module.
-    for _ in 0..16 {
-        fails(stage.booth("plums", 3).await.burn().await, "crashed", Ran::Yes);
-    }
+    let pears = forgotten(&stage).await;
     let exit = stage.patiently("its end is told", Handle::monitor(&pears)).await;
     assert_eq!(exit, Exit::NoSuchInstance);
+}
+
+pub async fn monitors_of_a_crowd_that_has_crashed_tell_of_each(stage: Stage) {
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(stage.booth("plums", 3).await);
+    }
+    for plums in &crowd {
+        fails(plums.burn().await, "crashed", Ran::Yes);
+    }
+    stage.reached("booth plums closed", 100).await;
+    for plums in &crowd {
+        let exit = stage.patiently("its end is told", Handle::monitor(plums)).await;
+        assert!(matches!(exit, Exit::Crashed { .. }), "{exit}");
+    }
+}
+
+/// A booth that has ended so long ago that nobody remembers how.
+pub(super) async fn forgotten(stage: &Stage) -> Handle<Booth> {
+    let stopped = async || {
+        // The process of its owner would know that the owner is gone.
+        let booth = Spawned::keep(stage.booth("plums", 3).await).await.expect("its node answers");
+        let exit = Handle::stop(&booth, PATIENCE).await.expect("its node answers");
+        assert_eq!(exit, Exit::Stopped);
+        booth
+    };
+    let first = stopped().await;
+    // A node remembers the last 1,024 ends in order of a module: 16 in each of 64 parts, of which one may get fewer.
+    for _ in 0..40 {
+        join_all((0..65).map(|_| stopped())).await;
+    }
+    first
 }
 
 pub async fn a_monitor_that_comes_while_an_instance_stops_tells_its_end(stage: Stage) {
