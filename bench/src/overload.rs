@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// A second for each load: for a look while working, not for the record.
     #[arg(long)]
     quick: bool,
+    /// How many milliseconds each load lasts, if neither of the two.
+    #[arg(long)]
+    lasts_ms: Option<u64>,
 }
 
 /// Has one thread.
@@ -82,6 +85,7 @@ struct Outcome {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let runtime = child::runtime()?;
     let lasts = if options.quick { QUICK_LASTS } else { LASTS };
+    let lasts = options.lasts_ms.map_or(lasts, Duration::from_millis);
     let mut figures = Figures::default();
     for round in 0..options.rounds {
         eprintln!("round {} of {}", round + 1, options.rounds);
