@@ -3,6 +3,7 @@
 #[path = "kill_matrix/deadly.rs"]
 mod deadly;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use skybox::cloud::testing::{Nodes, RunningNodes};
@@ -241,6 +242,56 @@ async fn a_cell_gets_no_more_of_a_core_than_it_may_have() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_busy_cell_gets_all_of_a_core_that_it_may_have() {
+    let nodes = start().await;
+    let hungry = nodes.app().get::<Hungry>();
+    hungry.work(1).await.unwrap();
+    let cell = look(&nodes, "hungry").await["instances"][0]["cell"].take();
+    if cell["cpu_by"] != "nobody" {
+        let node = nodes.app().get::<Steady>().pid().await.unwrap();
+        let group = cpu_group_of(node, cell["pid"].as_u64().unwrap());
+        assert_eq!(cpu_quota_of(&group), (20_000, 100_000), "microseconds in each period");
+        // How much of a busy machine it gets is up to that. But where the kernel stops it, it has had all that it may.
+        let stopped = async {
+            while times_stopped(&group) == 0 {
+                hungry.work(50).await.unwrap();
+            }
+        };
+        let stopped = tokio::time::timeout(Duration::from_secs(60), stopped).await;
+        stopped.expect("more than it may have is what it asks for");
+    }
+    nodes.stop().await;
+}
+
+/// The group that bounds the cores of a cell of this node.
+fn cpu_group_of(node: u32, cell: u64) -> PathBuf {
+    let is_in = |group: &PathBuf| {
+        let processes = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        processes.lines().any(|pid| pid.parse() == Ok(cell))
+    };
+    let bounds = |group: &PathBuf| group.join("cpu.max").exists() || group.join("cpu.cfs_quota_us").exists();
+    groups_of(node).into_iter().find(|group| is_in(group) && bounds(group)).expect("it has one")
+}
+
+/// How many microseconds of a core a group may have in each period of how many, as the kernel has it.
+fn cpu_quota_of(group: &Path) -> (u64, u64) {
+    let read = |file: &str| std::fs::read_to_string(group.join(file));
+    let both = read("cpu.max").or_else(|_| {
+        let (quota, period) = (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?);
+        std::io::Result::Ok(format!("{quota} {period}"))
+    });
+    let both = both.unwrap();
+    let mut both = both.split_whitespace().map(|number| number.parse().unwrap());
+    (both.next().unwrap(), both.next().unwrap())
+}
+
+/// In how many periods the kernel has stopped a group, which had used up what it may have.
+fn times_stopped(group: &Path) -> u64 {
+    let counts = std::fs::read_to_string(group.join("cpu.stat")).unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_never_ends_ends_its_cell() {
     let nodes = start().await;
     let endless = nodes.app().get::<Endless>();
@@ -336,10 +387,10 @@ async fn a_cell_that_was_frozen_with_its_node_lives_on() {
 }
 
 /// The groups that nodes have made, by the number of the node's process in their names.
-fn groups_of(pid: u32) -> Vec<std::path::PathBuf> {
+fn groups_of(pid: u32) -> Vec<PathBuf> {
     let mine = format!("skybox-{pid}-");
     let mut found = Vec::new();
-    let mut look_in = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
+    let mut look_in = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = look_in.pop() {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             let is_mine = entry.file_name().to_string_lossy().starts_with(&mine);
