@@ -2,14 +2,15 @@
 //! process is busy.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use skybox::{App, Exit, Handle, Monitor, Spawned, Spawns};
+use serde::{Deserialize, Serialize};
+use skybox::{App, Handle, Monitor, Spawned, Spawns};
 use tokio::sync::Mutex;
 
-use crate::stage::{Outcome, PATIENCE, Stage, kind_of};
+use crate::stage::{HERE, Outcome, PATIENCE, Stage, kind_of};
+use crate::watched::{Sufferer, another, reason};
 
 /// Many of them share a cell.
 pub(crate) struct Sharer;
@@ -18,6 +19,10 @@ pub(crate) struct Sharer;
 impl Sharer {
     fn start(_: &App, _: ()) -> Sharer {
         Sharer
+    }
+
+    pub(crate) async fn pid(&self) -> skybox::Result<u32> {
+        Ok(std::process::id())
     }
 
     pub(crate) async fn suffer(&self, how: &str) -> skybox::Result<()> {
@@ -32,6 +37,10 @@ pub(crate) struct Loner;
 impl Loner {
     fn start(_: &App, _: ()) -> Loner {
         Loner
+    }
+
+    pub(crate) async fn pid(&self) -> skybox::Result<u32> {
+        Ok(std::process::id())
     }
 
     pub(crate) async fn suffer(&self, how: &str) -> skybox::Result<()> {
@@ -51,15 +60,25 @@ fn suffer(how: &str) -> skybox::Result<()> {
 const AHEAD: usize = 64;
 
 /// What of a crowd ends.
-#[derive(Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ends {
     Each,
-    /// One, and those that share its cell.
+    /// One, and those that share its process.
     First,
 }
 
-/// What has become of a crowd: the kinds of its calls' errors, and how many ended for which reason.
-type Became = (Vec<String>, BTreeMap<String, usize>);
+/// What has become of a crowd.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Became {
+    /// The kinds of its calls' errors.
+    errors: Vec<String>,
+    /// How many ended for which reason, as their monitors told.
+    exits: BTreeMap<String, usize>,
+    /// From the first call that failed until the last monitor had told.
+    told_after: Duration,
+    /// From the same until another instance answered.
+    answers_after: Duration,
+}
 
 /// Has crowds on the first node, from the second.
 #[derive(Default)]
@@ -82,59 +101,90 @@ impl Driver {
 
     pub(crate) async fn end_sharers(&self, how: &str, ends: Ends) -> skybox::Result<Became> {
         let all = std::mem::take(&mut *self.sharers.lock().await);
-        Ok(end_at_once(all, ends, |one| async move { one.suffer(how).await }).await)
+        end_at_once(all, how, ends).await
     }
 
     pub(crate) async fn end_loners(&self, how: &str) -> skybox::Result<Became> {
         let all = std::mem::take(&mut *self.loners.lock().await);
-        Ok(end_at_once(all, Ends::Each, |one| async move { one.suffer(how).await }).await)
+        end_at_once(all, how, Ends::Each).await
     }
 }
 
 /// Makes so many.
 async fn spawn<T: Spawns<Key = ()>>(count: usize) -> skybox::Result<Vec<Spawned<T>>> {
     let app = App::current()?;
-    let spawning = |_| async { app.spawn::<T>(()).on("node-1").await.map_err(skybox::Error::from) };
+    let spawning = |_| async { app.spawn::<T>(()).on(HERE).await.map_err(skybox::Error::from) };
     let all: Vec<_> =
         futures_util::stream::iter(0..count).map(spawning).buffer_unordered(AHEAD).collect().await;
     all.into_iter().collect()
 }
 
-/// Has something end them at once, and waits until each monitor has told.
-async fn end_at_once<T, F>(all: Vec<Spawned<T>>, ends: Ends, suffer: impl Fn(Handle<T>) -> F) -> Became
+/// Has something end them at once, and waits until each monitor has told and another instance answers.
+async fn end_at_once<T>(all: Vec<Spawned<T>>, how: &str, ends: Ends) -> skybox::Result<Became>
 where
-    T: Spawns<Key = ()>,
-    F: Future<Output = skybox::Result<()>>,
+    T: Sufferer + Spawns<Key = ()>,
 {
-    let mut telling: FuturesUnordered<Monitor> =
-        all.iter().map(|one| Handle::monitor(&Spawned::handle(one))).collect();
+    let app = App::current()?;
+    let mut monitors: FuturesUnordered<Monitor> = all.iter().map(|one| Handle::monitor(one)).collect();
     let those = if ends == Ends::First { &all[..1] } else { &all[..] };
-    let ended = join_all(those.iter().map(|one| suffer(Spawned::handle(one)))).await;
-    let mut errors: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err().map(kind_of)).collect();
-    errors.sort_unstable();
-    errors.dedup();
-    let mut exits = BTreeMap::new();
-    while let Some(exit) = telling.next().await {
-        *exits.entry(reason(&exit)).or_default() += 1;
-    }
-    (errors.into_iter().map(str::to_owned).collect(), exits)
+    let mut calls: FuturesUnordered<_> = those.iter().map(|one| T::suffer(one, how)).collect();
+    let mut errors: Vec<String> = Vec::new();
+    let mut note = |ended: skybox::Result<()>| {
+        let kind = ended.err().map_or("none", |error| kind_of(&error));
+        if !errors.iter().any(|known| known == kind) {
+            errors.push(kind.to_owned());
+        }
+    };
+    note(calls.next().await.expect("there are some"));
+    let failed = Instant::now();
+    let ending = async {
+        while let Some(ended) = calls.next().await {
+            note(ended);
+        }
+    };
+    let telling = async {
+        let mut exits = BTreeMap::new();
+        while let Some(exit) = monitors.next().await {
+            *exits.entry(reason(&exit)).or_default() += 1;
+        }
+        (exits, failed.elapsed())
+    };
+    let answering = async {
+        another::<T>(&app).await;
+        failed.elapsed()
+    };
+    let ((), (exits, told_after), answers_after) = tokio::join!(ending, telling, answering);
+    Ok(Became { errors, exits, told_after, answers_after })
 }
 
-fn reason(exit: &Exit) -> String {
-    let json = serde_json::to_value(exit).expect("it is data");
-    json["reason"].as_str().unwrap_or_default().to_owned()
-}
-
-/// What comes of a crowd's end under load.
-async fn under_load(stage: &Stage, end: impl Future<Output = skybox::Result<Became>>) -> Outcome {
+/// What comes of the end of a crowd under load, which is written down as so many ends of a module.
+async fn under_load(
+    stage: &Stage,
+    (module, ends): (&str, usize),
+    end: impl Future<Output = skybox::Result<Became>>,
+) -> Outcome {
+    let (node, before) = (stage.node_pid().await, stage.ended(module).await);
     let load = stage.load();
     let began = Instant::now();
-    let ended = tokio::time::timeout(PATIENCE, end).await.expect("each monitor tells");
-    let (errors, exits) = ended.expect("the driver answers");
-    let answers_after = Some(began.elapsed());
+    let became = tokio::time::timeout(PATIENCE, end).await.expect("each monitor tells");
+    let became = became.expect("the driver answers");
     stage.rest(began).await;
-    let exits = exits.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    Outcome { errors, exits, answers_after, felt: load.end().await, node_lives: true }
+    let felt = load.end().await;
+    let node_lives = stage.node_pid().await == node;
+    if node_lives {
+        assert_eq!(stage.ended(module).await - before, ends, "each end is written down once");
+    }
+    let exits = became.exits.into_iter().map(|(reason, count)| format!("{count} {reason}"));
+    Outcome {
+        errors: became.errors,
+        told: Some(exits.collect::<Vec<_>>().join(", ")),
+        told_after: Some(became.told_after),
+        starts: Vec::new(),
+        exits: Vec::new(),
+        answers_after: Some(became.answers_after),
+        felt,
+        node_lives,
+    }
 }
 
 async fn made(making: impl Future<Output = skybox::Result<()>>) {
@@ -145,26 +195,33 @@ async fn made(making: impl Future<Output = skybox::Result<()>>) {
 pub(crate) async fn panics(stage: &Stage, count: usize) -> Outcome {
     let driver = stage.driver();
     made(driver.share(count)).await;
-    under_load(stage, driver.end_sharers("panic", Ends::Each)).await
+    under_load(stage, ("sharer", count), driver.end_sharers("panic", Ends::Each)).await
 }
 
-/// One of them takes its cell down, and the others with it.
+/// One of them takes its process down, and the others with it.
 pub(crate) async fn falls(stage: &Stage, count: usize) -> Outcome {
     let driver = stage.driver();
     made(driver.share(count)).await;
-    under_load(stage, driver.end_sharers("abort", Ends::First)).await
+    under_load(stage, ("sharer", 1), driver.end_sharers("abort", Ends::First)).await
 }
 
 /// Each takes down a cell of its own.
 pub(crate) async fn alone(stage: &Stage, count: usize) -> Outcome {
     let driver = stage.driver();
     made(driver.stand_alone(count)).await;
-    under_load(stage, driver.end_loners("abort")).await
+    under_load(stage, ("loner", count), driver.end_loners("abort")).await
 }
 
-/// What is asserted of each of them.
-pub(crate) fn check(outcome: &Outcome, error: &str, exit: String) {
+/// What is asserted of each of them: how its calls failed, and what monitors told of all.
+#[track_caller]
+pub(crate) fn check(outcome: &Outcome, error: &str, told: &str) {
     assert_eq!(outcome.errors, [error]);
-    assert_eq!(outcome.exits, [exit]);
+    assert_eq!(outcome.told.as_deref(), Some(told));
+}
+
+/// Nobody else has felt it.
+#[track_caller]
+pub(crate) fn is_contained(outcome: &Outcome) {
+    assert!(outcome.node_lives);
     assert_eq!(outcome.felt.failures(), 0, "{:?}", outcome.felt.failed);
 }

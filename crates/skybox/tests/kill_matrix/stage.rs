@@ -10,12 +10,17 @@ use skybox::{App, CallErrorKind, CallOptions, Error, Handle};
 use crate::crowd::Driver;
 use crate::group::{self, Group};
 use crate::load::{Felt, Load};
-use crate::victims::{Pair, Steady, Victim, WORD_ENV};
+use crate::victims::{Pair, Steady, Twin, Victim, WORD_ENV};
+use crate::watched::{Sufferer, Watched, another};
 
 /// The longest any wait may take. Generous: it only ends tests that would fail anyway.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// What a call has whose callee is going to be stuck.
 pub(crate) const SOON: Duration = Duration::from_millis(300);
+/// The node on which everything happens.
+pub(crate) const HERE: &str = "node-1";
+/// What monitors tell when it is gone.
+pub(crate) const NODE_LOST: &str = "node-lost";
 /// How long a row's load goes on at least; a run that prints figures asks for more.
 const WINDOW: Duration = Duration::from_millis(300);
 
@@ -47,7 +52,13 @@ pub(crate) enum Deed {
 pub(crate) struct Outcome {
     /// The kinds of the errors of the calls that met it.
     pub(crate) errors: Vec<String>,
-    /// The reasons of what ended meanwhile.
+    /// What monitors of the spawned one have told: all of them the same; `None` if it lived on.
+    pub(crate) told: Option<String>,
+    /// From the failure of its call until the last of them had told.
+    pub(crate) told_after: Option<Duration>,
+    /// The kinds of the errors until there was another spawned one.
+    pub(crate) starts: Vec<&'static str>,
+    /// The reasons of what ended meanwhile, as the node has written them down: of the one that Skybox starts again.
     pub(crate) exits: Vec<String>,
     /// From the failure to the first call that is answered again; `None` if there was no such call in time.
     pub(crate) answers_after: Option<Duration>,
@@ -99,7 +110,7 @@ impl Stage {
         group::enter();
         let group = Group::new();
         let word = std::env::temp_dir().join(format!("skybox-kill-matrix-{}", std::process::id()));
-        let here = ["node-1"];
+        let here = [HERE];
         let nodes = nodes.pin("victim", &here).pin("steady", &here).pin("pair", &here);
         // Ten thousand traces of panics would be what is measured.
         let nodes = nodes.env(WORD_ENV, &word.to_string_lossy()).env("RUST_BACKTRACE", "0");
@@ -112,6 +123,10 @@ impl Stage {
                 ("VICTIM__OVERRUN", "200ms"),
                 // A row's crash does not slow down the restart after the next one's.
                 ("VICTIM__WITHIN", "250ms"),
+                ("TWIN__ISOLATE", "process"),
+                ("TWIN__CPU", "0.5"),
+                ("TWIN__MEMORY", "64MiB"),
+                ("TWIN__OVERRUN", "200ms"),
                 ("SHARER__ISOLATE", "process:shared"),
                 ("SHARER__CPU", "0.5"),
                 ("LONER__ISOLATE", "process"),
@@ -150,32 +165,59 @@ impl Stage {
 
     /// Ends the node for good; gives the kinds of the errors of the call that does it, and of one that comes after.
     pub(crate) async fn end(&self) -> Vec<String> {
-        let mut errors = self.act(Deed::Told("exit(0)")).await;
+        let watched = Watched::spawn(self.app()).await;
+        let mut errors = self.act(&watched.twin, Deed::Told("exit(0)")).await;
+        assert_eq!(watched.told().await, NODE_LOST);
         let late = self.app().get::<Steady>().with(CallOptions::new().deadline(SOON)).add(1, 1).await;
         errors.extend(late.err().iter().map(|error| kind_of(error).to_owned()));
         errors
     }
 
-    /// Does it under load, and waits until the victim answers again.
-    pub(crate) async fn suffer(&self, deed: Deed) -> Outcome {
+    /// Does it under load: to a spawned one first, which ends of it or does not; then, unless the node has gone with that,
+    /// to the one that is started again. Waits until both have been replaced.
+    pub(crate) async fn suffer(&self, deed: Deed, ends: bool) -> Outcome {
         let node = self.node_pid().await;
-        let ended = self.ended().await;
+        let (ended, twins) = (self.ended("victim").await, self.ended("twin").await);
+        let watched = Watched::spawn(self.app()).await;
         let load = self.load();
         let began = Instant::now();
-        let mut errors = self.act(deed).await;
-        errors.dedup();
+        let mut errors = match deed {
+            Deed::Clasp => watched.clasp(self.app()).await,
+            deed => self.act(&watched.twin, deed).await,
+        };
         let failed = Instant::now();
         if self.column == Column::Task && matches!(deed, Deed::Late(_)) {
             // Nothing else would end it.
             self.kill(node, Signal::KILL);
         }
-        let answers_after = tokio::time::timeout(PATIENCE, self.answers(deed)).await;
-        let answers_after = answers_after.ok().map(|()| failed.elapsed());
-        self.make_good(deed).await;
+        let telling = async {
+            if ends {
+                (Some(watched.told().await), Some(failed.elapsed()))
+            } else {
+                self.make_good(&watched.twin, deed).await;
+                watched.lives().await;
+                (None, None)
+            }
+        };
+        let ((told, told_after), mut answers_after) = tokio::join!(telling, self.answers_after(failed, deed));
+        let mut starts = Vec::new();
+        if told.as_deref() != Some(NODE_LOST) {
+            starts = another::<Twin>(self.app()).await;
+            assert_eq!(self.ended("twin").await - twins, usize::from(ends), "each end is written down once");
+            let victim = self.app().get::<Victim>();
+            errors.extend(match deed {
+                Deed::Clasp => self.clasp().await,
+                deed => self.act(&victim, deed).await,
+            });
+            answers_after = self.answers_after(Instant::now(), deed).await;
+            self.make_good(&victim, deed).await;
+        }
+        errors.dedup();
         self.rest(began).await;
         let felt = load.end().await;
         let node_lives = self.node_pid().await == node;
-        Outcome { errors, exits: self.exits(ended).await, answers_after, felt, node_lives }
+        let exits = self.exits(ended).await;
+        Outcome { errors, told, told_after, starts, exits, answers_after, felt, node_lives }
     }
 
     /// The rest of a row's time.
@@ -184,23 +226,22 @@ impl Stage {
         tokio::time::sleep(Stage::window().saturating_sub(began.elapsed())).await;
     }
 
-    async fn act(&self, deed: Deed) -> Vec<String> {
-        let victim = self.app().get::<Victim>();
+    /// Does to one instance what can be done to one.
+    async fn act<T: Sufferer>(&self, victim: &Handle<T>, deed: Deed) -> Vec<String> {
         let outcome = match deed {
-            Deed::Told(how) => victim.suffer(how).await,
-            Deed::Late(how) => victim.with(CallOptions::new().deadline(SOON)).suffer(how).await,
+            Deed::Told(how) => T::suffer(victim, how).await,
+            Deed::Late(how) => T::suffer(&victim.with(CallOptions::new().deadline(SOON)), how).await,
             Deed::Starts(count) => {
                 std::fs::write(self.word.join("panics-left"), count.to_string()).expect("it can be written");
-                victim.suffer("panic").await
+                T::suffer(victim, "panic").await
             }
-            Deed::Signal(signal) => return self.signal(signal).await,
-            Deed::Clasp => return self.clasp().await,
+            Deed::Signal(signal) => self.signal(victim, signal).await,
+            Deed::Clasp => unreachable!("it takes two"),
         };
         outcome.err().iter().map(|error| kind_of(error).to_owned()).collect()
     }
 
-    async fn signal(&self, signal: Signal) -> Vec<String> {
-        let victim = self.app().get::<Victim>();
+    async fn signal<T: Sufferer>(&self, victim: &Handle<T>, signal: Signal) -> skybox::Result<()> {
         let waits = if signal == Signal::STOP {
             victim.with(CallOptions::new().deadline(SOON))
         } else {
@@ -208,16 +249,16 @@ impl Stage {
         };
         let signalling = async {
             // It is sent after the call that waits, and so it is answered after that has come.
-            let pid = victim.pid().await.expect("it lives");
+            let pid = T::pid(victim).await.expect("it lives");
             self.kill(pid, signal);
             pid
         };
-        let both = async { tokio::join!(waits.wait(), signalling) };
+        let both = async { tokio::join!(T::suffer(&waits, "waiting"), signalling) };
         let (outcome, pid) = tokio::time::timeout(PATIENCE, both).await.expect("the call ends");
         if signal == Signal::STOP && self.column == Column::Task {
             self.kill(pid, Signal::CONT);
         }
-        outcome.err().iter().map(|error| kind_of(error).to_owned()).collect()
+        outcome
     }
 
     fn kill(&self, pid: u32, signal: Signal) {
@@ -233,24 +274,28 @@ impl Stage {
         errors.into_iter().flatten().collect()
     }
 
-    async fn answers(&self, deed: Deed) {
+    /// From then until the one that is started again answers, or has answered no call in time.
+    async fn answers_after(&self, failed: Instant, deed: Deed) -> Option<Duration> {
         let answers = async || match deed {
             Deed::Clasp => self.app().at::<Pair>("one").touch().await.is_ok(),
             _ => self.app().get::<Victim>().pid().await.is_ok(),
         };
-        while !answers().await {
-            tokio::task::yield_now().await;
-        }
+        let answered = async {
+            while !answers().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, answered).await.ok().map(|()| failed.elapsed())
     }
 
-    async fn make_good(&self, deed: Deed) {
+    async fn make_good<T: Sufferer>(&self, victim: &Handle<T>, deed: Deed) {
         if let Deed::Told("descriptors used up") = deed {
-            let victim = self.app().get::<Victim>();
-            victim.suffer("descriptors given back").await.expect("it can be called as before");
+            T::suffer(victim, "descriptors given back").await.expect("it can be called as before");
         }
     }
 
-    async fn node_pid(&self) -> u32 {
+    /// The process of the node.
+    pub(crate) async fn node_pid(&self) -> u32 {
         // A node that has died is started again.
         let steady = self.app().get::<Steady>();
         let asking = async {
@@ -264,14 +309,14 @@ impl Stage {
         tokio::time::timeout(PATIENCE, asking).await.expect("the node is there")
     }
 
-    /// How many instances of the victim have ended on its node, in all.
-    async fn ended(&self) -> usize {
-        self.look("victim").await["ended"].as_u64().unwrap_or_default() as usize
+    /// How many instances of a module have ended on the node otherwise than in order, in all, or have failed to start.
+    pub(crate) async fn ended(&self, module: &str) -> usize {
+        self.look(module).await["ended"].as_u64().unwrap_or_default() as usize
     }
 
     /// Why those have ended that came after so many.
     async fn exits(&self, before: usize) -> Vec<String> {
-        let since = self.ended().await.saturating_sub(before);
+        let since = self.ended("victim").await.saturating_sub(before);
         let status = self.look("victim").await;
         let endings = status["endings"].as_array().cloned().unwrap_or_default();
         let recent = &endings[endings.len().saturating_sub(since)..];

@@ -27,8 +27,7 @@ impl Table {
             undisturbed.as_micros(),
             alone.calls(),
         );
-        text +=
-            "| what happens | its call | exits | answers after | the other module: failed | p99, ratio |\n";
+        text += "| what happens | its call | the exit, told after | answers after | the other module: failed | p99, ratio |\n";
         text += "|---|---|---|---|---|---|\n";
         Table { text, undisturbed, all: Felt::default() }
     }
@@ -40,15 +39,19 @@ impl Table {
     pub(crate) fn row(&mut self, name: &str, outcome: &Outcome) {
         let felt = &outcome.felt;
         let list = |words: Vec<String>| if words.is_empty() { "–".to_owned() } else { words.join(", ") };
-        let errors = list(outcome.errors.iter().map(|kind| format!("`{kind}`")).collect());
-        let exits = list(outcome.exits.iter().map(|exit| format!("`{exit}`")).collect());
-        let after = outcome.answers_after;
-        let after = after.map_or_else(|| "never".to_owned(), |d| format!("{:.1} ms", d.as_secs_f64() * 1e3));
+        let mut errors = list(outcome.errors.iter().map(|kind| format!("`{kind}`")).collect());
+        if !outcome.starts.is_empty() {
+            write!(errors, ", then `{}`", outcome.starts.join("`, `")).expect("a string takes everything");
+        }
+        let ms = |after: Duration| format!("{:.1} ms", after.as_secs_f64() * 1e3);
+        let told = outcome.told.iter().zip(outcome.told_after);
+        let told = list(told.map(|(exit, after)| format!("`{exit}`, {}", ms(after))).collect());
+        let after = outcome.answers_after.map_or_else(|| "never".to_owned(), ms);
         let kinds = felt.failed.iter().map(|(kind, count)| format!("{count} `{kind}`"));
         let failed = if felt.failures() == 0 { "0".to_owned() } else { list(kinds.collect()) };
         writeln!(
             self.text,
-            "| {name} | {errors} | {exits} | {after} | {failed} of {} | {:.1} |",
+            "| {name} | {errors} | {told} | {after} | {failed} of {} | {:.1} |",
             felt.calls(),
             self.ratio(felt.p99()),
         )

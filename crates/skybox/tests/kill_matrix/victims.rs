@@ -5,51 +5,43 @@ use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use skybox::{App, CallOptions};
+use skybox::{App, CallOptions, Handle};
 use tokio::sync::Barrier;
 
 use crate::deadly::{null_dereference, overflow_the_stack, turn};
 use crate::stage::{SOON, kind_of};
+use crate::watched::reason;
 
-/// Names a directory in which the test leaves word for the starts of [`Victim`].
+/// Names a directory in which the test leaves word for the starts of [`Body`].
 pub(crate) const WORD_ENV: &str = "SKYBOX_TEST_WORD";
 
-/// Where it is written how many starts of [`Victim`] are to panic.
+/// Where it is written how many starts of [`Body`] are to panic.
 pub(crate) fn panics_left() -> PathBuf {
     PathBuf::from(std::env::var_os(WORD_ENV).unwrap_or_default()).join("panics-left")
 }
 
-/// Does to its process what it is told.
-pub(crate) struct Victim {
+/// What can be told to suffer.
+pub(crate) struct Body {
     /// Its end is to panic as well.
     bitter: Mutex<bool>,
 }
 
-#[skybox::module]
-impl Victim {
-    fn start(_: &App) -> Victim {
+impl Body {
+    /// Panics if this start is to.
+    fn begin() -> Body {
         let file = panics_left();
         let left: u32 = std::fs::read_to_string(&file).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
         if left > 0 {
             std::fs::write(&file, (left - 1).to_string()).expect("the test's directory can be written");
             panic!("{left} starts panic, this one among them");
         }
-        Victim { bitter: Mutex::new(false) }
+        Body { bitter: Mutex::new(false) }
     }
 
-    /// Its process.
-    pub(crate) async fn pid(&self) -> skybox::Result<u32> {
-        Ok(std::process::id())
-    }
-
-    /// Waits for its end.
-    pub(crate) async fn wait(&self) -> skybox::Result<()> {
-        std::future::pending().await
-    }
-
-    pub(crate) async fn suffer(&self, how: &str) -> skybox::Result<()> {
+    async fn suffer(&self, how: &str) -> skybox::Result<()> {
         eprintln!("suffers: {how}");
         match how {
+            "waiting" => std::future::pending().await,
             "panic" => panic!("as told"),
             "panic in Drop" => {
                 *self.bitter.lock().expect("nobody panics with it") = true;
@@ -73,10 +65,59 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
+impl Drop for Body {
     fn drop(&mut self) {
         let bitter = self.bitter.get_mut().is_ok_and(|bitter| *bitter);
         assert!(!bitter, "its end panics, as told");
+    }
+}
+
+/// Does to its process what it is told. Skybox starts it again.
+pub(crate) struct Victim(Body);
+
+#[skybox::module]
+impl Victim {
+    fn start(_: &App) -> Victim {
+        Victim(Body::begin())
+    }
+
+    /// Its process.
+    pub(crate) async fn pid(&self) -> skybox::Result<u32> {
+        Ok(std::process::id())
+    }
+
+    pub(crate) async fn suffer(&self, how: &str) -> skybox::Result<()> {
+        self.0.suffer(how).await
+    }
+}
+
+/// The same, made by code: nobody starts it again, and monitors tell of its end.
+pub(crate) struct Twin(Body);
+
+#[skybox::module(spawned)]
+impl Twin {
+    fn start(_: &App, _: ()) -> Twin {
+        Twin(Body::begin())
+    }
+
+    pub(crate) async fn pid(&self) -> skybox::Result<u32> {
+        Ok(std::process::id())
+    }
+
+    pub(crate) async fn suffer(&self, how: &str) -> skybox::Result<()> {
+        self.0.suffer(how).await
+    }
+
+    pub(crate) async fn touch(&mut self) -> skybox::Result<()> {
+        Ok(())
+    }
+
+    /// Calls another one once both are held, so that neither gets its turn; gives the kind of the error.
+    pub(crate) async fn clasp(&mut self, other: &Handle<Twin>) -> skybox::Result<Option<String>> {
+        // They may be in processes of their own, and meet in that of their node.
+        App::current()?.get::<Steady>().meet().await?;
+        let touched = other.with(CallOptions::new().deadline(SOON)).touch().await;
+        Ok(touched.err().map(|error| kind_of(&error).to_owned()))
     }
 }
 
@@ -161,6 +202,18 @@ impl Steady {
 
     pub(crate) async fn pid(&self) -> skybox::Result<u32> {
         Ok(std::process::id())
+    }
+
+    /// Returns when two have come.
+    pub(crate) async fn meet(&self) -> skybox::Result<()> {
+        static MET: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
+        MET.wait().await;
+        Ok(())
+    }
+
+    /// Waits for the end of one, on its own node.
+    pub(crate) async fn watch(&self, twin: &Handle<Twin>) -> skybox::Result<String> {
+        Ok(reason(&Handle::monitor(twin).await))
     }
 
     /// What the node and its cells say of a module.
