@@ -92,6 +92,8 @@ pub(crate) struct Module {
     pub(crate) failed: Option<String>,
     /// Where it, or a key of it, is not started again.
     pub(crate) given_up: Vec<Given>,
+    /// How many keys are not started again, by node: `given_up` has the last of each.
+    pub(crate) given_up_keys: BTreeMap<String, u64>,
     pub(crate) instances: Vec<Instance>,
     /// How earlier instances ended, the last one last.
     pub(crate) endings: Vec<Ended>,
@@ -229,6 +231,9 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
         *module.ended.entry(node.to_string()).or_default() += status.ended;
     }
     module.holds.extend(status.holds.iter().map(|hold| Held::on(node, hold)));
+    if status.given_up_keys > 0 {
+        module.given_up_keys.insert(node.to_string(), status.given_up_keys);
+    }
     module.remember(node.as_str(), &status.endings, &status.given_up);
 }
 

@@ -47,6 +47,13 @@ fn line(what: &str, node: &NodeName, restarted: &Restarted) -> Option<Result<Str
         Restarted::Replaced { old, new } => Ok(format!("{what} on {node}: {new} has taken over from {old}")),
         Restarted::Started { new } => Ok(format!("{what} on {node}: {new} has started")),
         Restarted::Asleep => Ok(format!("{what} on {node} sleeps: its next call starts it")),
+        Restarted::Forgotten { keys } => Ok(match keys {
+            0 => format!("{what} on {node} has no key that was given up"),
+            1 => format!("{what} on {node}: 1 key that was given up is started by its next call"),
+            keys => {
+                format!("{what} on {node}: {keys} keys that were given up are started by their next calls")
+            }
+        }),
         Restarted::Failed { cause, old: None } => {
             Err(format!("{what} on {node} does not start ({}): {cause}", Code::NOT_STARTED))
         }

@@ -42,7 +42,7 @@ use crate::app::AppInner;
 use crate::conn::{Conn, Kin, shake_link};
 use crate::control::Report;
 use crate::host::cells::on_demand;
-use crate::host::{HostCore, Useful, lock};
+use crate::host::{Failure, HostCore, Useful, lock};
 use crate::status::CellStatus;
 use crate::uses::ProcessUse;
 
@@ -311,6 +311,13 @@ impl Cell {
             Ok(Word::Ended { instance, key, exit }) => {
                 let instance = instance.map(|(id, lived_ms)| (id, Duration::from_millis(lived_ms)));
                 host.endings.note(instance, key.as_deref(), exit);
+            }
+            Ok(Word::KeyGaveUp { key, cause, failed_starts }) => {
+                let failure = Failure::told(cause, failed_starts, host.settings.within);
+                host.failed_keys.gave_up(&key, failure);
+                if let Some(cells) = &host.cells {
+                    cells.key_gave_up(&key);
+                }
             }
             Ok(Word::Gone { seat, exit }) => {
                 if let Some(cells) = &host.cells {

@@ -2,6 +2,7 @@
 
 pub(crate) mod cells;
 mod core;
+mod failed_keys;
 mod falls;
 mod history;
 mod hold;
@@ -39,6 +40,7 @@ use skybox_core::{CallErrorKind, Exit, InstanceId, ModuleKind, ModulePlan, NodeN
 use tokio::runtime::Handle as Runtime;
 
 pub(crate) use self::core::{HostCore, HostSeed, Placement, failed_here};
+use failed_keys::FailedKeys;
 use falls::Falls;
 pub use history::{Ending, GivenUp};
 pub(crate) use history::{Endings, Failure};
@@ -135,6 +137,8 @@ pub(crate) trait AnyHost: Send + Sync {
     ) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>>;
     /// Ends a spawned instance, if it is here; what is given back resolves when it is gone.
     fn end_seat(&self, seat: InstanceId) -> Option<Ended>;
+    /// An instance of a key has crashed, which is not to be started again.
+    fn key_crashed(&self, instance: InstanceId, key: &[u8], exit: &Exit);
     /// A key of the module, from the command line.
     fn key(&self, text: &str) -> Result<Bytes, String>;
     /// What lives here.
@@ -307,6 +311,9 @@ impl<T: Module> AnyHost for Host<T> {
             }
             match key {
                 Some(key) => keyed::restart(&self, &key).await,
+                None if self.core.descriptor.kind == ModuleKind::Keyed => {
+                    Ok(Restarted::Forgotten { keys: self.core.forget_failed(None) })
+                }
                 None => replicated::restart(&self).await,
             }
         })
@@ -389,6 +396,12 @@ impl<T: Module> AnyHost for Host<T> {
         self.end(&*self.known_seat(seat)?)
     }
 
+    fn key_crashed(&self, instance: InstanceId, key: &[u8], exit: &Exit) {
+        if self.core.descriptor.kind == ModuleKind::Keyed {
+            keyed::crashed(self, instance, key, exit);
+        }
+    }
+
     fn key(&self, text: &str) -> Result<Bytes, String> {
         crate::call::json_key::<T::Key>(text)
     }
@@ -409,8 +422,8 @@ impl<T: Module> AnyHost for Host<T> {
         match lock(&self.core.failed).as_ref() {
             Some(failure) => vec![failure.status(None)],
             None => match &self.core.cells {
-                Some(cells) => cells.given_up(),
-                None => keyed::given_up(self),
+                Some(cells) => cells.given_up(&self.core),
+                None => self.core.failed_keys.given_up(),
             },
         }
     }

@@ -161,6 +161,7 @@ fn module_status(app: &AppInner, host: &dyn crate::host::AnyHost) -> ModuleStatu
             })
             .collect(),
         given_up: host.given_up(),
+        given_up_keys: core.failed_keys.given_up_count() as u64,
         instances: host.status(),
         endings: core.endings.list(),
         ended: core.endings.count(),
@@ -344,7 +345,8 @@ async fn restart(app: &AppInner, module: &str, key: Option<&str>) -> Result<Rest
         let why = format!("the instances of `{module}` are made by code, which alone can make them anew");
         return Err(CallErrorKind::Mismatch { why });
     }
-    let key = key_of(&**host, key)?;
+    // Of keys that nobody names, those are meant that were given up.
+    let key = if key.is_none() { None } else { key_of(&**host, key)? };
     host.clone().restart(key).await
 }
 
@@ -501,7 +503,8 @@ impl Operator {
     }
 
     /// Has the node start a module, or one key of a keyed one, anew, as if it had never failed. One that runs is
-    /// replaced: no call fails. Resolves when that is done, after at most the time that calls wait for a start.
+    /// replaced: no call fails. Resolves when that is done, after at most the time that calls wait for a start. Without a
+    /// key, those of a keyed module that were given up may be started again; its other ones go on.
     ///
     /// # Errors
     /// [`AskError`]; `Denied` without the right of an admin, `Mismatch` if there is no such module or key.

@@ -123,8 +123,11 @@ pub struct ModuleStatus {
     pub implementation: Option<ImplementationStatus>,
     /// Its methods with their parameters.
     pub methods: Vec<(String, Vec<String>)>,
-    /// Why it was given up here; of a keyed module, the keys that were, at most 16 of them.
+    /// Why it was given up here; of a keyed module, the keys that were, the last 16 of them, the very last one first.
     pub given_up: Vec<GivenUp>,
+    /// How many keys of it are given up here, as far as that is remembered; absent from a node of a version without.
+    #[serde(default)]
+    pub given_up_keys: u64,
     /// Its instances here.
     pub instances: Vec<InstanceStatus>,
     /// How earlier ones ended, newest last; at most 16.

@@ -12,6 +12,12 @@ pub(super) fn advice(module: &Module) -> Vec<String> {
              is written"
         ));
     }
+    if module.keys_given_up().is_some() {
+        advice.push(format!(
+            "mend the cause, and then `skybox restart {name}`, after which the next call of each of these keys starts it; one              alone is tried anew with `--key`"
+        ));
+        return advice;
+    }
     for given in &module.given_up {
         let key = given.up.key.as_ref().map(|key| format!(" --key {}", quoted(key))).unwrap_or_default();
         let restart = format!("`skybox restart {name}{key}`");

@@ -69,8 +69,18 @@ impl Module {
     }
 
     /// How many things of it a node does not start again: itself, or keys of it.
-    pub(super) fn given_up_on(&self, node: &str) -> usize {
-        self.given_up.iter().filter(|given| given.node == node).count()
+    pub(super) fn given_up_on(&self, node: &str) -> u64 {
+        match self.given_up_keys.get(node) {
+            Some(keys) => *keys,
+            None => self.given_up.iter().filter(|given| given.node == node).count() as u64,
+        }
+    }
+
+    /// The key that was given up last, and how many there are, if that are several.
+    pub(crate) fn keys_given_up(&self) -> Option<(u64, &Given)> {
+        let keys = self.given_up_keys.values().sum::<u64>();
+        let last = self.given_up.iter().filter(|given| given.up.key.is_some());
+        last.min_by_key(|given| given.up.ago_ms).filter(|_| keys > 1).map(|last| (keys, last))
     }
 
     /// How the last instance on a node has ended.
@@ -100,9 +110,14 @@ impl Module {
                 Some(cause) if *cause == given.up.cause => String::new(),
                 _ => format!(" ({}): {}", Code::NOT_STARTED, given.up.cause),
             };
-            format!("{} was {}{cause}", self.with_key(given.up.key.as_deref()), given.text())
+            (self.with_key(given.up.key.as_deref()), format!("{}{cause}", given.text()))
         };
-        self.given_up.iter().map(text).collect()
+        if let Some((keys, last)) = self.keys_given_up() {
+            let (key, text) = text(last);
+            return vec![format!("{keys} keys of {} were given up, the last one {key} {text}", self.module)];
+        }
+        let line = |(what, text): (String, String)| format!("{what} was given up {text}");
+        self.given_up.iter().map(text).map(line).collect()
     }
 
     /// Whether instances of it have ended otherwise than by being stopped, as far as its nodes remember.
@@ -118,7 +133,7 @@ impl Module {
 
 impl Given {
     fn text(&self) -> String {
-        let since = format!("given up on {} {} ago", self.node, table::duration(self.up.ago_ms));
+        let since = format!("on {} {} ago", self.node, table::duration(self.up.ago_ms));
         match self.up.failed_starts {
             0 => format!("{since}: it is not to be started again (`restart`)"),
             1 => format!("{since}: it failed once"),

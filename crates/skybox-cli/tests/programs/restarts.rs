@@ -6,7 +6,12 @@ use crate::stage::{Program, Stage, press, skybox, wait_for};
 
 /// The press as a single process, whose printer has no paper.
 pub(crate) fn alone(stage: &Stage) -> Program<'_> {
-    let program = Program::start(stage, &mut stage.command(press()));
+    alone_by(stage, stage.command(press()))
+}
+
+/// The same, by a command with an environment of its own.
+pub(crate) fn alone_by(stage: &Stage, mut command: std::process::Command) -> Program<'_> {
+    let program = Program::start(stage, &mut command);
     wait_for("a running program", || {
         let ended = program.skybox(&["ps", "--json"]);
         if ended.code == Some(0) { Ok(()) } else { Err(ended) }
@@ -292,7 +297,7 @@ fn a_key_that_was_given_up_is_brought_back() {
         if list(&page["given_up"]).is_empty() { Err((page, refused)) } else { Ok(()) }
     });
     stage.write("first", "");
-    assert_eq!(refused()["code"], "SKY-102", "for the rest of the window");
+    assert_eq!(refused()["code"], "SKY-102", "nobody looks of himself");
     assert_eq!(attempts(&stage, "first"), 2);
     let text = program.skybox(&["restart", "page", "--key", "first"]).ok();
     assert!(text.starts_with("page[first] on alone: ") && text.ends_with(" has started\n"), "{text}");
@@ -300,13 +305,122 @@ fn a_key_that_was_given_up_is_brought_back() {
     assert_eq!(attempts(&stage, "first"), 3);
 }
 
+/// Where the pages may live, as `isolate` says it.
+const HOMES: [Option<&str>; 3] = [None, Some("process"), Some("process:shared")];
+
+/// The press as a single process, with a setting of its pages, which live there.
+fn pages_at<'s>(stage: &'s Stage, home: Option<&str>, settings: &[(&str, &str)]) -> Program<'s> {
+    let mut command = stage.command(press());
+    for (name, value) in settings.iter().copied().chain(home.map(|home| ("ISOLATE", home))) {
+        command.env(format!("SKYBOX_MODULES__PAGE__{name}"), value);
+    }
+    alone_by(stage, command)
+}
+
+/// A call of a page, whose title may not be that of a file.
+fn refused(program: &Program<'_>, title: &str) -> String {
+    let refused = program.json_of_failed(&["call", "page.write", "--key", title]);
+    assert_eq!((&refused["code"], &refused["ran"]), (&json!("SKY-102"), &json!("no")), "{refused}");
+    word(&refused["message"]).to_owned()
+}
+
+#[test]
+fn keys_that_were_given_up_stay_so_until_a_restart() {
+    /// The window, which has passed when they are asked again.
+    const WITHIN_MS: u64 = 50;
+    for home in HOMES {
+        let stage = Stage::new();
+        stage.write("first", "");
+        let program = pages_at(&stage, home, &[("MAX_RESTARTS", "0"), ("WITHIN", "50ms")]);
+        let write = |title: &str| program.skybox(&["call", "page.write", "--key", title]).ok();
+        assert_eq!(write("first"), "1\n");
+        for title in ["a", "b", "c"] {
+            assert!(refused(&program, title).contains(&format!("there is no {title}")));
+        }
+        let page = wait_for("pages that were given up for longer than the window", || {
+            let page = module(&program, "page");
+            let given_up = list(&page["given_up"]);
+            let is_past = |given: &Value| given["ago_ms"].as_u64() > Some(2 * WITHIN_MS);
+            if given_up.len() == 3 && given_up.iter().all(is_past) { Ok(page) } else { Err(page) }
+        });
+        assert_eq!(page["given_up_keys"], json!({ "alone": 3 }));
+        for title in ["a", "b", "c"] {
+            assert!(refused(&program, title).contains(&format!("there is no {title}")));
+            assert_eq!(attempts(&stage, title), 1, "{home:?}: it is not tried again");
+        }
+        let text = program.skybox(&["ps"]).ok();
+        assert!(text.contains("\n3 keys of page were given up, the last one page[c] on alone "), "{text}");
+        assert!(text.contains(" (SKY-102): there is no c\n"), "{text}");
+        let text = program.skybox(&["explain", "page"]).ok();
+        assert!(text.contains("  3 keys of page were given up, the last one page[c] on alone "), "{text}");
+        assert!(text.contains("mend the cause, and then `skybox restart page`, after which "), "{text}");
+        ["a", "b", "c"].iter().for_each(|title| stage.write(title, ""));
+        let text = program.skybox(&["restart", "page", "--key", "a"]).ok();
+        assert!(text.starts_with("page[a] on alone"), "{text}");
+        assert_eq!(write("a"), "1\n");
+        refused(&program, "b");
+        let text = program.skybox(&["restart", "page"]).ok();
+        let expected = "page on alone: 2 keys that were given up are started by their next calls\n";
+        assert_eq!(text, expected, "{home:?}");
+        assert_eq!((write("b"), write("c")), ("1\n".to_owned(), "1\n".to_owned()));
+        // Those that were awake have not been touched.
+        assert_eq!((write("first"), write("a")), ("2\n".to_owned(), "2\n".to_owned()), "{home:?}");
+        assert_eq!(module(&program, "page")["given_up"], json!([]));
+        let text = program.skybox(&["restart", "page"]).ok();
+        assert_eq!(text, "page on alone has no key that was given up\n");
+    }
+}
+
+#[test]
+fn a_key_that_is_not_to_be_started_again_is_not() {
+    for home in HOMES {
+        let stage = Stage::new();
+        ["first", "other"].iter().for_each(|title| stage.write(title, ""));
+        let program = pages_at(&stage, home, &[("RESTART", "never"), ("WITHIN", "50ms")]);
+        let write = |title: &str| program.skybox(&["call", "page.write", "--key", title]).ok();
+        assert_eq!((write("first"), write("other")), ("1\n".to_owned(), "1\n".to_owned()));
+        // Its start fails, once.
+        assert!(refused(&program, "missing").contains("there is no missing"));
+        stage.write("missing", "");
+        assert!(refused(&program, "missing").contains("there is no missing"));
+        // It crashes.
+        let crashed = program.json_of_failed(&["call", "page.tear", "--key", "first"]);
+        assert_eq!(crashed["code"], "SKY-114", "{crashed}");
+        let why = refused(&program, "first");
+        assert!(why.contains("crashed at ") && why.contains("press.rs:") && why.contains("torn"), "{why}");
+        let page = module(&program, "page");
+        let given = &page["given_up"][0];
+        assert_eq!((&given["key"], &given["failed_starts"]), (&json!("first"), &json!(0)), "{page}");
+        assert_eq!(write("other"), "2\n");
+        // Somebody kills it.
+        let other = list(&page["instances"]).iter().find(|page| page["key"] == "other").cloned();
+        let other = other.unwrap_or_else(|| panic!("it is awake: {page}"));
+        program.skybox(&["kill", word(&other["instance"])]).ok();
+        let why = refused(&program, "other");
+        assert!(why.contains("killed by operator"), "{why}");
+        let starts = |titles: [&str; 3]| titles.map(|title| attempts(&stage, title));
+        assert_eq!(starts(["first", "other", "missing"]), [1, 1, 1], "{home:?}");
+        let text = program.skybox(&["ps"]).ok();
+        assert!(
+            text.contains("\n3 keys of page were given up, the last one page[other] on alone "),
+            "{text}"
+        );
+        assert!(
+            text.contains("ago: it is not to be started again (`restart`) (SKY-102): killed by "),
+            "{text}"
+        );
+        program.skybox(&["restart", "page"]).ok();
+        assert_eq!((write("first"), write("other")), ("1\n".to_owned(), "1\n".to_owned()), "{home:?}");
+        assert_eq!(starts(["first", "other", "missing"]), [2, 2, 1], "{home:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_restarted_is_said() {
     let stage = Stage::new();
     let program = alone(&stage);
-    let cases: [(&[&str], &str); 3] = [
+    let cases: [(&[&str], &str); 2] = [
         (&["restart", "nobody"], "there is no module `nobody`; there are gate, page, printer"),
-        (&["restart", "page"], "`page` is keyed: say which with --key"),
         (&["restart", "printer", "--key", "x"], "`printer` has no keys"),
     ];
     for (arguments, why) in cases {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skybox_core::ModuleKind;
+
 use super::{Cell, Order};
 use crate::app::{App, AppInner};
 use crate::conn::Conn;
@@ -68,7 +70,10 @@ fn take_over(status: &mut NodeStatus, cell: &Cell, of_cell: NodeStatus) {
         if let (Some(served), Some(inside)) = (&mut module.served, &inside.served) {
             served.add(inside);
         }
-        module.given_up.extend(inside.given_up.iter().cloned());
+        // Of keys it has told its node already.
+        if module.kind != ModuleKind::Keyed {
+            module.given_up.extend(inside.given_up.iter().cloned());
+        }
         inside.holds.iter().for_each(|hold| hold.add_to(&mut module.holds));
         if inside.instances.is_empty() {
             module.instances.push(known);

@@ -213,6 +213,13 @@ pub(crate) async fn obey(
             inside.follow(&inside.module, place).await;
             answer(reply, b"null");
         }
+        Ok(Order::ForgetFailed { key }) => {
+            let here = app.hosts.iter().find(|host| host.core().descriptor.name == inside.module);
+            if let Some(host) = here {
+                host.core().forget_failed(key.as_deref());
+            }
+            answer(reply, b"null");
+        }
         Ok(Order::Status) => {
             let status = crate::operate::status(&App::from_inner(app));
             answer(reply, &serde_json::to_vec(&status).unwrap_or_default());

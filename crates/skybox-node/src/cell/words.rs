@@ -21,6 +21,15 @@ pub(crate) enum Word {
         /// Why.
         exit: Exit,
     },
+    /// A key is not started any more.
+    KeyGaveUp {
+        /// Its bytes.
+        key: Vec<u8>,
+        /// Why.
+        cause: String,
+        /// How many failed starts have counted.
+        failed_starts: u32,
+    },
     /// Nothing is left of a spawned instance, whose seat its node has.
     Gone {
         /// The seat.
@@ -60,6 +69,11 @@ pub(crate) enum Order {
     Leave,
     /// The keys that belong here from now on; answered when the others have ended.
     Follow(ModulePlan),
+    /// Start the keys again that were given up, or one of them, when they are called.
+    ForgetFailed {
+        /// Which one's bytes.
+        key: Option<Vec<u8>>,
+    },
     /// Say what lives here, as to a person.
     Status,
     /// Hear of the end of an instance elsewhere.

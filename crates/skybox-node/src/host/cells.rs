@@ -27,6 +27,9 @@ use crate::conn::Conn;
 use crate::control::Report;
 use crate::status::{GIVEN_UP_MAX, InstanceStatus};
 
+/// How long a cell may take to forget that it has given keys up. One that takes longer is stuck, and answers no call either.
+const FORGET_WAIT: Duration = Duration::from_millis(250);
+
 /// The cells of one module.
 pub(crate) struct Cells {
     /// Of a replicated module, or of all keys.
@@ -184,8 +187,8 @@ impl Cells {
         if core.descriptor.kind == ModuleKind::Spawned {
             return self.seated(key?)?.ready();
         }
-        // The keys of other nodes are in theirs.
-        if key.is_some_and(|key| !core.owns(key)) {
+        // The keys of other nodes are in theirs, and some are not started any more.
+        if key.is_some_and(|key| !core.owns(key) || core.key_may_start(key).is_err()) {
             return None;
         }
         let slot = match (&self.by_key, key) {
@@ -221,6 +224,8 @@ impl Cells {
         if !belongs() {
             return Err(CallErrorKind::Moved);
         }
+        // Before there is a slot: bad keys leave none behind.
+        key.map_or(Ok(()), |key| core.key_may_start(key))?;
         let sought = Sought { cells: self, slot: self.slot(core, key) };
         let slot = &sought.slot;
         let look = || {
@@ -252,6 +257,9 @@ impl Cells {
         let mut place = None;
         loop {
             changes.borrow_and_update();
+            if let Some(key) = &slot.key {
+                core.key_may_start(key)?;
+            }
             if let Some(link) = look()? {
                 return Ok((link, head));
             }
@@ -348,6 +356,14 @@ impl Cells {
         });
     }
 
+    /// A cell has given a key up: where it has no other, there is no more to do in it.
+    pub(crate) fn key_gave_up(&self, key: &[u8]) {
+        let slot = self.by_key.as_ref().and_then(|slots| lock(slots).get(key).cloned());
+        if let Some(slot) = slot {
+            slot.wanted.send_replace(false);
+        }
+    }
+
     /// The plan has changed: whoever waits looks whether it waits at the right place.
     pub(super) fn changed(&self) {
         self.one.changed.send_modify(|count| *count += 1);
@@ -367,6 +383,7 @@ impl Cells {
         }
         // All are told before any is waited for: each may take as long as its last call and its `stop`.
         leaving.iter().for_each(|slot| slot.let_go());
+        core.failed_keys.retain(|key| core.owns(key));
         async move {
             for slot in leaving {
                 slot.left().await;
@@ -401,12 +418,34 @@ impl Cells {
         self.slots().iter().filter_map(|slot| slot.link.load_full()).collect()
     }
 
-    /// Has a cell started anew.
+    /// Has a cell started anew, or the keys that were given up when they are called.
     pub(super) async fn restart(
         &self,
-        core: &HostCore,
+        core: &Arc<HostCore>,
         key: Option<&[u8]>,
     ) -> Result<Restarted, CallErrorKind> {
+        let is_keyed = core.descriptor.kind == ModuleKind::Keyed;
+        let forgotten = if is_keyed { core.forget_failed(key) } else { 0 };
+        match key {
+            None if is_keyed && lock(&self.one.failed).is_none() => {
+                self.forget_failed(core, None).await;
+                return Ok(Restarted::Forgotten { keys: forgotten });
+            }
+            Some(key) if forgotten > 0 && self.by_key.is_none() => {
+                // The cell is that of others too.
+                self.forget_failed(core, Some(key)).await;
+                return Ok(Restarted::Asleep);
+            }
+            Some(_) if forgotten > 0 => {
+                return match self.find(core, key, None).await {
+                    Ok((link, _)) => Ok(Restarted::Started { new: keep::name_of(&link) }),
+                    Err(CallErrorKind::NotStarted { cause }) => Ok(Restarted::Failed { cause, old: None }),
+                    Err(CallErrorKind::Moved) => Ok(Restarted::Elsewhere),
+                    Err(kind) => Err(kind),
+                };
+            }
+            _ => {}
+        }
         let slot = match (&self.by_key, key) {
             (Some(slots), Some(key)) => match lock(slots).get(key).cloned() {
                 Some(slot) => slot,
@@ -420,6 +459,19 @@ impl Cells {
             Ok(Ok(restarted)) => Ok(restarted),
             Ok(Err(_)) => Err(CallErrorKind::Gone),
             Err(_) => Ok(Restarted::Waiting),
+        }
+    }
+
+    /// What the cells themselves remember of keys that were given up is forgotten too.
+    async fn forget_failed(&self, core: &HostCore, key: Option<&[u8]>) {
+        let orders = self.links().into_iter().map(|link| {
+            let order = Order::ForgetFailed { key: key.map(<[u8]>::to_vec) };
+            core.runtime.spawn(async move {
+                drop(tokio::time::timeout(FORGET_WAIT, Cell::order(&link, &order)).await);
+            })
+        });
+        for ordered in orders.collect::<Vec<_>>() {
+            drop(ordered.await);
         }
     }
 
@@ -449,14 +501,14 @@ impl Cells {
         self.slots().iter().filter_map(status).collect()
     }
 
-    /// Keys that have no cell for a while.
-    pub(super) fn given_up(&self) -> Vec<GivenUp> {
+    /// What has no cell for a while, and keys that are not started any more.
+    pub(super) fn given_up(&self, core: &HostCore) -> Vec<GivenUp> {
         let slots = self.slots();
         let given_up = slots.iter().filter_map(|slot| {
             let failed = lock(&slot.failed);
             failed.as_ref().map(|failure| failure.status(slot.key.as_deref()))
         });
-        given_up.take(GIVEN_UP_MAX).collect()
+        given_up.chain(core.failed_keys.given_up()).take(GIVEN_UP_MAX).collect()
     }
 }
 

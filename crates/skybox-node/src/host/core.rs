@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use skybox_core::{
-    CallErrorKind, Chain, Code, InstanceId, Link, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind,
+    CallErrorKind, Chain, Code, Exit, InstanceId, Link, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind,
     NodeName, Settings, Shards,
 };
 use tokio::runtime::Handle as Runtime;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::cells::{Cells, on_demand};
 use super::restart::{Ordered, Orders};
 use super::room::Room;
-use super::{Endings, Failure, Falls, Instance, Pool, Turn, Useful, lock};
+use super::{Endings, FailedKeys, Failure, Falls, Instance, Pool, Turn, Useful, lock};
 use crate::app::{AppId, AppInner};
 use crate::links::Peer;
 use crate::metrics::{Edge, Edges};
@@ -94,6 +94,8 @@ pub(crate) struct HostCore {
     pub(super) ordered: Mutex<Option<Ordered>>,
     /// How many of its keys are awake.
     pub(super) room: Room,
+    /// Its keys that do not start.
+    pub(crate) failed_keys: FailedKeys,
     /// Its cells, if its instances live in such.
     pub(crate) cells: Option<Cells>,
     /// The module's own threads, made when first needed.
@@ -159,6 +161,7 @@ impl HostCore {
                 || descriptor.methods.iter().any(|method| method.mode == Mode::Exclusive),
             plain: !strict && settings.deadline.is_none(),
             room: Room::of(&settings, cells.is_some()),
+            failed_keys: FailedKeys::default(),
             settings,
             stops,
             strict,
@@ -288,6 +291,14 @@ impl HostCore {
     pub(crate) fn unroute(&self, instance: InstanceId) {
         if let Some(app) = self.app.upgrade() {
             app.hosts[usize::from(self.index)].unroute(instance);
+        }
+    }
+
+    /// The instance of a key has crashed, which is not to be started again.
+    #[cold]
+    pub(super) fn key_crashed(&self, instance: InstanceId, key: &[u8], exit: &Exit) {
+        if let Some(app) = self.app.upgrade() {
+            app.hosts[usize::from(self.index)].key_crashed(instance, key, exit);
         }
     }
 

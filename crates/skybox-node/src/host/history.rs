@@ -189,6 +189,15 @@ impl Failure {
         Failure { cause, failed_starts, within: policy.within, at: Instant::now() }
     }
 
+    /// One that a cell has told of.
+    pub(crate) fn told(cause: String, failed_starts: u32, within: Duration) -> Failure {
+        Failure { cause, failed_starts, within, at: Instant::now() }
+    }
+
+    pub(super) fn failed_starts(&self) -> u32 {
+        self.failed_starts
+    }
+
     pub(crate) fn status(&self, key: Option<&[u8]>) -> GivenUp {
         GivenUp {
             key: key.map(key_text),

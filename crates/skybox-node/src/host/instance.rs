@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
-use skybox_core::{CallId, Exit, InstanceId, Link, Mode, ModuleKind};
+use skybox_core::{CallId, Exit, InstanceId, Link, Mode, ModuleKind, Restart};
 use tokio::sync::watch;
 
 use super::kill::Watchers;
@@ -259,7 +259,11 @@ impl InstanceCore {
             }
             // It ends once, however many calls of it panic.
             if self.end_as(CRASHED) {
-                self.ended_by(Exit::Crashed { message: message.to_owned(), place: place.to_owned() });
+                let exit = Exit::Crashed { message: message.to_owned(), place: place.to_owned() };
+                self.ended_by(exit.clone());
+                if let Some(key) = self.key.as_deref().filter(|_| host.settings.restart == Restart::Never) {
+                    host.key_crashed(self.id, key, &exit);
+                }
             }
             host.unroute(self.id);
             if let Some(turn) = &self.turn {

@@ -2,7 +2,7 @@
 //! place.
 //!
 //! A key never has two instances in a node: a replacement starts only when the old one's last call has ended, and its
-//! `stop`.
+//! `stop`. One that does not start leaves nothing here but a line among the [`failed_keys`](super::failed_keys).
 
 mod sleep;
 
@@ -13,20 +13,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use skybox_core::{CallErrorKind, Code, Exit, InstanceId, KeyHash, Shards};
-use skybox_plan::restart::{Decision, End, History};
+use skybox_core::{CallErrorKind, Code, Exit, InstanceId, KeyHash, Restart, Shards};
+use skybox_plan::restart::{Decision, End};
 use tokio::sync::watch;
 
+use super::failed_keys::{Past, Trying};
 use super::releases::Releases;
 use super::replicated::{policy, start};
 use super::restart::{Restarted, answer_of};
 use super::room::Place;
 use super::stop;
-use super::{CLOSE_WAIT, Failure, GivenUp, Head, Hold, Host, HostCore, Instance, Line, lock};
+use super::{CLOSE_WAIT, Failure, Head, Hold, Host, HostCore, Instance, Line, lock};
 use crate::app::App;
 use crate::control::Report;
 use crate::module::Module;
-use crate::status::{GIVEN_UP_MAX, InstanceStatus};
+use crate::status::InstanceStatus;
 
 pub(super) use sleep::open;
 use sleep::{Oldest, asleep_when_gone, make_room};
@@ -73,9 +74,7 @@ struct State<T> {
     last_call: Instant,
     /// Those of the instance that is awake.
     calls: u64,
-    history: History,
-    /// A call of this key has ended well.
-    useful: bool,
+    past: Past,
     /// The key belongs to another node now, or to a newer slot: whoever still has this one looks again.
     gone: bool,
 }
@@ -88,13 +87,15 @@ enum Now<T> {
     /// It falls asleep, or was killed: the end of its last call and its `stop` is awaited.
     Stopping,
     Live(Arc<Instance<T>>),
-    /// Its start failed; it is not tried again before then.
-    Failed {
-        failure: Failure,
-        again: Instant,
-        /// Too often; a mere pause otherwise.
-        given_up: bool,
-    },
+    /// Its start failed, with this cause: the slot is gone, and those who wait are told.
+    Failed(String),
+}
+
+/// What has become of a start that failed.
+struct Down {
+    failure: Failure,
+    /// When it may be tried again; `None`: it was given up.
+    again: Option<Instant>,
 }
 
 impl<T> State<T> {
@@ -106,28 +107,24 @@ impl<T> State<T> {
     /// How the end of an instance that has crashed counts for its successor; that of one that was killed does not.
     fn counts_as(&mut self, before: &Now<T>) -> Option<End> {
         let Now::Live(over) = before else { return None };
-        self.useful |= over.useful();
+        self.past.useful |= over.useful();
         if over.is_killed() {
             return None;
         }
-        Some(if self.useful { End::Crashed } else { End::Failed })
+        Some(if self.past.useful { End::Crashed } else { End::Failed })
     }
 }
 
 impl<T> Slot<T> {
-    /// Takes over how a start has ended; gives it back if the key has been handed over.
-    fn settle(&self, now: Now<T>) -> Option<Now<T>> {
+    /// Takes over the instance that has started; gives it back if the key has been handed over.
+    fn settle(&self, instance: Arc<Instance<T>>) -> Option<Arc<Instance<T>>> {
         let mut state = lock(&self.state);
         if state.gone {
-            return Some(now);
+            return Some(instance);
         }
-        let place = if matches!(now, Now::Live(_)) { None } else { state.place.take() };
-        state.now = now;
+        state.now = Now::Live(instance);
         state.last_call = Instant::now();
         state.calls = 0;
-        drop(state);
-        // Outside the lock: it wakes others.
-        drop(place);
         None
     }
 
@@ -155,6 +152,8 @@ pub(super) async fn find<T: Module>(
     if !owned_here(host, key) {
         return Err(CallErrorKind::Moved);
     }
+    // Before there is a slot: bad keys leave none behind.
+    core.key_may_start(key)?;
     let slot = slot(host, key);
     let mut changes = slot.changed.subscribe();
     let until = core.wait_end(deadline);
@@ -166,15 +165,14 @@ pub(super) async fn find<T: Module>(
         changes.borrow_and_update();
         let needs_place = {
             let mut state = lock(&slot.state);
+            core.key_may_start(key)?;
             match &state.now {
+                Now::Failed(cause) => return Err(CallErrorKind::NotStarted { cause: cause.clone() }),
                 _ if state.gone => return Err(CallErrorKind::Moved),
                 Now::Live(instance) if !instance.is_over() => {
                     let instance = instance.clone();
                     state.called();
                     return Ok((Hold::counted(instance), head));
-                }
-                Now::Failed { failure, again, .. } if Instant::now() < *again => {
-                    return Err(CallErrorKind::NotStarted { cause: failure.cause.clone() });
                 }
                 Now::Starting | Now::Stopping => false,
                 // Asked with the slot in the table: a plan that says so later finds it there.
@@ -183,6 +181,9 @@ pub(super) async fn find<T: Module>(
                 _ => {
                     state.place = state.place.take().or(place.take());
                     let before = std::mem::replace(&mut state.now, Now::Starting);
+                    if let Some(past) = core.failed_keys.take_past(key) {
+                        state.past = past;
+                    }
                     let end = state.counts_as(&before);
                     begin(host, key, &slot, before, end);
                     false
@@ -195,9 +196,6 @@ pub(super) async fn find<T: Module>(
         }
         if !HostCore::changed_before(&mut changes, until).await {
             return Err(waited_out());
-        }
-        if let Now::Failed { failure, .. } = &lock(&slot.state).now {
-            return Err(CallErrorKind::NotStarted { cause: failure.cause.clone() });
         }
     }
 }
@@ -224,7 +222,7 @@ pub(super) fn owned_here<T: Module>(host: &Host<T>, key: &Bytes) -> bool {
 }
 
 impl<T> Keyed<T> {
-    fn stripe(&self, key: &Bytes) -> &Mutex<Slots<T>> {
+    fn stripe(&self, key: &[u8]) -> &Mutex<Slots<T>> {
         &self.stripes[(KeyHash::of(key).0 >> 48) as usize % STRIPES]
     }
 }
@@ -239,8 +237,7 @@ fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
         place: None,
         last_call: Instant::now(),
         calls: 0,
-        history: History::default(),
-        useful: false,
+        past: Past::default(),
         gone: false,
     };
     let slot =
@@ -256,22 +253,22 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
     let (host, key, slot) = (host.clone(), key.clone(), slot.clone());
     host.core.runtime.clone().spawn(async move {
         let core = &host.core;
-        if let Now::Live(before) = before {
-            gone(before).await;
-        }
-        let now = match pace(core, &slot, end).await {
-            Err(given_up) => given_up,
-            Ok(()) => match try_start(&host, &key).await {
-                Ok(instance) => Now::Live(instance),
-                Err(cause) => failed(core, &key, &slot, cause),
-            },
+        let exit = match before {
+            Now::Live(before) => Some(gone(before).await),
+            _ => None,
         };
-        if let Some(over) = slot.settle(now) {
-            // Handed over in the meantime: what has started ends before anybody hears of it.
-            if let Now::Live(instance) = over {
-                gone(instance).await;
+        let started = match pace(core, &slot, end, exit).await {
+            Err(down) => Err(down),
+            Ok(()) => try_start(&host, &key).await.map_err(|cause| failed(core, &key, &slot, cause)),
+        };
+        match started.map(|instance| slot.settle(instance)) {
+            Ok(None) => {}
+            Ok(Some(over)) => {
+                // Handed over in the meantime: what has started ends before anybody hears of it.
+                gone(over).await;
+                drop(slot.is_asleep());
             }
-            drop(slot.is_asleep());
+            Err(down) => fell(&host, &key, &slot, down),
         }
         slot.changed.send_modify(|count| *count += 1);
     });
@@ -291,19 +288,29 @@ pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Resu
     if !owned_here(host, key) {
         return Ok(Restarted::Elsewhere);
     }
-    let Some(slot) = lock(host.keyed.stripe(key)).get(key).cloned() else { return Ok(Restarted::Asleep) };
+    let was_down = host.core.failed_keys.forget(key);
+    let known = lock(host.keyed.stripe(key)).get(key).cloned();
+    let slot = match known {
+        Some(slot) => slot,
+        None if was_down => slot(host, key),
+        None => return Ok(Restarted::Asleep),
+    };
     let mut changes = slot.changed.subscribe();
     let until = host.core.wait_end(None);
     let (mut old, mut place) = (None, None);
     loop {
-        {
+        changes.borrow_and_update();
+        let stops = {
             let mut state = lock(&slot.state);
-            state.history.clear();
+            state.past.history.clear();
             match &state.now {
+                Now::Failed(cause) => return Ok(answer_of(None, Err(cause.clone()))),
                 _ if state.gone => return Ok(Restarted::Elsewhere),
                 Now::Starting => break,
-                Now::Asleep | Now::Stopping => return Ok(Restarted::Asleep),
-                Now::Live(_) | Now::Failed { .. } if state.place.is_some() || place.is_some() => {
+                Now::Stopping if was_down => true,
+                Now::Stopping => return Ok(Restarted::Asleep),
+                Now::Asleep if !was_down => return Ok(Restarted::Asleep),
+                Now::Live(_) | Now::Asleep if state.place.is_some() || place.is_some() => {
                     state.place = state.place.take().or(place.take());
                     let before = std::mem::replace(&mut state.now, Now::Starting);
                     if let Now::Live(live) = &before
@@ -315,37 +322,43 @@ pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Resu
                     begin(host, key, &slot, before, None);
                     break;
                 }
-                Now::Live(_) | Now::Failed { .. } => {}
+                Now::Live(_) | Now::Asleep => false,
             }
+        };
+        if stops {
+            // Its last call goes on.
+            if !HostCore::changed_before(&mut changes, until).await {
+                return Ok(Restarted::Waiting);
+            }
+            continue;
         }
         place = Some(host.core.room.place(&host.core, None, until, |coming| make_room(host, coming)).await?);
     }
     while HostCore::changed_before(&mut changes, until).await {
         let state = lock(&slot.state);
         match &state.now {
+            // The old one has ended already.
+            Now::Failed(cause) => return Ok(answer_of(None, Err(cause.clone()))),
             _ if state.gone => return Ok(Restarted::Elsewhere),
             Now::Starting => {}
             Now::Asleep | Now::Stopping => return Ok(Restarted::Asleep),
             Now::Live(instance) => return Ok(answer_of(old, Ok(instance.id))),
-            // The old one has ended already.
-            Now::Failed { failure, .. } => return Ok(answer_of(None, Err(failure.cause.clone()))),
         }
     }
     Ok(Restarted::Waiting)
 }
 
 /// Waits as long as the end of its predecessor demands; an error says that there is to be no successor.
-async fn pace<T>(core: &HostCore, slot: &Slot<T>, end: Option<End>) -> Result<(), Now<T>> {
+async fn pace<T>(core: &HostCore, slot: &Slot<T>, end: Option<End>, exit: Option<Exit>) -> Result<(), Down> {
     let Some(end) = end else { return Ok(()) };
-    let decision = lock(&slot.state).history.decide(&policy(core), end, core.since_start());
+    let decision = lock(&slot.state).past.history.decide(&policy(core), end, core.since_start());
     match decision {
         Decision::After(pause) if pause.is_zero() => {}
         // A keyed instance that crashed is started again by the next call, which waits the pause out.
         Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
         Decision::GiveUp => {
-            let cause = format!("it crashed too often within {:?}", core.settings.within);
-            tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "given up: {cause}");
-            return Err(stays_down(core, slot, cause, decision));
+            let cause = exit.map_or_else(String::new, |exit| exit.to_string());
+            return Err(down(core, slot, cause, decision));
         }
     }
     Ok(())
@@ -358,21 +371,80 @@ async fn try_start<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Result<Arc<In
     start::<T>(core, app, owned, core.next_instance_id(), Some(key)).await
 }
 
-fn failed<T>(core: &HostCore, key: &Bytes, slot: &Slot<T>, cause: String) -> Now<T> {
+fn failed<T>(core: &HostCore, key: &Bytes, slot: &Slot<T>, cause: String) -> Down {
     tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "a start failed: {cause}");
     core.endings.failed_start(Some(key), &cause);
-    let decision = lock(&slot.state).history.decide(&policy(core), End::Failed, core.since_start());
-    stays_down(core, slot, cause, decision)
+    let decision = lock(&slot.state).past.history.decide(&policy(core), End::Failed, core.since_start());
+    down(core, slot, cause, decision)
 }
 
-/// A key that is not tried again for as long as it was decided.
-fn stays_down<T>(core: &HostCore, slot: &Slot<T>, cause: String, decision: Decision) -> Now<T> {
-    let (pause, given_up) = match decision {
-        Decision::After(pause) => (core.jittered(pause), false),
-        Decision::GiveUp => (core.settings.within, true),
+fn down<T>(core: &HostCore, slot: &Slot<T>, cause: String, decision: Decision) -> Down {
+    let again = match decision {
+        Decision::After(pause) => Some(Instant::now() + core.jittered(pause)),
+        Decision::GiveUp => None,
     };
-    let failure = Failure::new(cause, &lock(&slot.state).history, &policy(core));
-    Now::Failed { failure, again: Instant::now() + pause, given_up }
+    Down { failure: Failure::new(cause, &lock(&slot.state).past.history, &policy(core)), again }
+}
+
+/// A start has failed: what is remembered of it is bounded, and slots are for those that start.
+fn fell<T: Module>(host: &Host<T>, key: &Bytes, slot: &Slot<T>, down: Down) {
+    let mut slots = lock(host.keyed.stripe(key));
+    let mut state = lock(&slot.state);
+    let place = state.place.take();
+    let (failed_keys, mut given_up) = (&host.core.failed_keys, None);
+    if state.gone {
+        // Whoever has the key now finds out for itself.
+        state.now = Now::Asleep;
+    } else {
+        state.gone = true;
+        slots.remove(key);
+        let Down { failure, again } = down;
+        state.now = Now::Failed(failure.cause.clone());
+        match again {
+            Some(again) => {
+                let past = std::mem::take(&mut state.past);
+                failed_keys.tries_again(key, Trying { cause: failure.cause, again, past });
+            }
+            None => {
+                failed_keys.gave_up(key, failure.clone());
+                given_up = Some(failure);
+            }
+        }
+    }
+    drop((state, slots));
+    // Outside the locks: it wakes others.
+    drop(place);
+    if let Some(failure) = given_up {
+        host.core.tell_given_up(key, &failure);
+    }
+}
+
+/// An instance has crashed that is not to be started again.
+pub(super) fn crashed<T: Module>(host: &Host<T>, instance: InstanceId, key: &[u8], exit: &Exit) {
+    let Some(slot) = lock(host.keyed.stripe(key)).get(key).cloned() else { return };
+    let failure = never_again(&host.core, exit);
+    let live = {
+        let mut state = lock(&slot.state);
+        match &state.now {
+            Now::Live(live) if live.id == instance => {}
+            // A call has seen it already, and waits for its end.
+            _ => return,
+        }
+        let Now::Live(live) = std::mem::replace(&mut state.now, Now::Stopping) else {
+            unreachable!("just seen")
+        };
+        host.core.failed_keys.gave_up(key, failure.clone());
+        live
+    };
+    host.core.tell_given_up(key, &failure);
+    // Those who wait are told now, and not once its last call has ended.
+    slot.changed.send_modify(|count| *count += 1);
+    asleep_when_gone(&host.core, slot, live);
+}
+
+/// What becomes of a key whose `restart` allows no other start.
+fn never_again(core: &HostCore, exit: &Exit) -> Failure {
+    Failure::new(exit.to_string(), &Default::default(), &policy(core))
 }
 
 /// The instance of that id, if it is live.
@@ -390,18 +462,26 @@ pub(super) fn live<T: Module>(host: &Host<T>, instance: InstanceId) -> Option<Ar
 /// calls of this one have ended.
 pub(super) fn kill<T: Module>(host: &Arc<Host<T>>, instance: &str, by: &str) -> bool {
     for stripe in &host.keyed.stripes {
-        let slots: Vec<_> = lock(stripe).values().cloned().collect();
-        for slot in slots {
+        let slots: Vec<_> = lock(stripe).iter().map(|(key, slot)| (key.clone(), slot.clone())).collect();
+        for (key, slot) in slots {
             let mut state = lock(&slot.state);
             match &state.now {
                 Now::Live(live) if live.id.to_string() == instance => {}
                 _ => continue,
             }
+            let given_up = (host.core.settings.restart == Restart::Never)
+                .then(|| never_again(&host.core, &Exit::Killed { by: by.to_owned() }));
+            if let Some(failure) = &given_up {
+                host.core.failed_keys.gave_up(&key, failure.clone());
+            }
             let Now::Live(live) = std::mem::replace(&mut state.now, Now::Stopping) else {
                 unreachable!("just seen")
             };
-            state.useful |= live.useful();
+            state.past.useful |= live.useful();
             drop(state);
+            if let Some(failure) = given_up {
+                host.core.tell_given_up(&key, &failure);
+            }
             let was_live = live.kill(by);
             asleep_when_gone(&host.core, slot, live);
             return was_live;
@@ -415,6 +495,7 @@ pub(super) fn follow<T: Module>(host: &Arc<Host<T>>, shards: &Shards) {
     let me = &host.core.node;
     let here = |key: &Bytes| shards.owner(KeyHash::of(key).shard()) == Some(me);
     let leaving = take_out(host, |key| !here(key));
+    host.core.failed_keys.retain(|key| host.core.owns(key));
     let (host, version) = (host.clone(), host.core.placement.load().version);
     let theirs = host.clone();
     let gone = host.keyed.releases.after_those_before(async move { all_ended(&theirs, leaving).await });
@@ -475,7 +556,7 @@ fn take_out<T: Module>(host: &Host<T>, which: impl Fn(&Bytes) -> bool) -> Vec<Le
                     state.now = busy;
                     leaving.push(Leaving::Busy(slot.clone()));
                 }
-                Now::Asleep | Now::Failed { .. } => {}
+                Now::Asleep | Now::Failed(_) => {}
             }
             // Those who wait for it look elsewhere.
             slot.changed.send_modify(|count| *count += 1);
@@ -500,25 +581,6 @@ async fn all_ended<T: Module>(host: &Host<T>, leaving: Vec<Leaving<T>>) {
             "a last call has not ended {wait:?} after its instance was handed over"
         );
     }
-}
-
-/// The keys that were given up, until the time at which they may be tried again.
-pub(super) fn given_up<T: Module>(host: &Host<T>) -> Vec<GivenUp> {
-    let mut all = Vec::new();
-    for stripe in &host.keyed.stripes {
-        for (key, slot) in &*lock(stripe) {
-            match &lock(&slot.state).now {
-                Now::Failed { failure, again, given_up: true } if Instant::now() < *again => {
-                    all.push(failure.status(Some(key)));
-                }
-                _ => {}
-            }
-            if all.len() == GIVEN_UP_MAX {
-                return all;
-            }
-        }
-    }
-    all
 }
 
 pub(super) fn status<T: Module>(host: &Host<T>) -> Vec<InstanceStatus> {

@@ -35,6 +35,11 @@ pub enum Restarted {
     Waiting,
     /// The key has no instance: its next call starts one.
     Asleep,
+    /// Of a keyed module, without a key: those that were given up may be started by their next calls.
+    Forgotten {
+        /// How many they are.
+        keys: u64,
+    },
     /// It belongs on other nodes.
     Elsewhere,
 }

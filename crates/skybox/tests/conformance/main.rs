@@ -133,7 +133,9 @@ macro_rules! in_every_mode {
                 a_keyed_replacement_waits_for_the_last_call_of_the_old_one
                 panics_of_sync_methods_and_own_threads_do_not_pass_either
                 a_task_is_not_given_up_for_bad_work
-                a_key_is_not_given_up_for_bad_calls;
+                a_key_is_not_given_up_for_bad_calls
+                a_key_that_was_given_up_is_not_started_again
+                a_key_that_is_not_to_be_started_again_is_not;
             stops:
                 an_instance_that_falls_asleep_stops_once
                 a_key_starts_again_only_when_its_stop_has_ended
@@ -310,6 +312,7 @@ macro_rules! in_one_process {
 macro_rules! in_several_processes {
     ($mode:ident) => {
         tests! { $mode by run:
+            crashes: a_key_that_was_given_up_is_tried_again_where_it_moves;
             delivery:
                 a_lost_idempotent_call_is_sent_again
                 a_node_that_leaves_fails_no_call

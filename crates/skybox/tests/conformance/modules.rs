@@ -14,6 +14,7 @@ mod signs;
 mod starts;
 mod stops;
 mod tellers;
+mod vases;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub use signs::{Signs, Stall};
 pub use starts::{Latecomer, Sleeper, Stillborn, StillbornKey, Unsteady, book, lookup};
 pub use stops::{Diary, Guest, Lingerer, Lodger};
 pub use tellers::{Drawer, Teller};
+pub use vases::{Settler, Vase};
 pub use versions::{Edition, Ours, Theirs};
 
 use crate::ledger::Ledger;
@@ -69,6 +71,7 @@ pub const CALLEES: &[&str] = &[
     "probe",
     "register",
     "rows",
+    "settler",
     "shops",
     "signs",
     "sleeper",
@@ -77,6 +80,7 @@ pub const CALLEES: &[&str] = &[
     "teller",
     "traced",
     "unsteady",
+    "vase",
     "work",
 ];
 

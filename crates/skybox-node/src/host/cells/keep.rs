@@ -32,9 +32,8 @@ enum Over {
 
 /// The task of one slot.
 pub(super) async fn keep(core: Arc<HostCore>, slot: Arc<Slot>, ordered: Ordered) {
-    Keeper { core, slot, history: History::default(), useful: false, born: Instant::now(), ordered }
-        .run()
-        .await;
+    let (history, cause, born) = (History::default(), String::new(), Instant::now());
+    Keeper { core, slot, history, useful: false, cause, born, ordered }.run().await;
 }
 
 struct Keeper {
@@ -43,6 +42,8 @@ struct Keeper {
     history: History,
     /// A call of this module, or key, has ended well in a cell.
     useful: bool,
+    /// Why the last one ended, or did not start.
+    cause: String,
     born: Instant,
     ordered: Ordered,
 }
@@ -211,6 +212,7 @@ impl Keeper {
     fn died(&mut self, exit: Exit) -> Decision {
         let module = self.core.descriptor.name;
         tracing::error!(module, code = %skybox_core::Code::LOST, "{exit}");
+        self.cause = exit.to_string();
         if let Some(link) = self.slot.link.load_full()
             && let Some(cell) = link.cell()
         {
@@ -222,12 +224,17 @@ impl Keeper {
         }
         self.slot.link.store(None);
         self.slot.notify(&self.core);
-        let end = if self.useful { End::Crashed } else { End::Failed };
+        let end = match exit {
+            Exit::Killed { .. } => End::Killed,
+            _ if self.useful => End::Crashed,
+            _ => End::Failed,
+        };
         self.history.decide(&policy(&self.core), end, self.born.elapsed())
     }
 
     fn not_born(&mut self, not_born: NotBorn) -> Decision {
         let NotBorn { cause, exit, given_up } = not_born;
+        self.cause.clone_from(&cause);
         match exit {
             _ if given_up => return Decision::GiveUp,
             Some(exit) => {
@@ -243,6 +250,13 @@ impl Keeper {
     /// Waits as long as it was decided; an order ends the wait.
     async fn pause(&mut self, decision: Decision, wanted: &mut watch::Receiver<bool>) -> Option<Order> {
         let given_up = decision == Decision::GiveUp;
+        if given_up
+            && self.core.descriptor.kind == ModuleKind::Keyed
+            && let Some(key) = self.slot.key.clone()
+        {
+            self.give_up_key(&key);
+            return None;
+        }
         if given_up && self.is_on_demand() {
             let cause = self.core.endings.last_cause();
             *lock(&self.slot.failed) = Some(Failure::new(cause, &self.history, &policy(&self.core)));
@@ -253,7 +267,10 @@ impl Keeper {
         }
         let pause = match decision {
             Decision::After(pause) => Some(self.core.jittered(pause)),
-            Decision::GiveUp => self.is_on_demand().then_some(self.core.settings.within),
+            // Code has others made, and asks again.
+            Decision::GiveUp => {
+                (self.core.descriptor.kind == ModuleKind::Spawned).then_some(self.core.settings.within)
+            }
         };
         let order = tokio::select! {
             biased;
@@ -273,6 +290,23 @@ impl Keeper {
             self.slot.notify(&self.core);
         }
         order
+    }
+}
+
+impl Keeper {
+    /// The key of this slot is not started any more, which is remembered elsewhere: the slot goes, with this task.
+    fn give_up_key(&mut self, key: &[u8]) {
+        let failure = Failure::new(self.cause.clone(), &self.history, &policy(&self.core));
+        self.core.failed_keys.gave_up(key, failure.clone());
+        self.core.tell_given_up(key, &failure);
+        self.history.clear();
+        self.slot.wanted.send_replace(false);
+        self.slot.notify(&self.core);
+        self.slot.give_back();
+        if let Some(cells) = &self.core.cells {
+            // Unless calls wait there, the last of which does it.
+            cells.forget(&self.slot);
+        }
     }
 }
 
@@ -331,7 +365,7 @@ async fn until(watch: &mut watch::Receiver<bool>, which: impl FnMut(&bool) -> bo
     drop(watch.wait_for(which).await);
 }
 
-fn name_of(link: &Conn) -> String {
+pub(super) fn name_of(link: &Conn) -> String {
     link.cell().map_or_else(String::new, |cell| cell.name.to_string())
 }
 

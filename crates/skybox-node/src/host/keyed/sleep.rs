@@ -105,8 +105,7 @@ fn put_to_sleep<T: Module>(host: &Host<T>) {
             let mut state = lock(&slot.state);
             let done = match &state.now {
                 Now::Live(_) => state.idle_since(&slot.line).is_some_and(|since| since.elapsed() >= idle),
-                Now::Asleep => true,
-                Now::Failed { again, .. } => *again <= Instant::now() && state.last_call.elapsed() >= idle,
+                Now::Asleep | Now::Failed(_) => true,
                 Now::Starting | Now::Stopping => false,
             };
             if !done {

@@ -3,7 +3,7 @@
 use skybox::Ran;
 
 use crate::modules::*;
-use crate::stage::{Stage, fails};
+use crate::stage::{CALLEES, RELAYS, Stage, fails};
 
 /// More in a row than `max_restarts` allows a module that was never of use; the pauses between grow.
 const BAD_CALLS: u32 = 7;
@@ -104,4 +104,53 @@ pub async fn a_key_is_not_given_up_for_bad_calls(stage: Stage) {
         fails(outcome, "crashed", Ran::Yes);
     }
     assert_eq!(stage.patiently("the key is there again", register.entries()).await.unwrap(), [0; 0]);
+}
+
+/// Times that a key is called which was given up.
+const CALLS_IN_VAIN: u32 = 10;
+
+/// Not by its calls, and not since time goes by: its window is over at once.
+pub async fn a_key_that_was_given_up_is_not_started_again(stage: Stage) {
+    let (settler, neighbour) = (stage.at::<Settler>(&7), stage.at::<Settler>(&8));
+    for _ in 0..CALLS_IN_VAIN {
+        let error = fails(settler.hello().await, "not-started", Ran::No);
+        assert!(error.to_string().contains("7 wants to be elsewhere"), "it says why: {error}");
+        neighbour.hello().await.unwrap();
+    }
+    assert_eq!(stage.count("settler 7 start").await, 1);
+    assert_eq!(stage.count("settler 8 start").await, 1);
+}
+
+pub async fn a_key_that_is_not_to_be_started_again_is_not(stage: Stage) {
+    let (vase, bystander) = (stage.at::<Vase>("ada"), stage.at::<Vase>("bob"));
+    assert_eq!((vase.add().await.unwrap(), bystander.add().await.unwrap()), (1, 1));
+    let crashing = async {
+        stage.reached("gate began", 1).await;
+        fails(vase.drop().await, "crashed", Ran::Yes);
+        for _ in 0..CALLS_IN_VAIN {
+            // At once, though a call of the old one goes on.
+            let error = fails(vase.add().await, "not-started", Ran::No);
+            let text = error.to_string();
+            assert!(text.contains("crashed at") && text.contains("in pieces"), "it says why: {text}");
+        }
+        stage.open("gate").await;
+    };
+    let (looked, ()) = tokio::join!(vase.look("gate"), crashing);
+    assert_eq!(looked.unwrap(), 1, "a call in progress ends");
+    fails(vase.add().await, "not-started", Ran::No);
+    assert_eq!(stage.count("vase ada started").await, 1);
+    assert_eq!(bystander.add().await.unwrap(), 2, "other keys notice nothing");
+}
+
+pub async fn a_key_that_was_given_up_is_tried_again_where_it_moves(stage: Stage) {
+    let settler = stage.at::<Settler>(&7);
+    fails(settler.hello().await, "not-started", Ran::No);
+    stage.nodes().move_to("settler", &[RELAYS]).await;
+    settler.hello().await.unwrap();
+    // Its first node has not kept in mind what is over.
+    stage.nodes().move_to("settler", &[CALLEES]).await;
+    let starts = stage.count("settler 7 start").await;
+    fails(settler.hello().await, "not-started", Ran::No);
+    fails(settler.hello().await, "not-started", Ran::No);
+    assert_eq!(stage.count("settler 7 start").await, starts + 1);
 }
