@@ -301,14 +301,16 @@ pub(crate) struct CertsOperatorArgs {
     pub(crate) at: CertsDirectory,
 }
 
-/// An instance is named after a life of its node and a count: `0b2d3c1a.4`.
+/// An instance is named after a life of its node and a count: `0b2d3c1a.4`; and a cell, which stands for what lives in it
+/// while it does not say what that is, after its node and its module: `node-1/page.3`.
 fn victim(text: &str) -> Result<Victim, String> {
     let is_instance = text.split_once('.').is_some_and(|(life, count)| {
         life.len() == 8
             && life.bytes().all(|digit| digit.is_ascii_hexdigit())
             && count.bytes().all(|digit| digit.is_ascii_digit())
     });
-    if is_instance { Ok(Victim::Instance(text.to_owned())) } else { node(text).map(Victim::Node) }
+    let is_cell = text.contains('/');
+    if is_instance || is_cell { Ok(Victim::Instance(text.to_owned())) } else { node(text).map(Victim::Node) }
 }
 
 /// A shorter time would show nothing but that asking costs something.

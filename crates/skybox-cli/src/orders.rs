@@ -7,6 +7,7 @@ use anyhow::bail;
 use skybox_cloud::parent::{Done, Order};
 use skybox_cloud::running::{Running, running};
 use skybox_core::NodeName;
+use skybox_node::Extent;
 
 use crate::args::{KillArgs, MoveArgs, NodeArgs, StopArgs, Victim};
 use crate::choose::{Purpose, choose};
@@ -40,7 +41,18 @@ pub(crate) async fn kill(args: &KillArgs) -> anyhow::Result<ExitCode> {
             say(&format!("{node} was killed; it is started again"))
         }
         Victim::Instance(instance) => match program.kill_instance(instance).await? {
-            Some((module, node)) => say(&format!("{instance} of {module} on {node} was killed")),
+            Some((killed, node)) => {
+                let how = match killed.extent {
+                    Extent::Cell => {
+                        ", with the process of its cell: within 2 s that had not answered, or it had not ended there"
+                    }
+                    Extent::GoesOn => {
+                        ": it takes no more calls, but its code holds a thread of its cell and goes on, since others live there"
+                    }
+                    _ => "",
+                };
+                say(&format!("{instance} of {} on {node} was killed{how}", killed.module))
+            }
             None => bail!("no instance {instance} is live: `skybox ps` shows those that are"),
         },
     }

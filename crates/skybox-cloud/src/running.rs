@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use skybox_core::{CallErrorKind, Code, NodeName, Plan};
-use skybox_node::{Address, AskError, NodeStatus, Operator, Restarted};
+use skybox_node::{Address, AskError, Killed, NodeStatus, Operator, Restarted};
 
 use crate::client::{Client, ClientError};
 use crate::parent::{Done, Order};
@@ -322,11 +322,11 @@ impl Running {
         Ok(nodes)
     }
 
-    /// Kills an instance, wherever it lives; gives its module and node. `None`: no node that answers has it.
+    /// Kills an instance, wherever it lives; says what came of it, and on which node. `None`: no node that answers has it.
     ///
     /// # Errors
     /// [`RunningError`]: of a node that could not be asked, if no other has it.
-    pub async fn kill_instance(&self, instance: &str) -> Result<Option<(String, NodeName)>, RunningError> {
+    pub async fn kill_instance(&self, instance: &str) -> Result<Option<(Killed, NodeName)>, RunningError> {
         let mut silent = None;
         for node in self.names().await? {
             let killed = async {
@@ -334,7 +334,7 @@ impl Running {
                 operator.kill(instance).await.map_err(|error| told(node.clone(), error))
             };
             match killed.await {
-                Ok(Some(module)) => return Ok(Some((module, node))),
+                Ok(Some(killed)) => return Ok(Some((killed, node))),
                 Ok(None) => {}
                 Err(refused @ RunningError::Refused(_)) => return Err(refused),
                 Err(error) => silent = Some(error),

@@ -256,7 +256,7 @@ impl App {
     /// successor, which is started at once, or of a key by its next call, and that is not counted as a failure. It has no
     /// `stop`.
     pub fn kill(&self, instance: &str) -> bool {
-        self.0.hosts.iter().any(|host| host.clone().kill(instance, "the program"))
+        self.0.hosts.iter().any(|host| host.clone().kill(instance, "the program").is_some())
     }
 }
 

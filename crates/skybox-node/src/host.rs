@@ -148,7 +148,7 @@ pub(crate) trait AnyHost: Send + Sync {
     /// New calls no longer find this replicated instance.
     fn unroute(&self, instance: InstanceId);
     /// Kills a live instance; says whether it is one of these.
-    fn kill(self: Arc<Self>, instance: &str, by: &str) -> bool;
+    fn kill(self: Arc<Self>, instance: &str, by: &str) -> Option<Ended>;
     /// Has an instance crash as if a call of it had panicked; says whether it is one of these, and has started.
     fn crash(&self, instance: InstanceId, message: &str, place: &str) -> bool;
 }
@@ -450,13 +450,14 @@ impl<T: Module> AnyHost for Host<T> {
         })
     }
 
-    fn kill(self: Arc<Self>, instance: &str, by: &str) -> bool {
+    fn kill(self: Arc<Self>, instance: &str, by: &str) -> Option<Ended> {
         match self.core.descriptor.kind {
             ModuleKind::Keyed => keyed::kill(&self, instance, by),
             ModuleKind::Spawned => spawned::kill(&self, instance, by),
             _ => {
-                let local = self.local.load().filter(|local| local.id.to_string() == instance);
-                local.is_some_and(|local| local.kill(by))
+                let local = self.local.load().filter(|local| local.id.to_string() == instance)?;
+                let ended = local.ended();
+                local.kill(by).then_some(ended)
             }
         }
     }

@@ -54,7 +54,7 @@ pub use metrics::{EdgeCounts, LATENCY_BUCKETS};
 pub use module::{Callable, Key, KeyOf, Module, Spawns};
 pub use monitor::Monitor;
 pub use names::NameError;
-pub use operate::{Answer, AskError, Items, Operator, Outcome};
+pub use operate::{Answer, AskError, Extent, Items, Killed, Operator, Outcome};
 pub use spans::{SpanContexts, follow_spans};
 pub use spawned::{Spawned, Spawning};
 pub use status::{

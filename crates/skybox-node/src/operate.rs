@@ -64,6 +64,29 @@ pub(crate) enum Ask {
     },
 }
 
+/// What came of the order to kill an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Killed {
+    /// Its module.
+    pub module: String,
+    /// What was killed.
+    pub extent: Extent,
+}
+
+/// What is killed where an instance is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Extent {
+    /// It, by its cell or its node. Code that holds a thread of the node goes on there.
+    Instance,
+    /// The process of its cell with it: it went on there, or the cell did not answer.
+    Cell,
+    /// It takes no more calls, but its code holds a thread of a cell in which others live, and goes on.
+    GoesOn,
+}
+
 /// The argument that an operator sends item by item.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Stdin {
@@ -350,13 +373,15 @@ async fn restart(app: &AppInner, module: &str, key: Option<&str>) -> Result<Rest
     host.clone().restart(key).await
 }
 
-/// The module whose instance was killed; nothing if none of that name is live.
-async fn kill(app: &AppInner, instance: &str, by: &NodeName) -> Option<String> {
+/// Nothing if none of that name is live.
+async fn kill(app: &AppInner, instance: &str, by: &NodeName) -> Option<Killed> {
     for host in &app.hosts {
-        let killed = host.clone().kill(instance, by.as_str())
-            || crate::cell::kill_in_cells(&**host, instance, by.as_str()).await;
-        if killed {
-            return Some(host.core().descriptor.name.to_owned());
+        let extent = match host.clone().kill(instance, by.as_str()) {
+            Some(_) => Some(Extent::Instance),
+            None => crate::cell::kill_in_cells(&**host, instance, by.as_str()).await,
+        };
+        if let Some(extent) = extent {
+            return Some(Killed { module: host.core().descriptor.name.to_owned(), extent });
         }
     }
     None
@@ -513,11 +538,12 @@ impl Operator {
     }
 
     /// Has the node kill an instance: its calls in progress end with `Cancelled`, and another one takes its place, which
-    /// is not counted as a failure. Gives its module; `None` if no instance of that name is live there.
+    /// is not counted as a failure. If it lives in a cell that does not answer within two seconds, or that has nobody else in
+    /// it and where it goes on, the process of that cell is killed. `None` if no instance of that name is live there.
     ///
     /// # Errors
     /// [`AskError`]; `Denied` without the right of an admin.
-    pub async fn kill(&self, instance: &str) -> Result<Option<String>, AskError> {
+    pub async fn kill(&self, instance: &str) -> Result<Option<Killed>, AskError> {
         self.ask(&Ask::Kill { instance: instance.to_owned() }).await
     }
 

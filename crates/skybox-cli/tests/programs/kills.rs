@@ -1,9 +1,10 @@
 //! One instance is killed from the command line.
 
-use serde_json::json;
+use rustix::process::Signal;
+use serde_json::{Value, json};
 
-use crate::restarts::{alone, attempts, busy, calling, list, module, split, word};
-use crate::stage::{Stage, wait_for};
+use crate::restarts::{alone, alone_by, attempts, busy, calling, list, module, split, word};
+use crate::stage::{Program, Stage, press, send, skybox, wait_for};
 
 #[test]
 fn a_killed_instance_is_replaced_at_once() {
@@ -60,4 +61,102 @@ fn a_killed_key_sleeps() {
     assert_eq!(program.skybox(&["call", "page.write", "--key", "first"]).ok(), "1\n");
     assert_eq!(program.skybox(&["call", "page.write", "--key", "other"]).ok(), "2\n");
     assert_eq!((attempts(&stage, "first"), attempts(&stage, "other")), (2, 1));
+}
+
+/// The press as a single process, in which each page has a cell of its own.
+fn in_cells(stage: &Stage) -> Program<'_> {
+    let mut command = stage.command(press());
+    command.env("SKYBOX_MODULES__PAGE__ISOLATE", "process");
+    alone_by(stage, command)
+}
+
+fn page<'p>(page: &'p Value, title: &str) -> &'p Value {
+    let found = list(&page["instances"]).iter().find(|page| page["key"] == title);
+    found.unwrap_or_else(|| panic!("{title} is awake: {page}"))
+}
+
+fn process_of(instance: &Value) -> i32 {
+    let pid = instance["cell"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    pid.unwrap_or_else(|| panic!("it lives in a cell: {instance}"))
+}
+
+fn write(program: &Program<'_>, title: &str) -> String {
+    program.skybox(&["call", "page.write", "--key", title]).ok()
+}
+
+/// Kills a page whose cell answers nobody, while others are written.
+fn kill_stuck(stage: &Stage, program: &Program<'_>, instance: &str, written: &mut u32) {
+    let pid = program.pid().to_string();
+    let mut command = stage.command(skybox());
+    let kill = Program::start(stage, command.args(["kill", instance, "--program", &pid]));
+    for _ in 0..5 {
+        *written += 1;
+        assert_eq!(write(program, "other"), format!("{written}\n"), "its call does not fail");
+    }
+    assert!(kill.end().success(), "{}", kill.err());
+    let how = "with the process of its cell: within 2 s that had not answered, or it had not ended there";
+    assert_eq!(kill.out(), format!("{instance} of page on alone was killed, {how}\n"));
+}
+
+/// Waits until the history has it that a page was killed with its cell for so many times.
+fn was_killed(program: &Program<'_>, times: usize) {
+    let page = wait_for("a history with the kill", || {
+        let page = module(program, "page");
+        let of_it = |ending: &&Value| ending["reason"] == "killed" && ending["key"] == "first";
+        if list(&page["endings"]).iter().filter(of_it).count() == times { Ok(page) } else { Err(page) }
+    });
+    let by = |ending: &Value| ending["by"].as_str().is_some_and(|by| by.starts_with("operator-"));
+    assert!(list(&page["endings"]).iter().all(by), "nothing else has ended: {page}");
+    assert_eq!(page["given_up"], json!([]), "a kill is not counted");
+}
+
+#[test]
+fn an_instance_in_an_endless_loop_is_killed_with_its_cell() {
+    let stage = Stage::new();
+    ["first", "other"].iter().for_each(|title| stage.write(title, ""));
+    let program = in_cells(&stage);
+    assert_eq!((write(&program, "first"), write(&program, "other")), ("1\n".to_owned(), "1\n".to_owned()));
+    let mut written = 1;
+    let first = page(&module(&program, "page"), "first").clone();
+    let spins = calling(&stage, &program, &["page.spin", "--key", "first"]);
+    wait_for("a page that does not say what it does", || {
+        let page = module(&program, "page");
+        let pages = list(&page["instances"]);
+        let is_silent = pages.iter().any(|page| page["key"] == "first" && page["holding"].is_null());
+        let is_held = pages.iter().any(|page| page["key"] == "first" && page["holding"] == 1);
+        if is_silent || is_held { Ok(()) } else { Err(page) }
+    });
+    kill_stuck(&stage, &program, word(&first["instance"]), &mut written);
+    assert_eq!(spins.end().code(), Some(1), "{}", spins.out());
+    assert!(spins.err().contains("killed by operator-"), "{}", spins.err());
+    was_killed(&program, 1);
+    assert_eq!(write(&program, "first"), "1\n", "another one answers");
+    assert_eq!(write(&program, "other"), format!("{}\n", written + 1));
+}
+
+#[test]
+fn an_instance_in_a_stopped_cell_is_killed_with_it() {
+    let stage = Stage::new();
+    ["first", "other"].iter().for_each(|title| stage.write(title, ""));
+    let program = in_cells(&stage);
+    assert_eq!((write(&program, "first"), write(&program, "other")), ("1\n".to_owned(), "1\n".to_owned()));
+    let mut written = 1;
+    let first = page(&module(&program, "page"), "first").clone();
+    send(process_of(&first), Signal::STOP);
+    kill_stuck(&stage, &program, word(&first["instance"]), &mut written);
+    was_killed(&program, 1);
+    assert_eq!(write(&program, "first"), "1\n", "another one answers");
+    // Once stopped, a cell is shown by its own name, which will do as well.
+    send(process_of(page(&module(&program, "page"), "first")), Signal::STOP);
+    let cell = wait_for("a cell that does not answer", || {
+        let page = module(&program, "page");
+        let first = list(&page["instances"]).iter().find(|page| page["key"] == "first").cloned();
+        let name = first.map(|first| word(&first["instance"]).to_owned());
+        name.filter(|name| name.contains('/')).ok_or(page)
+    });
+    let text = program.skybox(&["kill", &cell]).ok();
+    assert_eq!(text, format!("{cell} of page on alone was killed\n"));
+    was_killed(&program, 2);
+    assert_eq!(write(&program, "first"), "1\n", "another one answers");
+    assert_eq!(write(&program, "other"), format!("{}\n", written + 1), "and nothing has become of this one");
 }

@@ -107,6 +107,14 @@ impl Page {
         self.write().await
     }
 
+    /// Never ends, and never awaits.
+    pub(crate) async fn spin(&self) -> Result<()> {
+        loop {
+            // Sleeps because it is there to hold its thread.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub(crate) async fn tear(&self) -> Result<()> {
         panic!("torn")
     }

@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skybox_core::ModuleKind;
+use skybox_core::{Exit, ModuleKind};
 
 use super::{Cell, Order};
 use crate::app::{App, AppInner};
 use crate::conn::Conn;
 use crate::host::AnyHost;
 use crate::metrics::EdgeCounts;
+use crate::operate::Extent;
 use crate::status::{InstanceStatus, NodeStatus};
 
 /// How long a cell may take to answer. One that is busy is shown as its node knows it.
 const ANSWER_WAIT: Duration = Duration::from_millis(250);
+
+/// How long a cell has to kill an instance for an operator, and to say so, before its process is killed.
+pub(crate) const KILL_WAIT: Duration = Duration::from_secs(2);
 
 /// What a node runs and has counted, with what is in its cells.
 pub(crate) async fn status_with_cells(app: &Arc<AppInner>) -> NodeStatus {
@@ -30,17 +34,32 @@ pub(crate) async fn status_with_cells(app: &Arc<AppInner>) -> NodeStatus {
     status
 }
 
-/// Has the cells of a module kill an instance; says whether it was live in one that answers.
-pub(crate) async fn kill_in_cells(host: &dyn AnyHost, instance: &str, by: &str) -> bool {
-    let Some(cells) = &host.core().cells else { return false };
-    for link in cells.links() {
+/// Kills an instance in a cell of the module, or a cell by its own name, which people see where it does not say what lives
+/// in it; `None`: there is none.
+///
+/// The cell is asked first. What it has not ended within [`KILL_WAIT`] ends with its process: always if the cell does not
+/// answer, and if it does, where nobody else lives in it.
+pub(crate) async fn kill_in_cells(host: &dyn AnyHost, instance: &str, by: &str) -> Option<Extent> {
+    let cells = host.core().cells.as_ref()?;
+    let link = cells.home_of(host.core(), instance)?;
+    let cell = link.cell()?.clone();
+    let (is_cell, exit) = (cell.name.as_str() == instance, Exit::Killed { by: by.to_owned() });
+    if !is_cell {
         let order = Order::Kill { instance: instance.to_owned(), by: by.to_owned() };
-        let answer = tokio::time::timeout(ANSWER_WAIT, Cell::order(&link, &order)).await;
-        if answer.is_ok_and(|answer| answer.is_some_and(|answer| &answer[..] == b"true")) {
-            return true;
+        match tokio::time::timeout(KILL_WAIT, Cell::order(&link, &order)).await {
+            Ok(answer) => match serde_json::from_slice::<Option<bool>>(&answer?).ok()? {
+                None => return None,
+                Some(true) => return Some(Extent::Instance),
+                Some(false) if cells.has_neighbours() => return Some(Extent::GoesOn),
+                Some(false) => {}
+            },
+            Err(_) => tracing::warn!(cell = %cell.name, "it has not answered within {KILL_WAIT:?}: killed"),
         }
     }
-    false
+    cell.sentenced(exit);
+    // The kernel may take its time, but nothing runs there any more.
+    drop(tokio::time::timeout(KILL_WAIT, cell.ended()).await);
+    Some(if is_cell { Extent::Instance } else { Extent::Cell })
 }
 
 async fn ask(link: Arc<Conn>) -> Option<(Arc<Cell>, NodeStatus)> {

@@ -28,6 +28,9 @@ use crate::stream::Outlets;
 /// How long the answer to the order to leave may take to leave itself.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
+/// How long the calls of an instance that was killed have to notice. Code that holds its thread does not.
+const GONE_WAIT: Duration = Duration::from_secs(1);
+
 /// The node is gone, and this process with it.
 #[derive(Debug)]
 pub(crate) struct Lost;
@@ -229,8 +232,12 @@ pub(crate) async fn obey(
             answer(reply, b"null");
         }
         Ok(Order::Kill { instance, by }) => {
-            let was_live = app.hosts.iter().any(|host| host.clone().kill(&instance, &by));
-            answer(reply, if was_live { b"true" } else { b"false" });
+            let killed = app.hosts.iter().find_map(|host| host.clone().kill(&instance, &by));
+            let has_ended = match killed {
+                Some(ended) => Some(tokio::time::timeout(GONE_WAIT, ended.wait()).await.is_ok()),
+                None => None,
+            };
+            answer(reply, &serde_json::to_vec(&has_ended).unwrap_or_default());
         }
         Err(error) => reply.fail(CallErrorKind::Mismatch { why: error.to_string() }),
     }

@@ -85,7 +85,7 @@ pub(crate) enum Order {
         /// Why it ended.
         exit: Exit,
     },
-    /// Kill an instance; say whether it was live here.
+    /// Kill an instance; say whether nothing is left of it a moment later, if it was live here.
     Kill {
         /// Its name.
         instance: String,

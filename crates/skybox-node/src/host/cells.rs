@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use skybox_core::{CallErrorKind, Isolate, ModuleKind, ModulePlan, SHARD_COUNT, Settings, Shard, Shards};
+use skybox_core::{
+    CallErrorKind, Incarnation, InstanceId, Isolate, ModuleKind, ModulePlan, SHARD_COUNT, Settings, Shard,
+    Shards,
+};
 use tokio::sync::watch;
 
 use super::releases::Releases;
@@ -36,6 +39,8 @@ pub(crate) struct Cells {
     one: Arc<Slot>,
     /// Where each key, or each spawned instance, has its own.
     by_key: Option<Mutex<HashMap<Bytes, Arc<Slot>>>>,
+    /// Several keys, or spawned instances, live in one.
+    is_shared: bool,
     /// The spawned instances that live in them.
     seats: seats::Seats,
     /// Counts the lives of cells.
@@ -174,6 +179,7 @@ impl Cells {
         let cells = Cells {
             one,
             by_key: each.then(Mutex::default),
+            is_shared: on_demand(kind) && !each,
             seats: seats::Seats::default(),
             count: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -416,6 +422,29 @@ impl Cells {
     /// The links of the cells that live.
     pub(crate) fn links(&self) -> Vec<Arc<Conn>> {
         self.slots().iter().filter_map(|slot| slot.link.load_full()).collect()
+    }
+
+    /// The link of the cell that is called so, or in which an instance of that name would live.
+    pub(crate) fn home_of(&self, core: &HostCore, instance: &str) -> Option<Arc<Conn>> {
+        let named = |node: Incarnation| {
+            let count = instance.rsplit_once('.').and_then(|(_, count)| count.parse().ok());
+            count.map(|count| InstanceId { node, count }).filter(|id| id.to_string() == instance)
+        };
+        // Of spawned ones it is the node that gives them their names.
+        let seat = core.app.upgrade().and_then(|app| named(app.incarnation));
+        if let Some(seated) = seat.and_then(|seat| self.seats.get(seat)) {
+            return seated.link();
+        }
+        let is_home = |link: &Arc<Conn>| {
+            link.cell().is_some_and(|cell| cell.name.as_str() == instance)
+                || named(link.peer().incarnation).is_some()
+        };
+        self.links().into_iter().find(is_home)
+    }
+
+    /// Whether others may live in the cell of an instance.
+    pub(crate) fn has_neighbours(&self) -> bool {
+        self.is_shared
     }
 
     /// Has a cell started anew, or the keys that were given up when they are called.

@@ -23,7 +23,7 @@ use super::replicated::{policy, start};
 use super::restart::{Restarted, answer_of};
 use super::room::Place;
 use super::stop;
-use super::{CLOSE_WAIT, Failure, Head, Hold, Host, HostCore, Instance, Line, lock};
+use super::{CLOSE_WAIT, Ended, Failure, Head, Hold, Host, HostCore, Instance, Line, lock};
 use crate::app::App;
 use crate::control::Report;
 use crate::module::Module;
@@ -458,9 +458,9 @@ pub(super) fn live<T: Module>(host: &Host<T>, instance: InstanceId) -> Option<Ar
     })
 }
 
-/// Kills the instance of some key; says whether there is one of that name. The next call starts another, when the
-/// calls of this one have ended.
-pub(super) fn kill<T: Module>(host: &Arc<Host<T>>, instance: &str, by: &str) -> bool {
+/// Kills the instance of some key, if there is one of that name; what is given back resolves when nothing is left of it.
+/// The next call starts another, when the calls of this one have ended.
+pub(super) fn kill<T: Module>(host: &Arc<Host<T>>, instance: &str, by: &str) -> Option<Ended> {
     for stripe in &host.keyed.stripes {
         let slots: Vec<_> = lock(stripe).iter().map(|(key, slot)| (key.clone(), slot.clone())).collect();
         for (key, slot) in slots {
@@ -482,12 +482,13 @@ pub(super) fn kill<T: Module>(host: &Arc<Host<T>>, instance: &str, by: &str) -> 
             if let Some(failure) = given_up {
                 host.core.tell_given_up(&key, &failure);
             }
+            let ended = live.ended();
             let was_live = live.kill(by);
             asleep_when_gone(&host.core, slot, live);
-            return was_live;
+            return was_live.then_some(ended);
         }
     }
-    false
+    None
 }
 
 /// Hands over the shards that the plan has given to others or wants back.

@@ -433,14 +433,14 @@ pub(super) fn live<T: Module>(host: &Host<T>, instance: InstanceId) -> Option<Ar
     (sits.id == instance).then_some(sits)
 }
 
-/// Kills the instance of some seat; says whether there is one of that name.
-pub(super) fn kill<T: Module>(host: &Host<T>, instance: &str, by: &str) -> bool {
-    let Some(count) = instance.rsplit_once('.').and_then(|(_, count)| count.parse().ok()) else {
-        return false;
-    };
+/// Kills the instance of some seat, if there is one of that name; what is given back resolves when nothing is left of it.
+pub(super) fn kill<T: Module>(host: &Host<T>, instance: &str, by: &str) -> Option<Ended> {
+    let count = instance.rsplit_once('.').and_then(|(_, count)| count.parse().ok())?;
     let sits = host.spawned.get(count).and_then(|seat| seat.local.load());
     let named = sits.or_else(|| host.spawned.leaving.calls_of(count));
-    named.filter(|named| named.id.to_string() == instance).is_some_and(|named| named.kill(by))
+    let named = named.filter(|named| named.id.to_string() == instance)?;
+    let ended = named.ended();
+    named.kill(by).then_some(ended)
 }
 
 /// Ends every instance, once its calls have ended.
