@@ -164,6 +164,12 @@ pub enum Order {
         /// The nodes.
         nodes: Vec<NodeName>,
     },
+    /// A module may be tried again on the nodes that gave it up and where it is not any more. Where it is, its node is asked
+    /// itself.
+    TryAgain {
+        /// The module.
+        module: String,
+    },
     /// SIGKILL for a node's process.
     Kill {
         /// Which node.
@@ -203,7 +209,23 @@ pub enum Done {
         pins: BTreeMap<String, Vec<NodeName>>,
         /// Where each listener that a node has asked for is bound.
         listeners: BTreeMap<String, SocketAddr>,
+        /// The modules that living nodes gave up, in the order in which they did.
+        #[serde(default)]
+        gave_up: BTreeMap<String, Vec<GaveUp>>,
     },
+}
+
+/// That a node gave a module up, which is tried on others as long as there are such.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GaveUp {
+    /// Which node.
+    pub node: NodeName,
+    /// The error of the last start.
+    pub cause: String,
+    /// How many starts had failed; zero if its `restart` allows no other start.
+    pub failed_starts: u32,
+    /// Milliseconds since then.
+    pub ago_ms: u64,
 }
 
 impl Parent {

@@ -13,7 +13,7 @@ use skybox_core::{CallErrorKind, Code, NodeName, Plan};
 use skybox_node::{Address, AskError, Killed, NodeStatus, Operator, Restarted};
 
 use crate::client::{Client, ClientError};
-use crate::parent::{Done, Order};
+use crate::parent::{Done, GaveUp, Order};
 use crate::runtime_dir::{self, PARENT_SOCKET};
 
 /// How long a program may take to say what it runs. It is a few messages on this machine; a process that was
@@ -55,6 +55,8 @@ pub struct Shown {
     pub pins: BTreeMap<String, Vec<NodeName>>,
     /// Where each listener is bound.
     pub listeners: BTreeMap<String, SocketAddr>,
+    /// The modules that living nodes gave up, in the order in which they did.
+    pub gave_up: BTreeMap<String, Vec<GaveUp>>,
 }
 
 /// Why a program could not be asked.
@@ -255,8 +257,8 @@ impl Running {
         let who = || format!("the parent of {} (process {})", self.program, self.pid);
         let answer = tokio::time::timeout(STATUS_WAIT, self.order(&Order::Show)).await;
         match answer.map_err(|_| RunningError::Silent { who: who() })?? {
-            Done::Shown { plan, processes, pins, listeners } => {
-                Ok(Some(Shown { plan, processes, pins, listeners }))
+            Done::Shown { plan, processes, pins, listeners, gave_up } => {
+                Ok(Some(Shown { plan, processes, pins, listeners, gave_up }))
             }
             other => Err(RunningError::Refused(format!("{} answered {other:?}", who()))),
         }
@@ -318,6 +320,13 @@ impl Running {
                 return Err(refused);
             }
             nodes.insert(node, answer);
+        }
+        // A node that tries again what it gave up tells the parent so. Otherwise there may be others that gave it up before.
+        let tries_again = |answer: &Result<Restarted, RunningError>| {
+            matches!(answer, Ok(Restarted::Started { .. } | Restarted::Failed { old: None, .. }))
+        };
+        if self.is_split() && key.is_none() && !nodes.values().any(tries_again) {
+            self.order(&Order::TryAgain { module: module.to_owned() }).await?;
         }
         Ok(nodes)
     }
@@ -430,6 +439,7 @@ fn told(node: NodeName, error: AskError) -> RunningError {
 fn name_of(order: &Order) -> &'static str {
     match order {
         Order::Move { .. } => "move",
+        Order::TryAgain { .. } => "restart",
         Order::Kill { .. } => "kill",
         Order::Drain { .. } => "drain",
         Order::Show => "a plan",

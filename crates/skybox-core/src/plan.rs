@@ -37,8 +37,11 @@ pub enum ModulePlan {
         assigned: Vec<NodeName>,
         /// The nodes whose instance is ready.
         serving: Vec<NodeName>,
-        /// Why it is nowhere, or why its start failed, if so.
+        /// Why it is nowhere, or why its start failed on every node that may run it, if so.
         failed: Option<String>,
+        /// How often each node that had given it up was told to try again; those without such a word are left out.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        chances: BTreeMap<NodeName, u64>,
     },
     /// Keys by shard.
     Keyed(Shards),
@@ -74,6 +77,13 @@ mod runs {
             owner.resize(owner.len() + length, index);
         }
         Ok(owner)
+    }
+}
+
+impl ModulePlan {
+    /// One without keys, before anything has happened to it.
+    pub fn replicated(assigned: Vec<NodeName>, serving: Vec<NodeName>) -> ModulePlan {
+        ModulePlan::Replicated { assigned, serving, failed: None, chances: BTreeMap::new() }
     }
 }
 

@@ -83,7 +83,10 @@ enum Phase {
     Starting,
     Serving,
     /// Its module does not start in it.
-    GaveUp(String),
+    GaveUp {
+        cause: String,
+        failed_starts: u32,
+    },
 }
 
 /// Why there is no cell.
@@ -92,8 +95,8 @@ pub(crate) struct NotBorn {
     pub(crate) cause: String,
     /// How its process ended; absent if the cell itself has said what is wrong, or there was no process.
     pub(crate) exit: Option<Exit>,
-    /// The cell has tried as often as its policy says.
-    pub(crate) given_up: bool,
+    /// So often has the cell tried, which is as often as its policy says.
+    pub(crate) given_up: Option<u32>,
 }
 
 /// Kills a cell that nobody waits for any more.
@@ -115,7 +118,7 @@ impl Cell {
         number: u64,
         unborn: &Mutex<Weak<Cell>>,
     ) -> Result<Arc<Conn>, NotBorn> {
-        let failed = |cause: String| NotBorn { cause, exit: None, given_up: false };
+        let failed = |cause: String| NotBorn { cause, exit: None, given_up: None };
         let (cell, link) = match Cell::launch(app, host, number).await {
             Ok(launched) => launched,
             Err(error) => return Err(failed(format!("its cell could not be started: {error}"))),
@@ -130,7 +133,7 @@ impl Cell {
                 return Err(match cell.ended_soon().await {
                     Some(exit) => {
                         let cause = format!("its cell did not come as far as `start()`: {exit}");
-                        NotBorn { cause, exit: Some(exit), given_up: false }
+                        NotBorn { cause, exit: Some(exit), given_up: None }
                     }
                     None => failed(format!("its cell is not understood: {error}")),
                 });
@@ -149,7 +152,9 @@ impl Cell {
             _ = exits.wait_for(Option::is_some) => None,
         };
         match phase {
-            Some(Phase::GaveUp(cause)) => Err(NotBorn { cause, exit: None, given_up: true }),
+            Some(Phase::GaveUp { cause, failed_starts }) => {
+                Err(NotBorn { cause, exit: None, given_up: Some(failed_starts) })
+            }
             Some(_) => {
                 unwanted.0 = None;
                 Ok(conn)
@@ -160,7 +165,7 @@ impl Cell {
                 Err(NotBorn {
                     cause: format!("its cell ended before it was ready: {why}"),
                     exit,
-                    given_up: false,
+                    given_up: None,
                 })
             }
         }
@@ -284,11 +289,20 @@ impl Cell {
         }
     }
 
-    /// Resolves when its module is not to be started in it any more. Why was said before.
-    pub(crate) async fn gave_up(&self) {
+    /// Resolves when its module is not to be started in it any more, after so many attempts. Why was said before.
+    pub(crate) async fn gave_up(&self) -> u32 {
         let mut phases = self.phase.subscribe();
+        let mut attempts = 0;
+        let gave_up = |phase: &Phase| match phase {
+            Phase::GaveUp { failed_starts, .. } => {
+                attempts = *failed_starts;
+                true
+            }
+            Phase::Starting | Phase::Serving => false,
+        };
         // The sender lives in the cell.
-        drop(phases.wait_for(|phase| matches!(phase, Phase::GaveUp(_))).await);
+        drop(phases.wait_for(gave_up).await);
+        attempts
     }
 
     /// Takes what the cell says. Called by the reader of its link, in the order in which it was said.
@@ -304,8 +318,12 @@ impl Cell {
                     self.phase.send_replace(Phase::Serving);
                 }
             }
-            Ok(Word::Report(Report::GaveUp { cause, .. })) => {
-                self.phase.send_replace(Phase::GaveUp(cause));
+            Ok(Word::Report(Report::GaveUp { cause, failed_starts, .. })) => {
+                // Calls that it has sent back do not come to it again.
+                if let Some(link) = self.link.get().and_then(Weak::upgrade) {
+                    link.take_no_more();
+                }
+                self.phase.send_replace(Phase::GaveUp { cause, failed_starts });
             }
             Ok(Word::Report(_)) => {}
             Ok(Word::Ended { instance, key, exit }) => {

@@ -32,6 +32,10 @@ pub(crate) trait Control: Send + Sync {
     fn plans(&self) -> watch::Receiver<Arc<Plan>>;
     /// Told to leave: `Some` once it is.
     fn leaving(&self) -> watch::Receiver<Option<Leave>>;
+    /// Whether what is given up here may be placed on another node: then its plan says when all have given it up.
+    fn places_anew(&self) -> bool {
+        false
+    }
     /// Says what happened here. Never waits; what is said may arrive late, but in order.
     fn report(&self, report: Report);
     /// Asks for the turn to run `name`, which one node at a time has, until one run succeeds.
@@ -75,8 +79,11 @@ pub enum Report {
         module: String,
         /// The error of its `start`.
         cause: String,
+        /// How often it has failed; zero if its `restart` does not allow another start, here or elsewhere.
+        #[serde(default)]
+        failed_starts: u32,
     },
-    /// What was given up is tried again.
+    /// Somebody has ordered that what was given up be tried again.
     TriesAgain {
         /// The module.
         module: String,

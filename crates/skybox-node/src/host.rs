@@ -39,7 +39,7 @@ use bytes::Bytes;
 use skybox_core::{CallErrorKind, Exit, InstanceId, ModuleKind, ModulePlan, NodeName, Settings};
 use tokio::runtime::Handle as Runtime;
 
-pub(crate) use self::core::{HostCore, HostSeed, Placement, failed_here};
+pub(crate) use self::core::{HostCore, HostSeed, Placement, failed_here, nobody_starts};
 use failed_keys::FailedKeys;
 use falls::Falls;
 pub use history::{Ending, GivenUp};
@@ -226,7 +226,7 @@ impl<T: Module> AnyHost for Host<T> {
 
     fn follow(self: Arc<Self>, plan: &ModulePlan, version: u64) {
         match plan {
-            ModulePlan::Replicated { assigned, serving, failed } => {
+            ModulePlan::Replicated { assigned, serving, failed, chances } => {
                 let me = &self.core.node;
                 let elsewhere = serving.iter().filter_map(|node| self.core.peer(node)).collect();
                 let failed = failed.clone();
@@ -238,6 +238,7 @@ impl<T: Module> AnyHost for Host<T> {
                 }));
                 // Whoever is no longer assigned goes on until the plan's next version has others serving.
                 let wanted = assigned.contains(me) || serving.contains(me);
+                self.core.has_chances(chances.get(me).copied().unwrap_or_default());
                 self.core.want(wanted);
             }
             ModulePlan::Keyed(shards) => {

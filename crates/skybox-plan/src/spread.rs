@@ -2,8 +2,10 @@
 //!
 //! 1. Whoever is pinned (`skybox move`) goes where the pin says, as long as one of those nodes lives.
 //! 2. What runs stays where it is, as long as its node lives and does not drain.
-//! 3. What is missing goes to the node with the least reserved, then with the fewest instances, then by name.
-//! 4. A shard stays with its owner; a shard without one goes where rendezvous hashing says.
+//! 3. What was given up on its node goes to one that has not given it up. If all have, it stays: nobody tries in circles.
+//! 4. What is missing goes to the node with the least reserved, then with the fewest instances, then by name; never to
+//!    one that has given it up.
+//! 5. A shard stays with its owner; a shard without one goes where rendezvous hashing says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +35,8 @@ pub struct Facts {
     pub guests: BTreeSet<NodeName>,
     /// Where people have said that a module belongs.
     pub pins: BTreeMap<String, Vec<NodeName>>,
+    /// Modules without keys that were tried on a node as often as they may be, and are not to be tried there again.
+    pub gave_up: BTreeSet<(String, NodeName)>,
     /// The decision before this one.
     pub before: Spread,
 }
@@ -71,7 +75,8 @@ pub fn spread(facts: &Facts) -> Spread {
                 let Some(Assignment::Nodes(nodes)) = spread.get_mut(&module.name) else { continue };
                 let missing = wanted(facts, module).saturating_sub(nodes.len());
                 for _ in 0..missing {
-                    let free = load.iter().filter(|(node, _)| !nodes.contains(node));
+                    let is_free = |node: &NodeName| !nodes.contains(node) && may_start(facts, module, node);
+                    let free = load.iter().filter(|(node, _)| is_free(node));
                     let Some(least) = free.min_by_key(|(_, load)| **load).map(|(node, _)| (*node).clone())
                     else {
                         break;
@@ -100,6 +105,11 @@ fn allowed<'f>(facts: &'f Facts, module: &ModuleFacts) -> (Vec<&'f NodeName>, bo
     if living.is_empty() { (facts.nodes.iter().collect(), false) } else { (living, true) }
 }
 
+/// Whether a node has not given a module up.
+fn may_start(facts: &Facts, module: &ModuleFacts, node: &NodeName) -> bool {
+    !facts.gave_up.contains(&(module.name.clone(), node.clone()))
+}
+
 /// How many instances there should be.
 fn wanted(facts: &Facts, module: &ModuleFacts) -> usize {
     let (allowed, pinned) = allowed(facts, module);
@@ -123,8 +133,16 @@ fn staying(facts: &Facts, module: &ModuleFacts) -> Option<Vec<NodeName>> {
         Some(Assignment::Nodes(nodes)) => nodes.as_slice(),
         _ => &[],
     };
-    let stays = before.iter().filter(|node| allowed.contains(node)).take(wanted(facts, module));
-    Some(stays.cloned().collect())
+    let wanted = wanted(facts, module);
+    let may_start = |node: &&NodeName| may_start(facts, module, node);
+    let there = || before.iter().filter(|node| allowed.contains(node));
+    let mut stays: Vec<_> = there().filter(may_start).take(wanted).collect();
+    // For each that was given up there may be another node, or none.
+    let others = allowed.iter().copied().filter(may_start).filter(|node| !before.contains(node)).count();
+    let stuck = wanted.saturating_sub(stays.len() + others);
+    stays.extend(there().filter(|node| !may_start(node)).take(stuck));
+    // In the order of before: the same nodes are the same decision.
+    Some(there().filter(|node| stays.contains(node)).cloned().collect())
 }
 
 fn owners(facts: &Facts, module: &ModuleFacts) -> Vec<Option<NodeName>> {
@@ -234,6 +252,94 @@ mod tests {
         assert_eq!(nodes(&spread(&facts), "thumbnail"), "node-9", "a guest runs what is pinned to it");
         facts.pins.insert("thumbnail".into(), vec![node(1), node(2), node(3)]);
         assert_eq!(nodes(&spread(&facts), "thumbnail"), "node-1 node-2 node-3");
+    }
+
+    /// Decides time after time: each row is what happens before, and where the module is then.
+    fn given_up_in_turn(facts: &mut Facts, rows: &[(&[u32], &[u32], &str)]) {
+        for (gave_up, cleared, place) in rows {
+            let record = |n: &u32| ("printer".to_owned(), node(*n));
+            facts.gave_up.extend(gave_up.iter().map(record));
+            facts.gave_up.retain(|gave_up| !cleared.iter().map(record).any(|record| record == *gave_up));
+            let spread = spread(facts);
+            assert_eq!(nodes(&spread, "printer"), *place, "after {gave_up:?} gave up, {cleared:?} did not");
+            facts.before = spread;
+            let again = super::spread(facts);
+            assert_eq!(again, facts.before, "and there it stays");
+        }
+    }
+
+    #[test]
+    fn what_a_node_gave_up_is_tried_on_each_other_one_once() {
+        for kind in [ModuleKind::Replicated, ModuleKind::Task] {
+            let mut facts = facts(&[1, 2, 3], &[module("printer", kind, Replicas::fixed(1))]);
+            let rows: [(&[u32], &[u32], &str); 7] = [
+                (&[], &[], "node-1"),
+                (&[1], &[], "node-2"),
+                (&[2], &[], "node-3"),
+                (&[3], &[], "node-3"),
+                // The process of one has ended, and another begun.
+                (&[], &[2], "node-2"),
+                (&[2], &[], "node-2"),
+                // A person has it tried again everywhere: what has no reason to move does not.
+                (&[], &[1, 2, 3], "node-2"),
+            ];
+            given_up_in_turn(&mut facts, &rows);
+        }
+    }
+
+    #[test]
+    fn replicas_that_were_given_up_move_alone() {
+        let two = [module("printer", ModuleKind::Replicated, Replicas::fixed(2))];
+        let mut facts = facts(&[1, 2, 3], &two);
+        let rows: [(&[u32], &[u32], &str); 5] = [
+            (&[], &[], "node-1 node-2"),
+            (&[1], &[], "node-2 node-3"),
+            // There is no third node: it stays, and the other one serves.
+            (&[3], &[], "node-2 node-3"),
+            (&[], &[1], "node-2 node-1"),
+            (&[1, 2], &[], "node-2 node-1"),
+        ];
+        given_up_in_turn(&mut facts, &rows);
+        let each = [module("printer", ModuleKind::Replicated, Replicas::PerNode)];
+        let mut facts = super::tests::facts(&[1, 2, 3], &each);
+        given_up_in_turn(
+            &mut facts,
+            &[(&[], &[], "node-1 node-2 node-3"), (&[2], &[], "node-1 node-2 node-3")],
+        );
+    }
+
+    #[test]
+    fn a_node_that_gave_a_module_up_does_not_get_it_back_when_another_dies() {
+        let mut facts = facts(&[1, 2], &[module("printer", ModuleKind::Replicated, Replicas::fixed(1))]);
+        given_up_in_turn(&mut facts, &[(&[], &[], "node-1"), (&[1], &[], "node-2")]);
+        facts.nodes.remove(&node(2));
+        given_up_in_turn(&mut facts, &[(&[], &[], "")]);
+        facts.nodes.insert(node(2));
+        given_up_in_turn(&mut facts, &[(&[], &[], "node-2")]);
+        facts.nodes.insert(node(3));
+        given_up_in_turn(&mut facts, &[(&[], &[], "node-2"), (&[2], &[], "node-3")]);
+    }
+
+    #[test]
+    fn a_pin_holds_where_its_node_gave_up() {
+        let mut facts = facts(&[1, 2, 3], &[module("printer", ModuleKind::Replicated, Replicas::fixed(1))]);
+        facts.pins.insert("printer".into(), vec![node(2)]);
+        given_up_in_turn(&mut facts, &[(&[], &[], "node-2"), (&[2], &[], "node-2")]);
+        facts.pins.clear();
+        given_up_in_turn(&mut facts, &[(&[], &[], "node-1")]);
+        facts.pins.insert("printer".into(), vec![node(1), node(2), node(3)]);
+        given_up_in_turn(&mut facts, &[(&[1], &[], "node-1 node-2 node-3")]);
+        // Of those that are too many, the one goes that is of no use.
+        facts.pins.clear();
+        given_up_in_turn(&mut facts, &[(&[], &[], "node-3")]);
+    }
+
+    #[test]
+    fn keys_are_given_up_by_their_nodes_alone() {
+        let mut facts = facts(&[1, 2], &[module("printer", ModuleKind::Keyed, Replicas::fixed(1))]);
+        facts.before = spread(&facts);
+        facts.gave_up.insert(("printer".to_owned(), node(1)));
+        assert_eq!(spread(&facts), facts.before);
     }
 
     #[test]

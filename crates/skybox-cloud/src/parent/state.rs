@@ -9,6 +9,7 @@
 mod names;
 mod planning;
 mod replace;
+mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use skybox_plan::spread::{Facts, Spread};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use replace::Replacing;
+use reports::Record;
 
 use super::listeners::{Answer, Listeners, Outcome};
 use super::once::{OnceBook, Turn};
@@ -118,7 +120,10 @@ struct Life {
     address: String,
     to_node: mpsc::Sender<FromParent>,
     started: BTreeSet<String>,
-    failed: BTreeMap<String, String>,
+    /// The modules that it gave up.
+    gave_up: BTreeMap<String, Record>,
+    /// How often it was told to try again what it gave up, by module.
+    chances: BTreeMap<String, u64>,
     /// The plan whose losses it has released, by module.
     released: BTreeMap<String, u64>,
 }
@@ -187,6 +192,8 @@ pub(super) struct State {
     /// What it was decided on, without what was before.
     spread_for: Option<Facts>,
     keyed: BTreeMap<String, Keyed>,
+    /// Modules that nodes gave up so far.
+    gave_up_count: u64,
     plan: Plan,
     planned: bool,
     news: News,
@@ -237,6 +244,7 @@ impl State {
             spread: Spread::new(),
             spread_for: None,
             keyed: BTreeMap::new(),
+            gave_up_count: 0,
             plan: Plan::default(),
             planned: false,
             news,
@@ -362,7 +370,8 @@ impl State {
             address: hello.address,
             to_node,
             started: BTreeSet::new(),
-            failed: BTreeMap::new(),
+            gave_up: BTreeMap::new(),
+            chances: BTreeMap::new(),
             released: BTreeMap::new(),
         });
         if let Some(before) = before {
@@ -426,32 +435,6 @@ impl State {
     fn lost(&mut self, name: &NodeName) {
         for keyed in self.keyed.values_mut() {
             keyed.lost(name);
-        }
-    }
-
-    fn report(&mut self, name: &NodeName, incarnation: Incarnation, report: Report) {
-        let Some(node) = self.nodes.get_mut(name) else { return };
-        let Some(life) = node.life.as_mut().filter(|life| life.incarnation == incarnation) else { return };
-        match report {
-            Report::Started { module } => {
-                life.failed.remove(&module);
-                life.started.insert(module);
-            }
-            Report::Stopped { module } => drop(life.started.remove(&module)),
-            Report::GaveUp { module, cause } => {
-                life.started.remove(&module);
-                life.failed.insert(module, cause);
-            }
-            Report::TriesAgain { module } => drop(life.failed.remove(&module)),
-            Report::Released { module, version } => {
-                let before = life.released.entry(module).or_default();
-                *before = version.max(*before);
-            }
-            Report::Ready => {
-                node.was_ready = true;
-                self.was_ready = true;
-            }
-            Report::Drained => {}
         }
     }
 
@@ -556,6 +539,8 @@ impl State {
             Order::Move { module, nodes } => match self.check_move(&module, &nodes) {
                 Err(why) => Done::Refused(why),
                 Ok(()) => {
+                    // Whoever says where it belongs wants it tried there.
+                    self.try_again(&module, |node| nodes.contains(node));
                     if nodes.is_empty() {
                         self.pins.remove(&module);
                     } else {
@@ -564,6 +549,13 @@ impl State {
                     // The next plan has it on its way.
                     self.replan();
                     return self.wait_for(Goal::Moved(module), reply);
+                }
+            },
+            Order::TryAgain { module } => match self.check_move(&module, &[]) {
+                Err(why) => Done::Refused(why),
+                Ok(()) => {
+                    self.try_elsewhere_again(&module);
+                    Done::Ok
                 }
             },
             Order::Kill { node } => self.kill(&node),
@@ -580,6 +572,12 @@ impl State {
                     .collect(),
                 pins: self.pins.clone(),
                 listeners: self.listeners.addresses(),
+                gave_up: self
+                    .modules
+                    .iter()
+                    .map(|module| (module.name.clone(), self.gave_up(&module.name)))
+                    .filter(|(_, gave_up)| !gave_up.is_empty())
+                    .collect(),
             },
             Order::Stop => {
                 self.stop();
@@ -763,8 +761,9 @@ impl State {
 
     fn moved(&self, module: &str) -> Option<Done> {
         match self.plan.modules.get(module)? {
-            ModulePlan::Replicated { assigned, serving, failed } => {
-                if let Some(cause) = failed {
+            ModulePlan::Replicated { assigned, serving, failed, .. } => {
+                // Where it was given up the old ones may go on, and nothing has failed.
+                if let Some(cause) = failed.clone().or_else(|| self.given_up(module, assigned)) {
                     return Some(Done::Refused(format!("it does not start there: {cause}")));
                 }
                 let old_gone = self.nodes.iter().all(|(name, node)| {

@@ -351,16 +351,10 @@ impl<T: Module> Target<T> {
         if !nodes.is_empty() {
             return Look::Dial(nodes);
         }
-        if let Some(cause) = crate::host::failed_here(core) {
-            return Look::Never(CallErrorKind::NotStarted { cause });
+        match crate::host::nobody_starts(core) {
+            Some(kind) => Look::Never(kind),
+            None => Look::Wait("no instance was ready".to_owned()),
         }
-        if let Some(cause) = &placement.failed {
-            return Look::Never(match cause.strip_prefix("unplaced: ") {
-                Some(why) => CallErrorKind::Unplaced { why: why.to_owned() },
-                None => CallErrorKind::NotStarted { cause: cause.clone() },
-            });
-        }
-        Look::Wait("no instance was ready".to_owned())
     }
 
     fn look_keyed(&self, placement: &Placement, key: &[u8], tries: &Tries) -> Look<T> {

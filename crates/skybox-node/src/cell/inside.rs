@@ -119,10 +119,8 @@ fn plan(birth: &Birth, modules: &[ModuleDecl]) -> Plan {
                 nodes: vec![at.clone()],
                 owner: vec![0; usize::from(SHARD_COUNT)],
             }),
-            _ if here => {
-                ModulePlan::Replicated { assigned: vec![at.clone()], serving: Vec::new(), failed: None }
-            }
-            _ => ModulePlan::Replicated { assigned: Vec::new(), serving: vec![at.clone()], failed: None },
+            _ if here => ModulePlan::replicated(vec![at.clone()], Vec::new()),
+            _ => ModulePlan::replicated(Vec::new(), vec![at.clone()]),
         }
     };
     // Nobody dials it: the link is there before the first call.

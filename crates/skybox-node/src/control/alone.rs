@@ -24,7 +24,7 @@ impl Alone {
                 nodes: vec![node.clone()],
                 owner: vec![0; usize::from(skybox_core::SHARD_COUNT)],
             }),
-            _ => ModulePlan::Replicated { assigned: vec![node.clone()], serving: Vec::new(), failed: None },
+            _ => ModulePlan::replicated(vec![node.clone()], Vec::new()),
         };
         let modules = modules.iter().map(|module| (module.name.clone(), here(module))).collect();
         let plan = Plan { version: 1, modules, ..Plan::default() };

@@ -39,9 +39,7 @@ fn plan(me: &NodeName, peers: &BTreeMap<NodeName, String>, modules: &[ModuleDecl
     let places = spread(&facts).into_iter().map(|(module, assignment)| {
         let place = match assignment {
             // Whoever is called before it is ready has the call wait.
-            Assignment::Nodes(nodes) => {
-                ModulePlan::Replicated { serving: nodes.clone(), assigned: nodes, failed: None }
-            }
+            Assignment::Nodes(nodes) => ModulePlan::replicated(nodes.clone(), nodes),
             Assignment::Owners(owners) => ModulePlan::Keyed(shards(&facts, &owners)),
         };
         (module, place)
@@ -86,7 +84,7 @@ impl Control for ByHand {
     /// A module that does not start here is not called here any more; the others do not hear of it.
     fn report(&self, report: Report) {
         let (module, gave_up) = match report {
-            Report::GaveUp { module, cause } => (module, Some(cause)),
+            Report::GaveUp { module, cause, .. } => (module, Some(cause)),
             Report::TriesAgain { module } => (module, None),
             _ => return,
         };
@@ -185,7 +183,11 @@ mod tests {
             implementations: None,
         };
         let control = ByHand::new(&me, &BTreeMap::from([(peer.clone(), "b:1".to_owned())]), &[module]);
-        control.report(Report::GaveUp { module: "catalog".to_owned(), cause: "no key".to_owned() });
+        control.report(Report::GaveUp {
+            module: "catalog".to_owned(),
+            cause: "no key".to_owned(),
+            failed_starts: 6,
+        });
         let plan = control.plans().borrow().clone();
         let ModulePlan::Replicated { serving, failed, .. } = &plan.modules["catalog"] else {
             panic!("it is replicated")

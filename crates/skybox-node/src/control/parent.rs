@@ -274,6 +274,10 @@ impl Control for ParentLink {
         self.leave.clone()
     }
 
+    fn places_anew(&self) -> bool {
+        true
+    }
+
     fn report(&self, report: Report) {
         if let Err(mpsc::error::TrySendError::Full(report)) = self.says.try_send(FromNode::Report(report)) {
             tracing::error!(?report, "the parent does not read: a report is lost");

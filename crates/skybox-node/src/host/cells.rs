@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use super::releases::Releases;
 use super::restart::{Ordered, Orders, Restarted};
 use super::room::{Coming, Place};
-use super::{Failure, GivenUp, Head, HostCore, Line, failed_here, lock};
+use super::{Failure, GivenUp, Head, HostCore, Line, failed_here, lock, nobody_starts};
 use crate::cell::{Cell, Order};
 use crate::conn::Conn;
 use crate::control::Report;
@@ -270,12 +270,13 @@ impl Cells {
                 return Ok((link, head));
             }
             let failed = if on_demand(core.descriptor.kind) {
-                lock(&slot.failed).as_ref().map(|failure| failure.cause.clone())
+                let failed = lock(&slot.failed);
+                failed.as_ref().map(|failure| CallErrorKind::NotStarted { cause: failure.cause.clone() })
             } else {
-                failed_here(core)
+                nobody_starts(core)
             };
-            if let Some(cause) = failed {
-                return Err(CallErrorKind::NotStarted { cause });
+            if let Some(kind) = failed {
+                return Err(kind);
             }
             if core.descriptor.kind == ModuleKind::Spawned {
                 // How many there may be is seen to where they are seated.

@@ -88,6 +88,8 @@ pub(crate) struct HostCore {
     pub(super) over: watch::Sender<Option<(InstanceId, bool)>>,
     /// Whether the plan wants an instance here.
     pub(super) wanted: watch::Sender<bool>,
+    /// How often the plan has said that what was given up here is to be tried again.
+    pub(super) chances: watch::Sender<u64>,
     /// Orders to start a replicated instance anew, for the task that keeps it.
     pub(super) orders: Orders,
     /// The end of `orders` at which they arrive, until that task has it.
@@ -178,6 +180,7 @@ impl HostCore {
             live: AtomicU64::new(0),
             over: watch::Sender::new(None),
             wanted: watch::Sender::new(false),
+            chances: watch::Sender::new(0),
             orders,
             ordered: Mutex::new(Some(ordered)),
             cells,
@@ -251,6 +254,11 @@ impl HostCore {
 
     pub(super) fn want(&self, wanted: bool) {
         self.wanted.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+    }
+
+    /// The plan has given it so many chances to start here after it was given up.
+    pub(super) fn has_chances(&self, chances: u64) {
+        self.chances.send_if_modified(|now| std::mem::replace(now, chances) != chances);
     }
 
     /// Enters the bounded queue of those who wait for an instance.
@@ -408,4 +416,20 @@ impl Drop for Waiting<'_> {
 /// Why the module was given up on this node.
 pub(crate) fn failed_here(core: &HostCore) -> Option<String> {
     lock(&core.failed).as_ref().map(|failure| failure.cause.clone())
+}
+
+/// Why nobody starts a module without keys, here or elsewhere: its calls need not wait.
+pub(crate) fn nobody_starts(core: &HostCore) -> Option<CallErrorKind> {
+    let (here, placement) = (failed_here(core), core.placement.load());
+    let cause = match core.app.upgrade().is_some_and(|app| app.control.places_anew()) {
+        // It is tried again here, which the plan may not have heard yet.
+        true if here.is_none() && *core.wanted.borrow() => None,
+        // What was given up here is placed on another node, until the plan says that there is none.
+        true => placement.failed.clone(),
+        false => here.or_else(|| placement.failed.clone()),
+    };
+    cause.map(|cause| match cause.strip_prefix("unplaced: ") {
+        Some(why) => CallErrorKind::Unplaced { why: why.to_owned() },
+        None => CallErrorKind::NotStarted { cause },
+    })
 }

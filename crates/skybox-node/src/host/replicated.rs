@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::restart::{Order, Ordered, Restarted, answer_of};
 use super::stop::{self, OwnCode};
-use super::{CLOSE_WAIT, Failure, Head, Hold, Host, HostCore, Instance, failed_here, lock};
+use super::{CLOSE_WAIT, Failure, Head, Hold, Host, HostCore, Instance, lock, nobody_starts};
 use crate::app::App;
 use crate::call::Panicked;
 use crate::control::Report;
@@ -40,8 +40,9 @@ pub(super) async fn find<T: Module>(
         if !*host.core.wanted.borrow() {
             return Err(CallErrorKind::Moved);
         }
-        if let Some(cause) = failed_here(&host.core) {
-            return Err(CallErrorKind::NotStarted { cause });
+        if let Some(kind) = nobody_starts(&host.core) {
+            // Whether there is another cell, or another node, is known to the node of this one.
+            return Err(if host.core.cell_of.is_some() { CallErrorKind::Moved } else { kind });
         }
         if !HostCore::changed_before(&mut changes, until).await {
             return Err(waited_out());
@@ -75,6 +76,7 @@ async fn keep<T: Module>(host: Arc<Host<T>>, mut ordered: Ordered) {
     let core = host.core.clone();
     let mut wanted = core.wanted.subscribe();
     let mut over = core.over.subscribe();
+    let mut chances = core.chances.subscribe();
     let mut history = History::default();
     let born = Instant::now();
     // Given while nothing ran: the next start is the answer.
@@ -128,27 +130,43 @@ async fn keep<T: Module>(host: Arc<Host<T>>, mut ordered: Ordered) {
         };
         let decision = history.decide(&policy(&core), end, born.elapsed());
         if decision == Decision::GiveUp {
-            give_up(&core, &history);
+            chances.mark_unchanged();
+            give_up(&core, history.failed_starts());
         }
         order = tokio::select! {
             biased;
             Some(order) = ordered.recv() => Some(order),
-            () = pause(&core, decision, &mut wanted) => None,
+            () = pause(&core, decision, &mut wanted, &mut chances) => None,
         };
         if order.is_some() || decision == Decision::GiveUp {
             // What comes now is a beginning.
             history.clear();
-            try_again(&core);
+            try_again(&core, order.is_some());
         }
     }
 }
 
-/// Waits as long as it was decided: for a while, or until the plan takes what was given up elsewhere.
-async fn pause(core: &HostCore, decision: Decision, wanted: &mut watch::Receiver<bool>) {
+/// Waits as long as it was decided: for a while, or until the plan takes what was given up elsewhere, or has it tried
+/// again here.
+async fn pause(
+    core: &HostCore,
+    decision: Decision,
+    wanted: &mut watch::Receiver<bool>,
+    chances: &mut watch::Receiver<u64>,
+) {
     match decision {
         Decision::After(pause) => tokio::time::sleep(core.jittered(pause)).await,
-        Decision::GiveUp => until(wanted, |wanted| !wanted).await,
+        Decision::GiveUp => tokio::select! {
+            () = until(wanted, |wanted| !wanted) => {}
+            () = chance(chances) => {}
+        },
     }
+}
+
+/// Waits until the plan has what was given up tried again.
+pub(super) async fn chance(chances: &mut watch::Receiver<u64>) {
+    // The sender lives in the host of the waiting task.
+    drop(chances.changed().await);
 }
 
 /// Waits for the end of the live instance, and replaces it whenever that is ordered. Says whether it was killed, or had
@@ -245,18 +263,22 @@ pub(super) fn failed_start(core: &HostCore, cause: &str) {
     core.endings.failed_start(None, cause);
 }
 
-pub(super) fn give_up(core: &HostCore, history: &History) {
+/// Gives it up after so many failed starts.
+pub(super) fn give_up(core: &HostCore, failed_starts: u32) {
     let cause = core.endings.last_cause();
     tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "given up: {cause}");
-    *lock(&core.failed) = Some(Failure::new(cause.clone(), history, &policy(core)));
+    *lock(&core.failed) = Some(Failure::told(cause.clone(), failed_starts, core.settings.within));
+    core.report(Report::GaveUp { module: core.descriptor.name.into(), cause, failed_starts });
     core.notify();
-    core.report(Report::GaveUp { module: core.descriptor.name.into(), cause });
 }
 
 /// Forgets that it was given up: calls wait for it again.
-pub(super) fn try_again(core: &HostCore) {
+pub(super) fn try_again(core: &HostCore, ordered: bool) {
     if lock(&core.failed).take().is_some() {
-        core.report(Report::TriesAgain { module: core.descriptor.name.into() });
+        // Without an order it was the plan that took it away from here, or gave it another chance.
+        if ordered {
+            core.report(Report::TriesAgain { module: core.descriptor.name.into() });
+        }
         core.notify();
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use skybox_core::{ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
+use skybox_core::{Code, ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
 use skybox_node::control::ModuleDecl;
 use skybox_plan::spread::{Assignment, Facts, ModuleFacts, Spread, spread};
 
-use super::{Keyed, State};
+use super::{Keyed, Node, State};
 
 impl State {
     pub(super) fn next_plan(&mut self) -> Plan {
@@ -18,12 +18,14 @@ impl State {
             nodes: own,
             guests,
             pins: self.pins.clone(),
+            gave_up: self.gave_up_after_starts(),
             before: Spread::new(),
         };
         // Most of what nodes report changes nothing here, and the same facts give the same answer.
         if self.spread_for.as_ref() != Some(&facts) {
             let before = std::mem::take(&mut self.spread);
-            self.spread = spread(&Facts { before, ..facts.clone() });
+            self.spread = spread(&Facts { before: before.clone(), ..facts.clone() });
+            log_moves(&facts, &before, &self.spread);
             self.spread_for = Some(facts);
         }
         let mut plan = Plan { version: self.plan.version, ..Plan::default() };
@@ -56,26 +58,52 @@ impl State {
         };
         let life = |name: &NodeName| self.nodes.get(name).and_then(|node| node.life.as_ref());
         let started = |name: &NodeName| life(name).is_some_and(|life| life.started.contains(module));
-        let failed = |name: &NodeName| life(name).and_then(|life| life.failed.get(module));
+        let gave_up = |name: &NodeName| self.record(name, module).is_some();
         let mut serving: Vec<_> = assigned.iter().filter(|name| started(name)).cloned().collect();
-        // Start there, switch, drain here: the old ones go on until every new one is ready or has given up.
-        let all_settled = assigned.iter().all(|name| started(name) || failed(name).is_some());
+        let given_up = self.given_up(module, &assigned);
+        // Start there, switch, drain here: the old ones go on until every new one is ready or has given up. If all have,
+        // they go on as long as they can; a node that leaves does not wait for what does not come.
+        let all_settled = assigned.iter().all(|name| started(name) || gave_up(name));
         if !all_settled || serving.is_empty() {
-            let old = self.nodes.keys().filter(|name| !assigned.contains(name) && started(name));
-            serving.extend(old.cloned());
+            let goes_on = |node: &Node| given_up.is_none() || !node.leaving;
+            let old = self.nodes.iter().filter(|(name, node)| !assigned.contains(name) && goes_on(node));
+            serving.extend(old.map(|(name, _)| name).filter(|name| started(name)).cloned());
         }
+        // Guests run what is pinned to them alone.
+        let nobody_comes = || self.nodes.values().all(|node| node.guest || node.over || node.leaving);
         let why = if !serving.is_empty() {
             None
-        } else if assigned.is_empty() {
-            // While one is being started again, calls wait for it. Guests run what is pinned to them alone.
-            let nobody_comes = self.nodes.values().all(|node| node.guest || node.over || node.leaving);
-            nobody_comes.then(|| "unplaced: no node is alive".to_owned())
-        } else if assigned.iter().all(|name| failed(name).is_some()) {
-            assigned.iter().find_map(failed).cloned()
+        } else if assigned.is_empty() && nobody_comes() {
+            Some("unplaced: no node is alive".to_owned())
         } else {
-            None
+            given_up
         };
-        ModulePlan::Replicated { assigned, serving, failed: why }
+        let chances = self.nodes.iter().filter_map(|(name, node)| {
+            let chances = *node.life.as_ref()?.chances.get(module)?;
+            Some((name.clone(), chances))
+        });
+        ModulePlan::Replicated { assigned, serving, failed: why, chances: chances.collect() }
+    }
+
+    /// Why a module was given up by all nodes that may run it; nothing while there may be one that has not.
+    pub(super) fn given_up(&self, module: &str, assigned: &[NodeName]) -> Option<String> {
+        if assigned.is_empty() {
+            // One that is being started again may run it.
+            let comes = |node: &Node| !node.guest && !node.over && !node.leaving && node.life.is_none();
+            let nobody_comes = !self.nodes.values().any(comes);
+            return self.last_cause(module, self.nodes.keys()).filter(|_| nobody_comes);
+        }
+        let all_gave_up = assigned.iter().all(|node| self.record(node, module).is_some());
+        self.last_cause(module, assigned.iter()).filter(|_| all_gave_up)
+    }
+
+    /// The modules that nodes gave up because their starts failed. Where `restart` forbids another start, another node
+    /// does not start it either.
+    fn gave_up_after_starts(&self) -> BTreeSet<(String, NodeName)> {
+        let lives = self.nodes.iter().filter_map(|(name, node)| Some((name, node.life.as_ref()?)));
+        let records = lives.flat_map(|(name, life)| life.gave_up.iter().map(move |record| (name, record)));
+        let failed = records.filter(|(_, (_, record))| record.failed_starts > 0);
+        failed.map(|(name, (module, _))| (module.clone(), name.clone())).collect()
     }
 
     fn plan_keyed(&mut self, module: &str) -> Shards {
@@ -118,6 +146,22 @@ impl State {
         let shards = Shards { nodes: names, owner };
         keyed.shards = Some(shards.clone());
         shards
+    }
+}
+
+/// Says which modules are tried on other nodes than those that gave them up.
+fn log_moves(facts: &Facts, before: &Spread, after: &Spread) {
+    for (module, node) in &facts.gave_up {
+        let (Some(Assignment::Nodes(before)), Some(Assignment::Nodes(after))) =
+            (before.get(module), after.get(module))
+        else {
+            continue;
+        };
+        if before.contains(node) && !after.contains(node) {
+            let new: Vec<_> =
+                after.iter().filter(|node| !before.contains(node)).map(NodeName::as_str).collect();
+            tracing::warn!(code = %Code::NOT_STARTED, "{node} gave {module} up: it is tried on {}", new.join(", "));
+        }
     }
 }
 

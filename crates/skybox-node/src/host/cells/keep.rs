@@ -10,7 +10,7 @@ use skybox_core::{Exit, ModuleKind};
 use skybox_plan::restart::{Decision, End, History};
 use tokio::sync::watch;
 
-use super::super::replicated::{failed_start, give_up, policy, try_again};
+use super::super::replicated::{chance, failed_start, give_up, policy, try_again};
 use super::super::restart::{Order, Ordered, Restarted};
 use super::super::{CLOSE_WAIT, Failure, HostCore, lock, stop};
 use super::{Slot, look_every, on_demand};
@@ -24,22 +24,37 @@ enum Over {
     Unwanted,
     /// Its process has ended.
     Died(Exit),
-    /// Its module does not start in it any more.
-    GaveUp,
+    /// Its module does not start in it any more, after so many attempts.
+    GaveUp(u32),
     /// Somebody wants another.
     Ordered(Order),
 }
 
 /// The task of one slot.
 pub(super) async fn keep(core: Arc<HostCore>, slot: Arc<Slot>, ordered: Ordered) {
-    let (history, cause, born) = (History::default(), String::new(), Instant::now());
-    Keeper { core, slot, history, useful: false, cause, born, ordered }.run().await;
+    Keeper {
+        chances: core.chances.subscribe(),
+        core,
+        slot,
+        history: History::default(),
+        within_cell: None,
+        useful: false,
+        cause: String::new(),
+        born: Instant::now(),
+        ordered,
+    }
+    .run()
+    .await;
 }
 
 struct Keeper {
     core: Arc<HostCore>,
     slot: Arc<Slot>,
     history: History,
+    /// How many starts have failed in a cell that has given the module up.
+    within_cell: Option<u32>,
+    /// How often the plan has said that what was given up is to be tried again.
+    chances: watch::Receiver<u64>,
     /// A call of this module, or key, has ended well in a cell.
     useful: bool,
     /// Why the last one ended, or did not start.
@@ -133,7 +148,8 @@ impl Keeper {
                             }
                             decision
                         }
-                        Over::GaveUp => {
+                        Over::GaveUp(failed_starts) => {
+                            self.within_cell = Some(failed_starts);
                             self.put_away().await;
                             Decision::GiveUp
                         }
@@ -168,7 +184,7 @@ impl Keeper {
                     return Over::Died(exit);
                 }
                 () = until(wanted, |wanted| !wanted) => return Over::Unwanted,
-                () = cell.gave_up() => return Over::GaveUp,
+                failed_starts = cell.gave_up() => return Over::GaveUp(failed_starts),
                 () = asleep(&self.slot, &link, self.core.settings.idle) => {
                     self.slot.wanted.send_replace(false);
                     return Over::Unwanted;
@@ -236,7 +252,10 @@ impl Keeper {
         let NotBorn { cause, exit, given_up } = not_born;
         self.cause.clone_from(&cause);
         match exit {
-            _ if given_up => return Decision::GiveUp,
+            _ if given_up.is_some() => {
+                self.within_cell = given_up;
+                return Decision::GiveUp;
+            }
             Some(exit) => {
                 let module = self.core.descriptor.name;
                 tracing::error!(module, code = %skybox_core::Code::NOT_STARTED, "{cause}");
@@ -262,7 +281,9 @@ impl Keeper {
             *lock(&self.slot.failed) = Some(Failure::new(cause, &self.history, &policy(&self.core)));
             self.slot.notify(&self.core);
         } else if given_up {
-            give_up(&self.core, &self.history);
+            let failed_starts = self.within_cell.take().unwrap_or_else(|| self.history.failed_starts());
+            self.chances.mark_unchanged();
+            give_up(&self.core, failed_starts);
             self.slot.notify(&self.core);
         }
         let pause = match decision {
@@ -277,12 +298,13 @@ impl Keeper {
             Some(order) = self.ordered.recv() => Some(order),
             () = sleep(pause) => None,
             () = until(wanted, |wanted| !wanted), if !self.is_on_demand() || pause.is_none() => None,
+            () = chance(&mut self.chances), if given_up && !on_demand(self.core.descriptor.kind) => None,
             _ = gone(&self.slot) => None,
         };
         if order.is_some() || given_up {
             self.history.clear();
             *lock(&self.slot.failed) = None;
-            try_again(&self.core);
+            try_again(&self.core, order.is_some());
             if self.is_on_demand() && order.is_none() {
                 // The next call starts it.
                 self.slot.wanted.send_replace(false);
