@@ -118,6 +118,7 @@ fn place(module: &Module) -> Vec<(String, Tone)> {
     if let Some(why) = module.why_not() {
         lines.push((why, Tone::Bad));
     }
+    lines.extend(module.left_texts().into_iter().map(|line| (line, Tone::Bad)));
     lines
 }
 

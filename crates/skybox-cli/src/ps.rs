@@ -12,6 +12,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use skybox_cloud::parent::GaveUp;
 use skybox_cloud::running::{ALONE, Running, RunningError, Shown};
 use skybox_core::{ModuleKind, ModulePlan, NodeName};
 use skybox_node::{CellStatus, ImplementationStatus, ModuleStatus, NodeStatus, PolicyStatus};
@@ -94,6 +95,8 @@ pub(crate) struct Module {
     pub(crate) given_up: Vec<Given>,
     /// How many keys are not started again, by node: `given_up` has the last of each.
     pub(crate) given_up_keys: BTreeMap<String, u64>,
+    /// The living nodes on which it failed as often as it may, oldest first; it is placed on others, if there are such.
+    pub(crate) failed_on: Vec<GaveUp>,
     pub(crate) instances: Vec<Instance>,
     /// How earlier instances ended, the last one last.
     pub(crate) endings: Vec<Ended>,
@@ -244,6 +247,7 @@ fn place(module: &mut Module, shown: Option<&Shown>) {
         module.assigned = module.serving.clone();
         return;
     };
+    module.failed_on = shown.gave_up.get(&module.module).cloned().unwrap_or_default();
     module.pinned = shown.pins.get(&module.module).map(|nodes| texts(nodes)).unwrap_or_default();
     match shown.plan.modules.get(&module.module) {
         None => {}

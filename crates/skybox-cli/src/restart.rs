@@ -35,7 +35,9 @@ pub(crate) async fn restart(args: &RestartArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if said == 0 {
-        anyhow::bail!("{what} is on no node at the moment: `skybox ps` shows why");
+        anyhow::bail!(
+            "{what} is on no node at the moment: `skybox ps` shows why, and whether it is tried again on one that gave it up"
+        );
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

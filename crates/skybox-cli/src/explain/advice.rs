@@ -1,6 +1,6 @@
 //! What a person can do about a module.
 
-use crate::ps::Module;
+use crate::ps::{Module, joined};
 
 /// One thing each; nothing where all is well.
 pub(super) fn advice(module: &Module) -> Vec<String> {
@@ -18,13 +18,23 @@ pub(super) fn advice(module: &Module) -> Vec<String> {
         ));
         return advice;
     }
+    let left = joined(module.left().map(|left| left.node.as_str()));
     for given in &module.given_up {
         let key = given.up.key.as_ref().map(|key| format!(" --key {}", quoted(key))).unwrap_or_default();
         let restart = format!("`skybox restart {name}{key}`");
         advice.push(match given.up.failed_starts {
             0 => format!("{restart}: its `restart` does not allow another start otherwise"),
+            _ if given.up.key.is_none() && !left.is_empty() => {
+                format!("mend the cause, and then {restart}, which tries it anew on each node")
+            }
             _ => format!("mend the cause, and then {restart}, which tries it anew on {}", given.node),
         });
+    }
+    if module.given_up.is_empty() && !left.is_empty() {
+        advice.push(format!(
+            "mend what keeps it from starting on {left}; `skybox restart {name}` allows it there again, and `skybox move \
+             {name} NODE` puts it there"
+        ));
     }
     // Given up, it does not crash any more.
     if module.given_up.is_empty() && module.has_crashed() {

@@ -3,10 +3,11 @@
 use std::io::Write;
 
 use serde::Serialize;
+use skybox_cloud::parent::GaveUp;
 use skybox_core::Code;
 use skybox_node::{Ending, GivenUp};
 
-use super::Module;
+use super::{Module, joined};
 use crate::table::{self, Cell, Table, Tone, paint};
 
 /// Endings of each module that are shown; `--json` has all that its nodes remember.
@@ -120,6 +121,34 @@ impl Module {
         self.given_up.iter().map(text).map(line).collect()
     }
 
+    /// The nodes that failed to start it and where it is not any more.
+    pub(crate) fn left(&self) -> impl Iterator<Item = &GaveUp> {
+        let is_there =
+            |node: &str| self.given_up.iter().any(|given| given.up.key.is_none() && given.node == node);
+        self.failed_on.iter().filter(move |failed| !is_there(failed.node.as_str()))
+    }
+
+    /// Where it was tried in vain, and where it is now.
+    pub(crate) fn left_texts(&self) -> Vec<String> {
+        let failed = |node: &str| self.failed_on.iter().any(|failed| failed.node.as_str() == node);
+        let tried: Vec<_> = self.assigned.iter().map(String::as_str).filter(|node| !failed(node)).collect();
+        let now = match (self.serving.as_slice(), tried.as_slice()) {
+            ([], []) => String::new(),
+            ([], tried) => format!("; now tried on {}", joined(tried.iter().copied())),
+            (serving, _) => format!("; now on {}", joined(serving.iter().map(String::as_str))),
+        };
+        let text = |left: &GaveUp| {
+            let starts = if left.failed_starts == 1 { "start" } else { "starts" };
+            let cause = match self.failed.as_ref() {
+                Some(cause) if *cause == left.cause => String::new(),
+                _ => format!(" ({}): {}", Code::NOT_STARTED, left.cause),
+            };
+            let GaveUp { node, failed_starts, .. } = left;
+            format!("{} gave up on {node} after {failed_starts} {starts}{cause}{now}", self.module)
+        };
+        self.left().map(text).collect()
+    }
+
     /// Whether instances of it have ended otherwise than by being stopped, as far as its nodes remember.
     pub(crate) fn has_crashed(&self) -> bool {
         self.ended.values().any(|count| *count > 0)
@@ -148,7 +177,7 @@ impl Given {
 pub(super) fn show_failures(modules: &[Module], out: &mut impl Write, colours: bool) -> std::io::Result<()> {
     let mut bad = |text: &str| writeln!(out, "\n{}", paint(text, Tone::Bad, colours));
     for module in modules {
-        let texts = module.why_not().into_iter().chain(module.given_up_texts());
+        let texts = module.why_not().into_iter().chain(module.given_up_texts()).chain(module.left_texts());
         texts.into_iter().try_for_each(|text| bad(&text))?;
     }
     Ok(())

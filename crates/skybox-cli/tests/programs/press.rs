@@ -1,7 +1,8 @@
 //! A program whose modules start only where a file says so, and end on demand, for the tests of what becomes of them.
 //!
 //! `printer` needs the file `paper` in the directory where the program runs, a `page` the one that is called as its
-//! key. Each attempt is a line of the file `starts`.
+//! key. Each attempt is a line of the file `starts`. With the file `no-paper-at-first` there is none on the node that
+//! needs it first.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -11,11 +12,28 @@ use std::time::Duration;
 use skybox::{App, Error, Result};
 use tokio::sync::Semaphore;
 
+/// Whether this is the node that needed it first, and that is to have none.
+fn has_none(file: &str) -> Result<bool> {
+    let node = std::env::var("SKYBOX_NODE").unwrap_or_default();
+    let none = format!("no-{file}-at-first");
+    match std::fs::read_to_string(&none) {
+        Ok(first) if first.is_empty() => {
+            std::fs::write(none, node)?;
+            Ok(true)
+        }
+        Ok(first) => Ok(first == node),
+        Err(_) => Ok(false),
+    }
+}
+
 /// Notes an attempt, and fails without the file.
 fn need(file: &str) -> Result<()> {
     let mut starts = OpenOptions::new().create(true).append(true).open("starts")?;
     // One write: attempts of several nodes do not mix.
     starts.write_all(format!("{file}\n").as_bytes())?;
+    if has_none(file)? {
+        return Err(Error::msg(format!("the {file} is elsewhere")));
+    }
     if Path::new(file).exists() { Ok(()) } else { Err(Error::msg(format!("there is no {file}"))) }
 }
 

@@ -191,6 +191,102 @@ fn a_module_that_was_given_up_is_brought_back() {
     brought_back(&stage, &split(&stage), "node-2");
 }
 
+/// The press as three nodes; nobody has said where the printer belongs.
+pub(crate) fn spread(stage: &Stage) -> Program<'_> {
+    let mut command = stage.command(skybox());
+    command.args(["run", "--nodes", "3"]).arg("--program").arg(press());
+    Program::start(stage, &mut command)
+}
+
+/// Waits until the printer is where it can be, or nowhere.
+pub(crate) fn settled(program: &Program<'_>, runs: bool) -> Value {
+    wait_for("a printer that runs, or does not", || {
+        let ended = program.skybox(&["ps", "--json"]);
+        let ps = serde_json::from_str::<Value>(&ended.out).unwrap_or_default();
+        let mut modules = ps["modules"].as_array().into_iter().flatten();
+        let printer = modules.find(|module| module["module"] == "printer");
+        match printer.filter(|printer| match runs {
+            true => !list(&printer["serving"]).is_empty(),
+            // Where it was before, its node has let go of it.
+            false => list(&printer["failed_on"]).len() == 3 && list(&printer["given_up"]).len() == 1,
+        }) {
+            Some(printer) => Ok(printer.clone()),
+            None => Err((ended, program.err())),
+        }
+    })
+}
+
+#[test]
+fn what_one_node_gives_up_runs_on_another_one() {
+    let stage = Stage::new();
+    ["paper", "no-paper-at-first"].iter().for_each(|file| stage.write(file, ""));
+    let program = spread(&stage);
+    let printer = settled(&program, true);
+    assert_eq!(program.skybox(&["call", "printer.print"]).ok(), "1\n");
+    assert_eq!(attempts(&stage, "paper"), 4, "three on one node, and one on another");
+    let [failed] = list(&printer["failed_on"]) else { panic!("one node has failed: {printer}") };
+    let (first, now) = (word(&failed["node"]), word(&printer["serving"][0]));
+    assert_ne!(first, now);
+    assert_eq!(
+        (&failed["cause"], &failed["failed_starts"], &printer["failed"]),
+        (&json!("the paper is elsewhere"), &json!(3), &Value::Null)
+    );
+    assert_eq!((&printer["given_up"], &printer["assigned"]), (&json!([]), &json!([now])));
+    let line = format!(
+        "printer gave up on {first} after 3 starts (SKY-102): the paper is elsewhere; now on {now}\n"
+    );
+    let ps = program.skybox(&["ps"]).ok();
+    assert!(ps.contains(&line) && !ps.contains("does not run"), "{ps}");
+    let text = program.skybox(&["explain", "printer"]).ok();
+    assert!(text.contains(&line), "{text}");
+    let advice = format!(
+        "  mend what keeps it from starting on {first}; `skybox restart printer` allows it there again, "
+    );
+    assert!(text.contains(&advice), "{text}");
+    assert!(
+        program.err().contains(&format!("{first} gave printer up: it is tried on {now}")),
+        "{}",
+        program.err()
+    );
+    // What has no reason to move stays; but nothing is held against the first one any more.
+    assert!(program.skybox(&["restart", "printer"]).ok().contains(&format!("printer on {now}: ")));
+    let printer = settled(&program, true);
+    assert_eq!((&printer["failed_on"], &printer["serving"]), (&json!([]), &json!([now])));
+    let text = program.skybox(&["explain", "printer"]).ok();
+    assert!(!text.contains("gave up on") && !text.contains("keeps it from starting"), "{text}");
+}
+
+#[test]
+fn what_all_nodes_have_given_up_is_brought_back() {
+    let stage = Stage::new();
+    let program = spread(&stage);
+    let printer = settled(&program, false);
+    assert_eq!(attempts(&stage, "paper"), 9, "three on each node");
+    let [given] = list(&printer["given_up"]) else { panic!("it is on one node: {printer}") };
+    let last = word(&given["node"]);
+    assert_eq!((&printer["assigned"], &printer["failed"]), (&json!([last]), &json!("there is no paper")));
+    for node in ["node-1", "node-2", "node-3"] {
+        let endings = list(&printer["endings"]).iter().filter(|ending| ending["node"] == node).count();
+        assert_eq!(endings, 3, "{node}: {printer}");
+        let refused = program.json_of_failed(&["call", "printer.print", "--from", node]);
+        assert_eq!((&refused["code"], &refused["ran"]), (&json!("SKY-102"), &json!("no")), "{refused}");
+        assert!(word(&refused["message"]).contains("there is no paper"), "{refused}");
+    }
+    let text = program.skybox(&["explain", "printer"]).ok();
+    let lines =
+        ["  printer does not run (SKY-102): there is no paper\n", "which tries it anew on each node\n"];
+    lines.iter().for_each(|line| assert!(text.contains(line), "{text}"));
+    assert_eq!(text.matches(" after 3 starts\n").count(), 2, "{text}");
+    assert!(text.contains(&format!("  printer was given up on {last} ")), "{text}");
+    stage.write("paper", "");
+    assert_eq!(attempts(&stage, "paper"), 9, "nobody tries of himself");
+    let text = program.skybox(&["restart", "printer"]).ok();
+    assert!(text.starts_with(&format!("printer on {last}: ")) && text.ends_with(" has started\n"), "{text}");
+    assert_eq!(program.skybox(&["call", "printer.print"]).ok(), "1\n");
+    let printer = settled(&program, true);
+    assert_eq!((&printer["failed_on"], attempts(&stage, "paper")), (&json!([]), 10));
+}
+
 /// A call that goes on while others are made.
 pub(crate) fn calling<'s>(stage: &'s Stage, program: &Program<'s>, arguments: &[&str]) -> Program<'s> {
     let pid = program.pid().to_string();
