@@ -47,6 +47,7 @@ use crate::monitor::{Monitors, Observers};
 use crate::names::HomeNames;
 use crate::random::Random;
 use crate::spawned::Spawning;
+use crate::supervisor::Lives;
 use crate::tie::Ties;
 
 /// The program, seen from one of its processes.
@@ -84,6 +85,8 @@ pub(crate) struct AppInner {
     pub(crate) names: HomeNames,
     /// The instances here that fall with others.
     pub(crate) ties: Ties,
+    /// The children of supervisors in this process.
+    pub(crate) lives: Lives,
     pub(crate) control: Arc<dyn Control>,
     pub(crate) runtime: Runtime,
     pub(crate) random: Random,

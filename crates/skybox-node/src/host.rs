@@ -19,6 +19,7 @@ mod room;
 mod slot;
 mod spawned;
 pub(crate) mod stop;
+mod tally;
 mod turn;
 // Not in `turn`: `tests/loom_turn.rs` compiles that file over other atomics.
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub(crate) use pool::Pool;
 pub use restart::Restarted;
 pub(crate) use slot::Tenant;
 pub(crate) use spawned::{SEAT_BYTES, Seat, encoded_arguments, seat_bytes};
+pub(crate) use tally::{Tallies, Which};
 pub(crate) use turn::NoTurn;
 use turn::Turn;
 
@@ -552,12 +554,20 @@ impl<T> Near<T> {
     }
 }
 
+/// [`route_here`], for a call that has looked before and counts as one.
+pub(crate) fn look_again<T: Module>(host: &Host<T>, to: &To<T>) -> Option<Near<T>> {
+    match to {
+        To::Key(key) => keyed::peek(host, key, false).map(Near::counted),
+        To::Module | To::Seat(_) => route_here(host, to),
+    }
+}
+
 /// The live instance here that a call is for, if nobody has to wait for it.
 #[inline(always)]
 pub(crate) fn route_here<T: Module>(host: &Host<T>, to: &To<T>) -> Option<Near<T>> {
     match to {
         To::Module => {}
-        To::Key(key) => return keyed::peek(host, key).map(Near::counted),
+        To::Key(key) => return keyed::peek(host, key, true).map(Near::counted),
         To::Seat(seat) => return seat.peek(),
     }
     let near = Near::of(&host.local)?;

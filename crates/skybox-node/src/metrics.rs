@@ -62,6 +62,12 @@ fn add(counter: &AtomicU64, stripe: usize, more: u64) -> u64 {
     count
 }
 
+/// The bucket of a latency.
+pub(crate) fn bucket_of(time: Duration) -> usize {
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    (64 - micros.leading_zeros() as usize).min(LATENCY_BUCKETS - 1)
+}
+
 /// What an edge has counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EdgeCounts {
@@ -191,8 +197,7 @@ impl Edge {
 
     pub(crate) fn took(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let bucket = (64 - micros.leading_zeros() as usize).min(LATENCY_BUCKETS - 1);
-        self.latency[bucket].fetch_add(1, Ordering::Relaxed);
+        self.latency[bucket_of(time)].fetch_add(1, Ordering::Relaxed);
         self.latency_us.fetch_add(micros, Ordering::Relaxed);
     }
 

@@ -163,6 +163,7 @@ pub(crate) fn status(app: &App) -> NodeStatus {
         frames: inner.links.open().iter().map(|conn| conn.frames()).sum(),
         uses: ProcessUse::of_this(),
         linked: inner.ties.count() as u64,
+        restarted: inner.lives.told(),
     }
 }
 
@@ -170,6 +171,7 @@ fn module_status(app: &AppInner, host: &dyn crate::host::AnyHost) -> ModuleStatu
     let core = host.core();
     let methods = core.descriptor.methods.iter();
     let implementation = app.implementation(usize::from(core.index));
+    core.tallies.look();
     ModuleStatus {
         module: core.descriptor.name.to_owned(),
         kind: core.descriptor.kind,

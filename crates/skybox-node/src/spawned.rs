@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skybox_core::{CallError, CallErrorKind, Callee, Exit, NodeName};
+use skybox_core::{CallError, CallErrorKind, Callee, Exit, InstanceId, NodeName};
 
 use crate::between::{self, Named};
 use crate::call::{Handle, Target, To};
@@ -110,6 +110,14 @@ impl<T: Spawns> Handle<T> {
     /// As those of [`stop`](Handle::stop).
     pub async fn kill(this: &Handle<T>) -> Result<Exit, CallError> {
         Handle::end_by(this, None, "kill").await
+    }
+
+    /// Its id; of a plain value, none.
+    pub(crate) fn instance(this: &Handle<T>) -> Option<InstanceId> {
+        match &this.target().to {
+            To::Seat(seat) => Some(seat.id),
+            To::Module | To::Key(_) => None,
+        }
     }
 
     /// Whether calls through it are known to fail, since its instance has ended.

@@ -40,9 +40,21 @@ pub struct InstanceStatus {
     /// Its process, if it lives in a cell; absent from a node of a version without.
     #[serde(default)]
     pub cell: Option<CellStatus>,
-    /// Of a keyed instance, the calls that it has taken; absent from a node of a version without.
+    /// Of a keyed instance, and of one in a cell of its own, the calls that it has taken; absent from a node of a version
+    /// without.
     #[serde(default)]
     pub calls: Option<u64>,
+    /// Of a keyed or spawned instance, calls that failed, or returned the method's own error: since somebody looks, or in a
+    /// cell of its own since its start. Absent where that is not known, and of others, which are alone on their node.
+    #[serde(default)]
+    pub errors: Option<u64>,
+    /// Since then, the latencies of a sample of its calls, as [`EdgeCounts::latency`]; empty where `errors` is absent.
+    #[serde(default)]
+    pub latency: Vec<u64>,
+    /// Of a key, how often an instance of it has ended here otherwise than by being stopped, or has not started; absent where
+    /// that is not known.
+    #[serde(default)]
+    pub restarts: Option<u64>,
     /// Of a spawned instance, the one on the same node whose code has made it, if one has.
     #[serde(default)]
     pub spawned_by: Option<String>,
@@ -221,4 +233,8 @@ pub struct NodeStatus {
     /// twice. Absent from a node of a version without.
     #[serde(default)]
     pub linked: u64,
+    /// How often children of supervisors in this node, wherever they live, have been started again: by the id of the one
+    /// that lives; at most 1,000. Absent from a node of a version without.
+    #[serde(default)]
+    pub restarted: BTreeMap<String, u64>,
 }

@@ -4,6 +4,7 @@
 //! one task for each ([`tree`]). What it knows of a child's type is behind [`child`].
 
 mod child;
+mod lives;
 mod tree;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 
 use child::AnySpec;
 pub use child::{Child, ChildSpec};
+pub(crate) use lives::Lives;
 use tree::{Over, Tree};
 
 use crate::app::App;

@@ -223,12 +223,12 @@ mod tests {
     fn the_screen_shows_nodes_modules_and_instances() {
         let expected = [
             "shop: 1 node, 1503 calls/s; node-2 is missing: it is silent",
-            "NODE    MODULE     INSTANCE  CALLS/S  P50    P99    ERRORS/S  RESTARTS  MEMORY    CPU",
-            "node-1  –          ×3        1503     –      –      –         2         64.0 MiB  25 %",
-            "node-1  catalog    a.1       1500     <4 µs  <4 µs  –         –         –         –",
-            "node-1  cart       ×2        3.0      –      –      –         2         –         –",
-            "node-1  cart[ann]  a.3       3.0      –      –      –         –         –         –",
-            "node-1  cart[bob]  a.2       0        –      –      –         –         –         –",
+            "NODE    MODULE     INSTANCE  CALLS/S  P50     P99     ERRORS/S  RESTARTS  MEMORY    CPU",
+            "node-1  –          ×3        1503     –       –       –         2         64.0 MiB  25 %",
+            "node-1  catalog    a.1       1500     <4 µs   <4 µs   –         –         –         –",
+            "node-1  cart       ×2        3.0      –       –       –         2         –         –",
+            "node-1  cart[ann]  a.3       3.0      <16 µs  <16 µs  –         –         –         –",
+            "node-1  cart[bob]  a.2       0        –       –       1.5       2         –         –",
             "",
             "q quit  ↑↓ move  sort: [n name]  c calls  l latency  e errors  r restarts  m memory  u cpu",
         ];
@@ -245,8 +245,8 @@ mod tests {
         assert!(!screen.press(key(KeyCode::Char('l'))));
         assert_eq!(
             drawn(&mut screen)[2].split_whitespace().nth(1),
-            Some("catalog"),
-            "alone it has a latency"
+            Some("cart[ann]"),
+            "one of several, and the slowest"
         );
         for other in [KeyCode::Down, KeyCode::Char('c'), KeyCode::Char('x')] {
             assert!(!screen.press(key(other)));

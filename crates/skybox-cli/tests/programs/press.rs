@@ -136,6 +136,22 @@ impl Page {
     pub(crate) async fn tear(&self) -> Result<()> {
         panic!("torn")
     }
+
+    pub(crate) async fn smudge(&self) -> Result<()> {
+        Err(Error::msg("smudged"))
+    }
+
+    /// Has another page written and smudged so many times.
+    pub(crate) async fn copy(&self, to: String, words: u32, smudges: u32) -> Result<()> {
+        let other = self.app.at::<Page>(&to);
+        for _ in 0..words {
+            other.write().await?;
+        }
+        for _ in 0..smudges {
+            drop(other.smudge().await);
+        }
+        Ok(())
+    }
 }
 
 #[tokio::main]

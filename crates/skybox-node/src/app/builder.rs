@@ -31,6 +31,7 @@ use crate::module::Registration;
 use crate::monitor::{Monitors, Observers};
 use crate::names::HomeNames;
 use crate::random::Random;
+use crate::supervisor::Lives;
 use crate::tie::Ties;
 
 /// Makes every call go the long way.
@@ -369,6 +370,7 @@ impl Builder {
                 observers: Observers::default(),
                 names: HomeNames::default(),
                 ties: Ties::default(),
+                lives: Lives::default(),
                 control,
                 runtime: runtime.clone(),
                 random: Random::new(identity.incarnation.0),

@@ -13,7 +13,7 @@ use super::far::{self, Link, Sent, SentCall};
 use super::turns::{refuse, turn};
 use super::{Crossing, RESENDS_MAX, Relayed, Target, To};
 use crate::conn::Conn;
-use crate::host::{Head, Hold, HostCore, Near, Placement, Seat, Taken, route_here};
+use crate::host::{Head, Hold, HostCore, Near, Placement, Seat, Taken, look_again, route_here};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
@@ -80,16 +80,18 @@ impl<T: Module> Target<T> {
                 Ok(None) => CallErrorKind::Gone,
                 Err(kind) => kind,
             };
+            self.note_error();
             return Found::Answered(refuse(method, wire, self.edge(method, &inherited), kind));
         }
     }
 
-    /// The instance, if it is here and live.
-    fn route(&self) -> Option<Hold<T>> {
+    /// The instance, if it is here and live. `again` says that this call has looked for it before.
+    fn route(&self, again: bool) -> Option<Hold<T>> {
         if self.host.core.strict {
             return None;
         }
-        route_here(&self.host, &self.to).map(Near::into_hold)
+        let near = if again { look_again(&self.host, &self.to) } else { route_here(&self.host, &self.to) };
+        near.map(Near::into_hold)
     }
 
     pub(super) fn edge<O, R>(&self, method: &Method<O, R>, inherited: &Inherited) -> &Edge {
@@ -111,11 +113,13 @@ impl<T: Module> Target<T> {
         R: 'static,
         W: Crossing<R>,
     {
-        let settings = &self.host.core.settings;
+        let HostCore { settings, plain, .. } = &*self.host.core;
+        // As it was decided at its first poll.
+        let again = *plain && !inherited.chain_full() && self.options.deadline.is_none();
         if let Some(limit) = self.options.deadline.into_iter().chain(settings.deadline).min() {
             inherited.context_mut().shrink(Some(tokio::time::Instant::now().into_std() + limit));
         }
-        let found = match self.route().filter(|_| !inherited.chain_full()) {
+        let found = match self.route(again).filter(|_| !inherited.chain_full()) {
             Some(hold) => Found::Here((hold, None), inherited),
             None => self.go(method, wire, inherited, arguments, tries).await,
         };
@@ -155,7 +159,10 @@ impl<T: Module> Target<T> {
             let (link, head) = match self.place(&inherited, &mut tries).await {
                 Ok(Place::Here(hold, head)) => return Found::Here((hold, head), inherited),
                 Ok(Place::Far(link, head)) => (link, head),
-                Err(kind) => return Found::Answered(refuse(method, wire, edge, kind)),
+                Err(kind) => {
+                    self.note_error();
+                    return Found::Answered(refuse(method, wire, edge, kind));
+                }
             };
             let node = link.node();
             match far::call(
@@ -324,7 +331,7 @@ impl<T: Module> Target<T> {
 
     /// Looks once.
     fn look(&self, tries: &Tries) -> Look<T> {
-        if let Some(hold) = self.route() {
+        if let Some(hold) = self.route(true) {
             return Look::Here(hold);
         }
         let core = &self.host.core;

@@ -230,14 +230,14 @@ where
                 if let Some(name) = name {
                     name.end();
                 }
-                Poll::Ready(finish(method, wire, edge, began, Ok(result)))
+                Poll::Ready(finish(&self.callee, method, wire, edge, began, Ok(result)))
             }
             Err(stopped) => {
                 code.ended();
                 // SAFETY: the state is this call's, which has it for itself.
                 unsafe { State::give_up(state) };
                 drop((frame, taken, name));
-                Poll::Ready(finish(method, wire, edge, began, Err(stopped)))
+                Poll::Ready(finish(&self.callee, method, wire, edge, began, Err(stopped)))
             }
             Ok(Poll::Pending) => {
                 *timed = Some(Timed { edge, began });
@@ -334,7 +334,7 @@ where
             unreachable!("it has waited here")
         };
         *self.state = State::Over;
-        Poll::Ready(finish(callee.method, callee.wire, edge, began, outcome))
+        Poll::Ready(finish(&callee, callee.method, callee.wire, edge, began, outcome))
     }
 }
 

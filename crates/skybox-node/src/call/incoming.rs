@@ -21,7 +21,7 @@ use super::relayed::STREAM_KEY;
 use super::turns::turn;
 use super::{Crossing, Failed, RESENDS_MAX, Reply, To};
 use crate::conn::Conn;
-use crate::host::{Exclusive, Hold, Host, HostCore, Near, Shared, Taken, route_here};
+use crate::host::{Exclusive, Hold, Host, HostCore, Near, Shared, Taken, Which, route_here};
 use crate::module::{Method, Module};
 use crate::stream::{Landing, STRICT_CALL, Streams, arriving, collecting, refusing};
 use crate::thread::Inherited;
@@ -232,7 +232,6 @@ impl<T: Module> Incoming<T> {
             Some(Landing { streams: streams.clone(), of, call, callee, app, edge: None, marked })
         });
         let began = host.core.served.count_remote(0).then(Instant::now);
-        let reply = Answer { to: Some(reply), json: form == Form::Json, began };
         let late = |deadline| deadline <= tokio::time::Instant::now().into_std();
         let arguments = if inherited.deadline().is_some_and(late) {
             Err(CallErrorKind::Deadline { phase: Phase::Queued })
@@ -246,6 +245,8 @@ impl<T: Module> Incoming<T> {
             decoded.map_err(|why| CallErrorKind::Mismatch { why })
         };
         let to = host.named(key);
+        let of = to.looked_at(&host.core);
+        let reply = Answer { to: Some(reply), json: form == Form::Json, began, of };
         (host, reply, Arrival { arguments, to, inherited })
     }
 }
@@ -318,6 +319,8 @@ struct Answer {
     json: bool,
     /// When it came, if it is one of those that are timed.
     began: Option<Instant>,
+    /// Which of several instances it is for, if somebody looks at them.
+    of: Option<Which>,
 }
 
 impl Drop for Answer {
@@ -337,15 +340,20 @@ fn answer<O, R, W: Crossing<R>>(
 ) {
     let Some(to) = reply.to.take() else { return };
     core.served.answered(0, reply.began);
+    if let (Some(which), Some(began)) = (&reply.of, reply.began) {
+        core.tallies.took(which.clone(), began.elapsed());
+    }
     let data = match outcome.and_then(|result| split(wire, result)) {
         Ok(data) => data,
         Err(kind) => {
             core.served.call_error(&kind);
+            reply.of.take().into_iter().for_each(|which| core.tallies.error(which));
             return to.fail(kind);
         }
     };
     if data.is_err() {
         core.served.own_error();
+        reply.of.take().into_iter().for_each(|which| core.tallies.error(which));
     }
     with_scratch(|buffer| {
         let encode = |buffer: &mut BytesMut| match reply.json {

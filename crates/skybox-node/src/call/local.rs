@@ -303,5 +303,5 @@ where
     let deadline = inherited.deadline();
     let job = job(&target.host.core, taken, inherited, arguments);
     let outcome = pool.run(deadline, job).await.unwrap_or_else(|kind| Err(Box::new(kind)));
-    finish(method, wire, edge, began, outcome)
+    finish(&callee, method, wire, edge, began, outcome)
 }

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 use skybox_core::ModuleKind;
 
 use super::CallOptions;
-use crate::host::{Host, SEAT_BYTES, Seat, seat_bytes};
+use crate::host::{Host, HostCore, SEAT_BYTES, Seat, Which, seat_bytes};
 use crate::module::{Callable, Module};
 
 /// A reference to a module: call its methods on it.
@@ -150,6 +151,32 @@ impl<T: Module> Target<T> {
         Target { host, to, options: CallOptions::new() }
     }
 
+    /// A call of it has failed here, or returned an error: that is put down to its instance, if somebody looks and it is
+    /// one of several.
+    #[cold]
+    pub(super) fn note_error(&self) {
+        if let Some(which) = self.which_here() {
+            self.host.core.tallies.error(which);
+        }
+    }
+
+    /// As [`note_error`](Target::note_error), of a call that was timed.
+    #[cold]
+    pub(super) fn note_time(&self, time: Duration) {
+        if let Some(which) = self.which_here() {
+            self.host.core.tallies.took(which, time);
+        }
+    }
+
+    fn which_here(&self) -> Option<Which> {
+        let is_here = match &self.to {
+            To::Module => false,
+            To::Key(key) => self.host.core.owns(key),
+            To::Seat(seat) => seat.node.is_none(),
+        };
+        if is_here { self.to.looked_at(&self.host.core) } else { None }
+    }
+
     /// The bytes that name the instance to others.
     #[inline]
     pub(crate) fn named(&self) -> Option<Named<'_>> {
@@ -160,6 +187,19 @@ impl<T: Module> Target<T> {
                 (Some(home), Some(node)) if node.node != *home => Named::SeatElsewhere(seat.written(home)),
                 _ => Named::Seat(seat_bytes(seat.id)),
             }),
+        }
+    }
+}
+
+impl<T> To<T> {
+    /// Which of several instances it is, if somebody looks at what becomes of each.
+    pub(super) fn looked_at(&self, core: &HostCore) -> Option<Which> {
+        match self {
+            To::Module => None,
+            _ if !core.tallies.is_looked_at() => None,
+            // Not that buffer which the key of a call is part of.
+            To::Key(key) => Some(Which::Key(Bytes::copy_from_slice(key))),
+            To::Seat(seat) => Some(Which::Seat(seat.id.count)),
         }
     }
 }

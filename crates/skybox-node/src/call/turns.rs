@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use skybox_core::{CallError, CallErrorKind, Mode, Phase};
 
+use super::future::Callee;
 use super::{Crossing, far, here};
 use crate::host::{Head, Hold, HostCore, InstanceCore, NoTurn, Taken};
 use crate::metrics::Edge;
-use crate::module::Method;
+use crate::module::{Method, Module};
 use crate::thread::Inherited;
 
 /// Takes an instance's turn, if its calls have turns. `None`: it has crashed or was killed; look again.
@@ -89,8 +90,11 @@ fn reentrant(core: &HostCore, held: Option<Mode>, mode: Mode) -> CallErrorKind {
     CallErrorKind::Reentrant { chain }
 }
 
+/// The end of a call that has run here. `callee` is only looked at where the call was timed or has failed: what is
+/// counted of single instances costs the others nothing.
 #[inline(always)]
-pub(super) fn finish<O, R, W: Crossing<R>>(
+pub(super) fn finish<T: Module, O, R, W: Crossing<R>>(
+    callee: &Callee<'_, T, O, R, W>,
     method: &Method<O, R>,
     wire: W,
     edge: &Edge,
@@ -98,12 +102,13 @@ pub(super) fn finish<O, R, W: Crossing<R>>(
     outcome: Result<R, here::Stopped>,
 ) -> R {
     if let Some(began) = sampled {
-        edge.took(began.elapsed());
+        took(callee, edge, began);
     }
     match outcome {
         Ok(result) => {
             let own_error = || {
                 edge.own_error();
+                callee.target.note_error();
                 method.callee()
             };
             if !cfg!(debug_assertions) {
@@ -111,11 +116,31 @@ pub(super) fn finish<O, R, W: Crossing<R>>(
             }
             match far::prove_result(method, wire, result) {
                 Ok(result) => wire.cross(result, own_error),
-                Err(kind) => refuse(method, wire, edge, kind),
+                Err(kind) => refuse_here(callee, method, wire, edge, kind),
             }
         }
-        Err(stopped) => refuse(method, wire, edge, *stopped),
+        Err(stopped) => refuse_here(callee, method, wire, edge, *stopped),
     }
+}
+
+#[cold]
+fn took<T: Module, O, R, W>(callee: &Callee<'_, T, O, R, W>, edge: &Edge, began: Instant) {
+    let time = began.elapsed();
+    edge.took(time);
+    callee.target.note_time(time);
+}
+
+/// [`refuse`], of a call whose instance belongs here.
+#[cold]
+fn refuse_here<T: Module, O, R, W: Crossing<R>>(
+    callee: &Callee<'_, T, O, R, W>,
+    method: &Method<O, R>,
+    wire: W,
+    edge: &Edge,
+    kind: CallErrorKind,
+) -> R {
+    callee.target.note_error();
+    refuse(method, wire, edge, kind)
 }
 
 #[cold]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skybox_core::{Exit, ModuleKind};
+use skybox_core::{Exit, Isolate, ModuleKind};
 
 use super::{Cell, Order};
 use crate::app::{App, AppInner};
 use crate::conn::Conn;
 use crate::host::AnyHost;
-use crate::metrics::EdgeCounts;
+use crate::metrics::{EdgeCounts, LATENCY_BUCKETS};
 use crate::operate::Extent;
 use crate::status::{InstanceStatus, NodeStatus};
 
@@ -29,6 +29,12 @@ pub(crate) async fn status_with_cells(app: &Arc<AppInner>) -> NodeStatus {
     for asked in asking {
         if let Ok(Some((cell, of_cell))) = asked.await {
             take_over(&mut status, &cell, of_cell);
+        }
+    }
+    // A key that has had one cell after the other has ended in each of them.
+    for (host, module) in app.hosts.iter().zip(&mut status.modules) {
+        for instance in module.instances.iter_mut().filter(|instance| instance.cell.is_some()) {
+            instance.restarts = instance.key.as_ref().and_then(|key| host.core().endings.of_key(key));
         }
     }
     status
@@ -80,11 +86,15 @@ fn take_over(status: &mut NodeStatus, cell: &Cell, of_cell: NodeStatus) {
             continue;
         };
         let known = module.instances.remove(at);
+        let has_its_own =
+            module.policy.as_ref().is_some_and(|policy| policy.isolate == Some(Isolate::Process));
         let process = || known.cell.clone();
-        module.instances.extend(inside.instances.iter().map(|instance| InstanceStatus {
-            node: node.clone(),
-            cell: process(),
-            ..instance.clone()
+        module.instances.extend(inside.instances.iter().map(|instance| {
+            let mut instance = InstanceStatus { node: node.clone(), cell: process(), ..instance.clone() };
+            if has_its_own {
+                count_all(&mut instance, inside.served.as_ref(), &of_cell.edges);
+            }
+            instance
         }));
         if let (Some(served), Some(inside)) = (&mut module.served, &inside.served) {
             served.add(inside);
@@ -98,7 +108,20 @@ fn take_over(status: &mut NodeStatus, cell: &Cell, of_cell: NodeStatus) {
             module.instances.push(known);
         }
     }
+    status.restarted.extend(of_cell.restarted);
     status.edges = sum(std::mem::take(&mut status.edges).into_iter().chain(of_cell.edges));
+}
+
+/// Of an instance that is alone in its cell, all that the cell has counted of its module: calls that came to the cell, and
+/// those that it makes to itself.
+fn count_all(instance: &mut InstanceStatus, served: Option<&EdgeCounts>, edges: &[EdgeCounts]) {
+    let own = |edge: &&EdgeCounts| edge.module == instance.module && edge.local >= edge.remote;
+    let mut all = EdgeCounts { latency: vec![0; LATENCY_BUCKETS], ..EdgeCounts::default() };
+    served.into_iter().chain(edges.iter().filter(own)).for_each(|edge| all.add(edge));
+    let errors = all.call_errors.iter().map(|(_, count)| count).sum::<u64>();
+    instance.calls = Some(served.map_or(0, |served| served.remote) + all.local);
+    instance.errors = Some(all.own_errors + errors);
+    instance.latency = all.latency;
 }
 
 /// One line for each edge.

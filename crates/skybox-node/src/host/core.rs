@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use skybox_core::{
     CallErrorKind, Chain, Code, Exit, InstanceId, Link, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind,
     NodeName, Settings, Shards,
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use super::cells::{Cells, on_demand};
 use super::restart::{Ordered, Orders};
 use super::room::Room;
-use super::{Endings, FailedKeys, Failure, Falls, Instance, Pool, Turn, Useful, lock};
+use super::{Endings, FailedKeys, Failure, Falls, Instance, Pool, Tallies, Turn, Useful, Which, lock};
 use crate::app::{AppId, AppInner};
 use crate::links::Peer;
 use crate::metrics::{Edge, Edges};
@@ -80,6 +81,8 @@ pub(crate) struct HostCore {
     pub(super) falls: Falls,
     /// The calls that came from other processes.
     pub(crate) served: Edge,
+    /// What is put down to each of its instances.
+    pub(crate) tallies: Tallies,
     /// How its methods have held async threads.
     pub(crate) holds: Holds,
     /// The count of the replicated instance that is live here; zero for none.
@@ -177,6 +180,7 @@ impl HostCore {
             falls: Falls::default(),
             holds: Holds::default(),
             served: Edge::default(),
+            tallies: Tallies::default(),
             live: AtomicU64::new(0),
             over: watch::Sender::new(None),
             wanted: watch::Sender::new(false),
@@ -347,6 +351,11 @@ impl HostCore {
     pub(crate) fn instance_status<T>(&self, instance: &Instance<T>, key: Option<&[u8]>) -> InstanceStatus {
         let waiting = instance.turn.as_ref().map(|turn| turn.waiting() as u64);
         let waits = instance.turn.iter().flat_map(|turn| turn.chains(WAITS_MAX));
+        let which = match (self.descriptor.kind, key) {
+            (ModuleKind::Spawned, _) => Some(Which::Seat(instance.id.count)),
+            (_, key) => key.map(|key| Which::Key(Bytes::copy_from_slice(key))),
+        };
+        let tally = which.and_then(|which| self.tallies.of(&which));
         InstanceStatus {
             module: self.descriptor.name.to_owned(),
             kind: self.descriptor.kind,
@@ -360,6 +369,9 @@ impl HostCore {
             holders: if waiting > Some(0) { instance.calls() } else { Vec::new() },
             cell: None,
             calls: None,
+            errors: tally.as_ref().map(|tally| tally.errors),
+            latency: tally.map(|tally| tally.latency.to_vec()).unwrap_or_default(),
+            restarts: key.and_then(|key| self.endings.of_key(&crate::call::key_text(key))),
             spawned_by: instance.spawned_by.map(|count| InstanceId { count, ..instance.id }.to_string()),
             names: Vec::new(),
             falls_with: 0,

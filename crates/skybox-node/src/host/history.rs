@@ -1,6 +1,6 @@
 //! What became of a module's earlier instances, for those who look.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,6 +15,9 @@ use crate::cell::{Inside, Word};
 
 /// Endings kept of each module: enough to see a pattern, and bounded however often it crashes.
 const ENDINGS_MAX: usize = 16;
+
+/// Keys of a module whose ends are counted one by one: of others that have none it is not known.
+const KEYS_MAX: usize = 4096;
 
 /// How an instance ended, or failed to start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,6 +74,8 @@ pub(crate) struct Endings {
     kept: Mutex<VecDeque<Past>>,
     /// All that ended otherwise than by being stopped.
     count: AtomicU64,
+    /// Of those, the ones of each key, as text.
+    by_key: Mutex<HashMap<String, u64>>,
     /// In a cell, its node, which keeps them when the cell is gone.
     node: OnceLock<Arc<Inside>>,
 }
@@ -119,6 +124,9 @@ impl Endings {
     fn keep(&self, lived: Option<(String, Duration)>, key: Option<&[u8]>, exit: Exit) {
         if !matches!(exit, Exit::Stopped) {
             self.count.fetch_add(1, Ordering::Relaxed);
+            if let Some(key) = key {
+                self.count_key(key_text(key));
+            }
         }
         let mut kept = lock(&self.kept);
         if let Some(same) = kept.iter_mut().find(|past| fell_together(&past.exit, &exit)) {
@@ -141,6 +149,20 @@ impl Endings {
             Some(exit) => exit.to_string(),
             None => String::new(),
         }
+    }
+
+    fn count_key(&self, key: String) {
+        let mut by_key = lock(&self.by_key);
+        if by_key.len() < KEYS_MAX || by_key.contains_key(&key) {
+            *by_key.entry(key).or_default() += 1;
+        }
+    }
+
+    /// How many instances of a key have ended otherwise than by being stopped, or have failed to start; `None` if that is
+    /// not known.
+    pub(crate) fn of_key(&self, key: &str) -> Option<u64> {
+        let by_key = lock(&self.by_key);
+        by_key.get(key).copied().or((by_key.len() < KEYS_MAX).then_some(0))
     }
 
     /// Why an instance ended, if that is remembered still.

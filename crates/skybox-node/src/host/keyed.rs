@@ -23,7 +23,7 @@ use super::replicated::{policy, start};
 use super::restart::{Restarted, answer_of};
 use super::room::Place;
 use super::stop;
-use super::{CLOSE_WAIT, Ended, Failure, Head, Hold, Host, HostCore, Instance, Line, lock};
+use super::{CLOSE_WAIT, Ended, Failure, Head, Hold, Host, HostCore, Instance, Line, Which, lock};
 use crate::app::App;
 use crate::control::Report;
 use crate::module::Module;
@@ -99,9 +99,9 @@ struct Down {
 }
 
 impl<T> State<T> {
-    fn called(&mut self) {
+    fn called(&mut self, counts: bool) {
         self.last_call = Instant::now();
-        self.calls += 1;
+        self.calls += u64::from(counts);
     }
 
     /// How the end of an instance that has crashed counts for its successor; that of one that was killed does not.
@@ -171,7 +171,7 @@ pub(super) async fn find<T: Module>(
                 _ if state.gone => return Err(CallErrorKind::Moved),
                 Now::Live(instance) if !instance.is_over() => {
                     let instance = instance.clone();
-                    state.called();
+                    state.called(true);
                     return Ok((Hold::counted(instance), head));
                 }
                 Now::Starting | Now::Stopping => false,
@@ -200,8 +200,8 @@ pub(super) async fn find<T: Module>(
     }
 }
 
-/// The live instance of a key, if nobody has to wait for it.
-pub(super) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Arc<Instance<T>>> {
+/// The live instance of a key, if nobody has to wait for it. A call that looks several times counts once.
+pub(super) fn peek<T: Module>(host: &Host<T>, key: &Bytes, counts: bool) -> Option<Arc<Instance<T>>> {
     let slot = lock(host.keyed.stripe(key)).get(key)?.clone();
     if !slot.line.is_empty() {
         return None;
@@ -210,7 +210,7 @@ pub(super) fn peek<T: Module>(host: &Host<T>, key: &Bytes) -> Option<Arc<Instanc
     match &state.now {
         Now::Live(instance) if !instance.is_over() => {
             let instance = instance.clone();
-            state.called();
+            state.called(counts);
             Some(instance)
         }
         _ => None,
@@ -593,6 +593,13 @@ pub(super) fn status<T: Module>(host: &Host<T>) -> Vec<InstanceStatus> {
                 let calls = Some(state.calls);
                 status.push(InstanceStatus { calls, ..host.core.instance_status(instance, Some(key)) });
             }
+        }
+    }
+    for which in host.core.tallies.noted() {
+        if let Which::Key(key) = &which
+            && !lock(host.keyed.stripe(key)).contains_key(key)
+        {
+            host.core.tallies.forget(&which);
         }
     }
     status

@@ -8,8 +8,8 @@ mod leaving;
 mod planted;
 mod seat;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ pub(crate) use seat::{SEAT_BYTES, Seat, seat_bytes};
 
 use super::instance::Ended;
 use super::replicated::start;
-use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, lock};
+use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Which, lock};
 use crate::app::{App, AppInner};
 use crate::call::{crossed_key, encode_key, in_app};
 use crate::links::Peer;
@@ -464,17 +464,33 @@ pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
     }
 }
 
-/// Some of the instances.
+/// Some of the instances: first those whose calls have failed, or were timed, most often.
 pub(super) fn status<T: Module>(host: &Host<T>) -> Vec<InstanceStatus> {
-    let mut status = Vec::new();
-    for stripe in &host.spawned.stripes {
-        // Looked at outside the lock: this may be the last to hold an instance.
-        let seats: Vec<_> = lock(stripe).values().take(SHOWN_MAX - status.len()).cloned().collect();
-        for seat in seats {
-            if let Some(instance) = seat.local.load() {
-                status.push(host.core.instance_status(&instance, None));
-            }
+    let (mut status, mut shown) = (Vec::new(), HashSet::new());
+    let mut show = |seat: &Seat<T>| {
+        if let Some(instance) = seat.local.load()
+            && status.len() < SHOWN_MAX
+            && shown.insert(seat.id.count)
+        {
+            status.push(host.core.instance_status(&instance, None));
         }
+        status.len()
+    };
+    let mut count = 0;
+    for which in host.core.tallies.noted() {
+        let Which::Seat(seat) = which else { continue };
+        match host.spawned.get(seat) {
+            Some(seat) => count = show(&seat),
+            None => host.core.tallies.forget(&which),
+        }
+    }
+    for stripe in &host.spawned.stripes {
+        if count == SHOWN_MAX {
+            break;
+        }
+        // Looked at outside the lock: this may be the last to hold an instance.
+        let seats: Vec<_> = lock(stripe).values().take(SHOWN_MAX).cloned().collect();
+        seats.iter().for_each(|seat| count = show(seat));
     }
     status
 }

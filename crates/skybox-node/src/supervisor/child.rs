@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use skybox_core::{CallError, CallErrorKind, Callee, Error, Restart};
+use skybox_core::{CallError, CallErrorKind, Callee, Error, InstanceId, Restart};
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -170,6 +170,8 @@ pub(super) trait AnySpec: Send + Sync {
 
 /// The instance of a child.
 pub(super) trait Running: Send {
+    /// Absent of what is no instance.
+    fn id(&self) -> Option<InstanceId>;
     fn monitor(&self) -> Monitor;
     /// Resolves when nothing is left of it.
     fn stop(self: Box<Self>) -> Boxed<'static, ()>;
@@ -249,6 +251,10 @@ struct Life<T: Spawns> {
 }
 
 impl<T: Spawns> Running for Life<T> {
+    fn id(&self) -> Option<InstanceId> {
+        Handle::instance(&self.spawned)
+    }
+
     fn monitor(&self) -> Monitor {
         Handle::monitor(&self.spawned)
     }

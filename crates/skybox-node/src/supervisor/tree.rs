@@ -209,8 +209,15 @@ impl Tree {
         let runs = starting.await?;
         member.life += 1;
         let (monitor, tell, life) = (runs.monitor(), self.tell.clone(), member.life);
+        let (app, child) = (self.app.clone(), runs.id());
+        if let (Some(app), Some(child)) = (app.upgrade(), child) {
+            app.lives.begin(child, life - 1);
+        }
         tokio::spawn(async move {
             let exit = monitor.await;
+            if let (Some(app), Some(child)) = (app.upgrade(), child) {
+                app.lives.end(child);
+            }
             // Nobody may be left to hear it.
             drop(tell.send((place, life, exit)).await);
         });
