@@ -130,9 +130,11 @@ fn instances(module: &Module) -> Vec<(String, Tone)> {
     let mut lines: Vec<_> = module.given_up_texts().into_iter().map(|line| (line, Tone::Bad)).collect();
     let live = module.instances.iter().take(SHOWN_MAX);
     lines.extend(live.map(|instance| (line(module, instance), Tone::Plain)));
-    match module.instances.len().saturating_sub(SHOWN_MAX) {
-        0 => {}
-        more => lines.push((format!("and {more} more: --json has them"), Tone::Faint)),
+    let (listed, all) = (module.instances.len(), module.live());
+    if listed > SHOWN_MAX || all > listed as u64 {
+        let more = all.saturating_sub(SHOWN_MAX.min(listed) as u64);
+        let told = if all == listed as u64 { "them".to_owned() } else { format!("{listed} of all") };
+        lines.push((format!("and {more} more: --json has {told}"), Tone::Faint));
     }
     if module.instances.is_empty() {
         let why = match module.form {

@@ -97,7 +97,10 @@ pub(crate) struct Module {
     pub(crate) given_up_keys: BTreeMap<String, u64>,
     /// The living nodes on which it failed as often as it may, oldest first; it is placed on others, if there are such.
     pub(crate) failed_on: Vec<GaveUp>,
+    /// Those that live; of many spawned ones, the first hundred of each process.
     pub(crate) instances: Vec<Instance>,
+    /// How many live, by node.
+    pub(crate) live: BTreeMap<String, u64>,
     /// How earlier instances ended, the last one last.
     pub(crate) endings: Vec<Ended>,
     /// How many instances have ended otherwise than by being stopped, or did not start, by node.
@@ -196,6 +199,13 @@ pub(crate) fn gather(running: &Running, shown: Option<Shown>, statuses: Statuses
     }
 }
 
+impl Module {
+    /// How many instances live, those among them that are not listed.
+    pub(crate) fn live(&self) -> u64 {
+        self.live.values().sum()
+    }
+}
+
 /// What one node says of a module.
 fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
     module.module = status.module.clone();
@@ -230,6 +240,9 @@ fn add(module: &mut Module, status: &ModuleStatus, node: &NodeName) {
         names: instance.names.clone(),
         falls_with: instance.falls_with,
     }));
+    if status.live() > 0 {
+        *module.live.entry(node.to_string()).or_default() += status.live();
+    }
     if status.ended > 0 {
         *module.ended.entry(node.to_string()).or_default() += status.ended;
     }
@@ -362,15 +375,14 @@ fn nodes_table(program: &Program) -> Table {
             State::Draining => Cell::new("draining", Tone::Faint),
             State::Silent => Cell::new("silent", Tone::Bad),
         };
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for module in &program.modules {
-            let here = module.instances.iter().filter(|instance| instance.node == node.node).count();
-            if here > 0 {
-                counts.insert(&module.module, here);
+            if let Some(here) = module.live.get(&node.node) {
+                counts.insert(&module.module, *here);
             }
         }
         let one =
-            |(module, n): (&str, usize)| if n == 1 { module.to_owned() } else { format!("{module} ×{n}") };
+            |(module, n): (&str, u64)| if n == 1 { module.to_owned() } else { format!("{module} ×{n}") };
         let counts: Vec<_> = counts.into_iter().map(one).collect();
         table.row(vec![
             node.node.as_str().into(),
@@ -402,7 +414,7 @@ fn modules_table(program: &Program) -> Table {
             module.form.into(),
             serving,
             module.pinned.join(", ").into(),
-            Cell::count(module.instances.len() as u64),
+            Cell::count(module.live()),
             Cell::count(sum(|instance| instance.holding)),
             Cell::count(sum(|instance| instance.waiting)),
         ];

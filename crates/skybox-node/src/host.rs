@@ -145,6 +145,8 @@ pub(crate) trait AnyHost: Send + Sync {
     fn key(&self, text: &str) -> Result<Bytes, String>;
     /// What lives here.
     fn status(&self) -> Vec<InstanceStatus>;
+    /// How many of its instances were spawned here and have not ended.
+    fn spawned(&self) -> usize;
     /// What is not started again here.
     fn given_up(&self) -> Vec<GivenUp>;
     /// New calls no longer find this replicated instance.
@@ -407,6 +409,13 @@ impl<T: Module> AnyHost for Host<T> {
 
     fn key(&self, text: &str) -> Result<Bytes, String> {
         crate::call::json_key::<T::Key>(text)
+    }
+
+    fn spawned(&self) -> usize {
+        match &self.core.cells {
+            Some(cells) => cells.seated(),
+            None => self.spawned.count(),
+        }
     }
 
     fn status(&self) -> Vec<InstanceStatus> {

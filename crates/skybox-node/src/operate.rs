@@ -187,6 +187,7 @@ fn module_status(app: &AppInner, host: &dyn crate::host::AnyHost) -> ModuleStatu
             .collect(),
         given_up: host.given_up(),
         given_up_keys: core.failed_keys.given_up_count() as u64,
+        spawned: host.spawned() as u64,
         instances: host.status(),
         endings: core.endings.list(),
         ended: core.endings.count(),

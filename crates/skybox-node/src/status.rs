@@ -140,6 +140,10 @@ pub struct ModuleStatus {
     /// How many keys of it are given up here, as far as that is remembered; absent from a node of a version without.
     #[serde(default)]
     pub given_up_keys: u64,
+    /// Of a spawned module, how many instances are here: of many, `instances` has the first hundred of each process. Absent
+    /// from a node of a version without.
+    #[serde(default)]
+    pub spawned: u64,
     /// Its instances here.
     pub instances: Vec<InstanceStatus>,
     /// How earlier ones ended, newest last; at most 16.
@@ -158,6 +162,13 @@ pub struct ModuleStatus {
     /// How its instances are kept; absent from a node of a version without.
     #[serde(default)]
     pub policy: Option<PolicyStatus>,
+}
+
+impl ModuleStatus {
+    /// How many instances live here, those among them that `instances` does not list.
+    pub fn live(&self) -> u64 {
+        self.spawned.max(self.instances.len() as u64)
+    }
 }
 
 /// How the instances of a module are kept on one node: its annotations, after the configuration has had its say.

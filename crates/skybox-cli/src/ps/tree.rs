@@ -104,7 +104,8 @@ fn module_branch(forest: &Forest<'_>, module: &Module, node: &Node) -> Option<Br
         if module.form == "keyed" { format!("{given_up} keys given up") } else { "given up".to_owned() }
     });
     let has_ended = ended > 0;
-    let counts = (here.len() != 1).then(|| format!("{} instances", here.len()));
+    let live = module.live.get(&node.node).copied().unwrap_or_default();
+    let counts = (live != 1).then(|| format!("{live} instances"));
     let ended = (ended > 0)
         .then(|| if ended == 1 { "1 has ended".to_owned() } else { format!("{ended} have ended") });
     let last = module.last_ending_on(&node.node).map(|why| format!("the last one {why}"));
@@ -175,6 +176,8 @@ fn line<const N: usize>(name: &str, parts: [Option<String>; N]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn instance(name: &str, spawned_by: Option<&str>) -> Instance {
@@ -199,6 +202,7 @@ mod tests {
         let module = |name: &str, form: &'static str, instances: Vec<Instance>| Module {
             module: name.to_owned(),
             form,
+            live: BTreeMap::from([("node-1".to_owned(), instances.len() as u64)]),
             instances,
             ..Module::default()
         };

@@ -50,8 +50,7 @@ pub(super) fn figures(before: &Look, after: &Look, passed: Duration) -> Vec<Figu
         after.values().flat_map(|node| &node.restarted).map(|(child, count)| (&**child, *count)).collect();
     for (name, now) in after {
         let was = Was::of(before.get(name), now, passed);
-        let mut node =
-            Figures::of(name, now.modules.iter().map(|module| module.instances.len() as u64).sum());
+        let mut node = Figures::of(name, now.modules.iter().map(|module| module.live()).sum());
         node.uses(was.known().and_then(|was| was.uses), now.uses, passed);
         let looked = Looked { name, was, now, restarted: &restarted, passed };
         let modules: Vec<_> = now.modules.iter().map(|module| looked.module(module)).collect();
@@ -162,7 +161,7 @@ impl Looked<'_> {
             known.and_then(|was| was.modules.iter().find(|earlier| earlier.module == module.module));
         let before = known.map(|was| Taken::of(was, earlier)).unwrap_or_default();
         let taken = Taken::of(self.now, Some(module));
-        let mut line = Figures::of(self.name, module.instances.len() as u64);
+        let mut line = Figures::of(self.name, module.live());
         line.module = Some(module.module.clone());
         line.restarts = Some(module.ended);
         self.calls(&mut line, &before, &taken);

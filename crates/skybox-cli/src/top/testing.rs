@@ -67,6 +67,7 @@ fn module(kind: ModuleKind, instances: Vec<InstanceStatus>, ended: u64, served: 
         methods: Vec::new(),
         given_up: Vec::new(),
         given_up_keys: 0,
+        spawned: 0,
         instances,
         endings: Vec::new(),
         holds: Vec::new(),

@@ -49,6 +49,14 @@ impl Desk {
         Ok(code(self.app.register(name, &room).await))
     }
 
+    /// Opens so many rooms without a name.
+    pub(crate) async fn fill(&self, count: u32) -> Result<()> {
+        for number in 0..count {
+            self.room(&format!("nameless {number}")).await?;
+        }
+        Ok(())
+    }
+
     /// Gives a room a further name.
     pub(crate) async fn call_it(&self, name: &str, also: &str) -> Result<String> {
         let room = self.room(name).await?;

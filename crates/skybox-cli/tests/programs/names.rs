@@ -129,3 +129,23 @@ fn names_and_links_of_instances_are_shown() {
         if names == [json!(["cellar"])] { Ok(()) } else { Err(room) }
     });
 }
+
+#[test]
+fn all_instances_are_counted_though_not_all_are_listed() {
+    let stage = Stage::new();
+    let program = split(&stage);
+    ask(&program, "node-1", "fill", "[130]");
+    let ps = program.json(&["ps"]);
+    let room = |module: &&Value| module["module"] == "room";
+    let room = ps["modules"].as_array().unwrap().iter().find(room).unwrap();
+    assert_eq!(
+        (&room["live"], room["instances"].as_array().unwrap().len()),
+        (&json!({ "node-1": 130 }), 100)
+    );
+    let text = program.skybox(&["ps"]).ok();
+    assert!(text.contains("room ×130"), "{text}");
+    let tree = program.skybox(&["ps", "--tree"]).ok();
+    assert!(tree.contains("room  spawned, 130 instances"), "{tree}");
+    let explained = program.skybox(&["explain", "room"]).ok();
+    assert!(explained.contains("and 110 more: --json has 100 of all"), "{explained}");
+}

@@ -505,6 +505,11 @@ impl Cells {
         }
     }
 
+    /// How many instances live in its cells because code has spawned them.
+    pub(super) fn seated(&self) -> usize {
+        self.seats.count()
+    }
+
     /// What lives here, as far as the node knows without asking.
     pub(super) fn status(&self, core: &HostCore) -> Vec<InstanceStatus> {
         let status = |slot: &Arc<Slot>| {

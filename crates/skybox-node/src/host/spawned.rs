@@ -96,6 +96,10 @@ impl<T> Default for Seats<T> {
 }
 
 impl<T> Seats<T> {
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn stripe(&self, count: u64) -> &Mutex<Stripe<T>> {
         &self.stripes[count as usize % STRIPES]
     }

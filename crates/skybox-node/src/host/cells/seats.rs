@@ -125,6 +125,11 @@ impl Seated {
 }
 
 impl Seats {
+    /// How many are taken.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.0).seated.len()
+    }
+
     pub(super) fn get(&self, id: InstanceId) -> Option<Arc<Seated>> {
         lock(&self.0).seated.get(&id).cloned()
     }
