@@ -413,7 +413,7 @@ impl<T: Module> AnyHost for Host<T> {
 
     fn spawned(&self) -> usize {
         match &self.core.cells {
-            Some(cells) => cells.seated(),
+            Some(cells) => cells.seated_count(),
             None => self.spawned.count(),
         }
     }

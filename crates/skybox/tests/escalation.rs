@@ -198,7 +198,7 @@ impl Workshop {
     }
 
     /// What a call of a module comes to, from each node.
-    async fn from_each_node(&self, module: &str) -> BTreeMap<String, String> {
+    async fn seen_by_each_node(&self, module: &str) -> BTreeMap<String, String> {
         let mut heard = BTreeMap::new();
         for node in ["node-1", "node-2", "node-3", TEST_NODE] {
             self.nodes.move_to("ask", &[node]).await;
@@ -235,7 +235,7 @@ async fn what_one_node_cannot_start_another_one_does_and_callers_wait() {
         let attempts = BTreeMap::from([(first.clone(), ATTEMPTS), (place.clone(), 1)]);
         assert_eq!(workshop.attempts(module), attempts, "{module}");
         assert_eq!(workshop.place(module), (vec![place.clone()], None));
-        assert_eq!(workshop.from_each_node(module).await, all_hear(&place));
+        assert_eq!(workshop.seen_by_each_node(module).await, all_hear(&place));
         // A person's wish counts: it is tried there again, as often as anew, and goes on elsewhere.
         let order = Order::Move { module: module.to_owned(), nodes: vec![NodeName::new(&first)] };
         let Done::Refused(why) = workshop.nodes.parent().order(order).await else {
@@ -255,7 +255,7 @@ async fn what_no_node_can_start_is_tried_on_each_and_brought_back_by_hand() {
     for module in ["lathe", "saw"] {
         workshop.is_given_up(module).await;
         assert_eq!(workshop.attempts(module), everywhere(ATTEMPTS), "{module}");
-        let heard = workshop.from_each_node(module).await;
+        let heard = workshop.seen_by_each_node(module).await;
         assert_eq!(heard, all_hear("not started: the belt is torn"), "{module}");
         assert_eq!(workshop.attempts(module), everywhere(ATTEMPTS), "and nobody tries by himself");
     }
@@ -266,7 +266,7 @@ async fn what_no_node_can_start_is_tried_on_each_and_brought_back_by_hand() {
         assert!(call(workshop.nodes.app(), module).await.contains("the belt is torn"), "{module}");
         let (place, _) = workshop.place(module);
         program.restart(module, None).await.expect("there is such a module");
-        assert_eq!(workshop.from_each_node(module).await, all_hear(&place[0]), "{module}");
+        assert_eq!(workshop.seen_by_each_node(module).await, all_hear(&place[0]), "{module}");
         let mut attempts = everywhere(ATTEMPTS);
         attempts.insert(place[0].clone(), ATTEMPTS + 1);
         assert_eq!(workshop.attempts(module), attempts, "{module}");
@@ -339,7 +339,7 @@ async fn what_is_not_to_be_started_again_is_not_tried_elsewhere() {
         workshop.is_given_up(module).await;
     }
     let (place, _) = workshop.place("match");
-    assert_eq!(workshop.from_each_node("match").await, all_hear("not started: the belt is torn"));
+    assert_eq!(workshop.seen_by_each_node("match").await, all_hear("not started: the belt is torn"));
     assert_eq!(workshop.attempts("match"), BTreeMap::from([(place[0].clone(), 1)]));
     workshop.close().await;
 }

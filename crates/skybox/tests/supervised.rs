@@ -92,7 +92,7 @@ fn kind(error: &Error) -> CallErrorKind {
 /// Waits until an instance has ended, as its callers see it.
 async fn is_over(gauge: &Handle<Gauge>) {
     let over = async {
-        while !matches!(gauge.pid().await.map_err(|error| kind(&error)), Err(CallErrorKind::Gone { .. })) {
+        while !matches!(gauge.pid().await.map_err(|error| kind(&error)), Err(CallErrorKind::Gone)) {
             tokio::task::yield_now().await;
         }
     };

@@ -506,7 +506,7 @@ impl Cells {
     }
 
     /// How many instances live in its cells because code has spawned them.
-    pub(super) fn seated(&self) -> usize {
+    pub(super) fn seated_count(&self) -> usize {
         self.seats.count()
     }
 
