@@ -44,7 +44,7 @@ pub(crate) async fn kill(args: &KillArgs) -> anyhow::Result<ExitCode> {
             Some((killed, node)) => {
                 let how = match killed.extent {
                     Extent::Cell => {
-                        ", with the process of its cell: within 2 s that had not answered, or it had not ended there"
+                        ", with the process of its cell: that had not answered within 2 s, or the instance had not ended in it"
                     }
                     Extent::GoesOn => {
                         ": it takes no more calls, but its code holds a thread of its cell and goes on, since others live there"

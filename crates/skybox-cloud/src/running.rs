@@ -321,11 +321,8 @@ impl Running {
             }
             nodes.insert(node, answer);
         }
-        // A node that tries again what it gave up tells the parent so. Otherwise there may be others that gave it up before.
-        let tries_again = |answer: &Result<Restarted, RunningError>| {
-            matches!(answer, Ok(Restarted::Started { .. } | Restarted::Failed { old: None, .. }))
-        };
-        if self.is_split() && key.is_none() && !nodes.values().any(tries_again) {
+        // Nodes where it is not any more may have given it up before, and were not asked to start it.
+        if self.is_split() && key.is_none() {
             self.order(&Order::TryAgain { module: module.to_owned() }).await?;
         }
         Ok(nodes)

@@ -289,20 +289,20 @@ impl Cell {
         }
     }
 
-    /// Resolves when its module is not to be started in it any more, after so many attempts. Why was said before.
-    pub(crate) async fn gave_up(&self) -> u32 {
+    /// Resolves when its module is not to be started in it any more: why, and after how many attempts.
+    pub(crate) async fn gave_up(&self) -> (String, u32) {
         let mut phases = self.phase.subscribe();
-        let mut attempts = 0;
+        let mut why = (String::new(), 0);
         let gave_up = |phase: &Phase| match phase {
-            Phase::GaveUp { failed_starts, .. } => {
-                attempts = *failed_starts;
+            Phase::GaveUp { cause, failed_starts } => {
+                why = (cause.clone(), *failed_starts);
                 true
             }
             Phase::Starting | Phase::Serving => false,
         };
         // The sender lives in the cell.
         drop(phases.wait_for(gave_up).await);
-        attempts
+        why
     }
 
     /// Takes what the cell says. Called by the reader of its link, in the order in which it was said.

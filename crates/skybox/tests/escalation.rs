@@ -275,6 +275,24 @@ async fn what_no_node_can_start_is_tried_on_each_and_brought_back_by_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_gave_it_up_is_asked_again_when_nobody_else_is_left() {
+    let workshop = Workshop::open(&["broken-on-first"]).await;
+    let place = call(workshop.nodes.app(), "lathe").await;
+    let first = std::fs::read_to_string(workshop.directory.join("first-lathe")).unwrap();
+    let third = ["node-1", "node-2", "node-3"].into_iter().find(|node| *node != place && *node != first);
+    workshop.nodes.drain(third.expect("there are three")).await;
+    assert_eq!(call(workshop.nodes.app(), "lathe").await, place);
+    assert_eq!(workshop.attempts("lathe"), BTreeMap::from([(first.clone(), ATTEMPTS), (place.clone(), 1)]));
+    std::fs::remove_file(workshop.directory.join("broken-on-first")).expect("it was broken");
+    workshop.nodes.drain(&place).await;
+    for module in ["lathe", "saw"] {
+        assert_eq!(call(workshop.nodes.app(), module).await, first, "{module}");
+    }
+    assert_eq!(workshop.attempts("lathe"), BTreeMap::from([(first, ATTEMPTS + 1), (place, 1)]));
+    workshop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_process_is_a_new_chance() {
     let workshop = Workshop::open(&["broken"]).await;
     let mut attempts = everywhere(ATTEMPTS);
@@ -326,6 +344,12 @@ async fn callers_of_what_crashes_before_it_was_of_use_wait_for_the_next_node() {
             assert!(place.starts_with("node-") && place != first, "{module}: {place}");
         }
         assert_eq!(crashes.load(Ordering::Relaxed), ATTEMPTS, "{module}: one call each");
+        // What its first node has given it up for, which is not that its cell was put away.
+        let Done::Shown { gave_up, .. } = workshop.nodes.parent().order(Order::Show).await else {
+            panic!("that is what was asked")
+        };
+        let [gave_up] = &gave_up[module][..] else { panic!("one node: {gave_up:?}") };
+        assert!(gave_up.cause.contains("it blows"), "{module}: {}", gave_up.cause);
     }
     workshop.close().await;
 }

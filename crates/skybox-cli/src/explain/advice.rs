@@ -14,7 +14,8 @@ pub(super) fn advice(module: &Module) -> Vec<String> {
     }
     if module.keys_given_up().is_some() {
         advice.push(format!(
-            "mend the cause, and then `skybox restart {name}`, after which the next call of each of these keys starts it; one              alone is tried anew with `--key`"
+            "mend the cause, and then `skybox restart {name}`, after which the next call of each of these keys starts it; one \
+             alone is tried anew with `--key`"
         ));
         return advice;
     }

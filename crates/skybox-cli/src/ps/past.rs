@@ -113,12 +113,15 @@ impl Module {
             };
             (self.with_key(given.up.key.as_deref()), format!("{}{cause}", given.text()))
         };
-        if let Some((keys, last)) = self.keys_given_up() {
-            let (key, text) = text(last);
-            return vec![format!("{keys} keys of {} were given up, the last one {key} {text}", self.module)];
-        }
         let line = |(what, text): (String, String)| format!("{what} was given up {text}");
-        self.given_up.iter().map(text).map(line).collect()
+        let Some((keys, last)) = self.keys_given_up() else {
+            return self.given_up.iter().map(text).map(line).collect();
+        };
+        let (key, told) = text(last);
+        let keys = format!("{keys} keys of {} were given up, the last one {key} {told}", self.module);
+        // And the cell that they share.
+        let whole = self.given_up.iter().filter(|given| given.up.key.is_none()).map(text).map(line);
+        whole.chain([keys]).collect()
     }
 
     /// The nodes that failed to start it and where it is not any more.

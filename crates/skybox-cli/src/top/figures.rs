@@ -267,12 +267,14 @@ impl<'l> Earlier<'l> {
     /// What one of several instances had counted.
     fn taken(&self, instance: &InstanceStatus, now: &Taken) -> Taken {
         let same = self.by_id.get(&*instance.instance).copied();
-        // Calls are those of one instance, all else is put down to its key. What is less than before was begun anew.
+        // Calls are those of one instance, or of a cell that outlives it; all else is put down to its key. What is less than
+        // before was begun anew.
         let of_key = instance.key.as_deref().and_then(|key| self.by_key.get(key).copied());
         let noted = same.or(of_key).map(Taken::by).unwrap_or_default();
         let began_anew = now.errors < noted.errors || now.timed() < noted.timed();
         let noted = if began_anew { Taken::default() } else { noted };
-        Taken { calls: same.and_then(|same| same.calls).unwrap_or(0), ..noted }
+        let in_its_cell = of_key.filter(|before| pid(before).is_some() && pid(before) == pid(instance));
+        Taken { calls: same.or(in_its_cell).and_then(|before| before.calls).unwrap_or(0), ..noted }
     }
 }
 

@@ -94,7 +94,8 @@ fn kill_stuck(stage: &Stage, program: &Program<'_>, instance: &str, written: &mu
         assert_eq!(write(program, "other"), format!("{written}\n"), "its call does not fail");
     }
     assert!(kill.end().success(), "{}", kill.err());
-    let how = "with the process of its cell: within 2 s that had not answered, or it had not ended there";
+    let how =
+        "with the process of its cell: that had not answered within 2 s, or the instance had not ended in it";
     assert_eq!(kill.out(), format!("{instance} of page on alone was killed, {how}\n"));
 }
 

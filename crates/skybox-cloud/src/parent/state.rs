@@ -456,6 +456,7 @@ impl State {
         {
             tracing::info!("{name} ended ({text})");
             node.over = true;
+            self.fall_back_from(name);
             self.end_if_nobody_is_left();
             self.end_last();
             return;
@@ -480,6 +481,7 @@ impl State {
                 );
                 node.over = true;
                 self.exit_code = 1;
+                self.fall_back_from(name);
                 self.end_if_nobody_is_left();
             }
         }
@@ -614,6 +616,7 @@ impl State {
             None if node.pid.is_none() => node.over = true,
             None => {}
         }
+        self.fall_back_from(name);
         Ok(())
     }
 
@@ -770,6 +773,17 @@ impl State {
                     assigned.contains(name)
                         || node.life.as_ref().is_none_or(|life| !life.started.contains(module))
                 });
+                let failed: Vec<_> =
+                    assigned.iter().filter(|node| self.record(node, module).is_some()).collect();
+                let settled = |node: &&NodeName| serving.contains(node) || failed.contains(node);
+                if !failed.is_empty() && assigned.iter().all(|node| settled(&node)) {
+                    let cause = self.last_cause(module, failed.iter().copied()).unwrap_or_default();
+                    let nodes: Vec<_> = failed.iter().map(|node| node.as_str()).collect();
+                    return Some(Done::Refused(format!(
+                        "it does not start on {}: {cause}",
+                        nodes.join(", ")
+                    )));
+                }
                 let there = assigned.iter().all(|node| serving.contains(node));
                 (there && old_gone).then_some(Done::Ok)
             }

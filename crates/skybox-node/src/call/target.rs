@@ -197,8 +197,7 @@ impl<T> To<T> {
         match self {
             To::Module => None,
             _ if !core.tallies.is_looked_at() => None,
-            // Not that buffer which the key of a call is part of.
-            To::Key(key) => Some(Which::Key(Bytes::copy_from_slice(key))),
+            To::Key(key) => Some(Which::Key(key.clone())),
             To::Seat(seat) => Some(Which::Seat(seat.id.count)),
         }
     }

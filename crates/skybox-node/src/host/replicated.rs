@@ -131,7 +131,7 @@ async fn keep<T: Module>(host: Arc<Host<T>>, mut ordered: Ordered) {
         let decision = history.decide(&policy(&core), end, born.elapsed());
         if decision == Decision::GiveUp {
             chances.mark_unchanged();
-            give_up(&core, history.failed_starts());
+            give_up(&core, core.endings.last_cause(), history.failed_starts());
         }
         order = tokio::select! {
             biased;
@@ -264,8 +264,7 @@ pub(super) fn failed_start(core: &HostCore, cause: &str) {
 }
 
 /// Gives it up after so many failed starts.
-pub(super) fn give_up(core: &HostCore, failed_starts: u32) {
-    let cause = core.endings.last_cause();
+pub(super) fn give_up(core: &HostCore, cause: String, failed_starts: u32) {
     tracing::error!(module = core.descriptor.name, code = %Code::NOT_STARTED, "given up: {cause}");
     *lock(&core.failed) = Some(Failure::told(cause.clone(), failed_starts, core.settings.within));
     core.report(Report::GaveUp { module: core.descriptor.name.into(), cause, failed_starts });

@@ -32,6 +32,16 @@ pub(crate) enum Which {
     Seat(u64),
 }
 
+impl Which {
+    /// The same, for longer than a call: its key is part of a larger buffer.
+    fn on_its_own(self) -> Which {
+        match self {
+            Which::Key(key) => Which::Key(Bytes::copy_from_slice(&key)),
+            seat @ Which::Seat(_) => seat,
+        }
+    }
+}
+
 /// What was noted of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -88,7 +98,15 @@ impl Tallies {
     /// Whether anything is to be noted.
     pub(crate) fn is_looked_at(&self) -> bool {
         let looked = self.looked.load(Ordering::Relaxed);
-        looked > 0 && self.now_ms().saturating_sub(looked) < LOOK_MAX.as_millis() as u64
+        if looked == 0 {
+            return false;
+        }
+        let is_fresh = self.now_ms().saturating_sub(looked) < LOOK_MAX.as_millis() as u64;
+        if !is_fresh {
+            // The next calls need no clock to know. Who looks just now looks again.
+            let _ = self.looked.compare_exchange(looked, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        is_fresh
     }
 
     /// A call of this instance has failed, or returned an error.
@@ -103,8 +121,10 @@ impl Tallies {
 
     fn note(&self, which: Which, note: impl FnOnce(&mut Tally)) {
         let mut stripe = lock(self.stripe(&which));
-        if stripe.len() < TALLIES_MAX / STRIPES || stripe.contains_key(&which) {
-            note(stripe.entry(which).or_default());
+        if let Some(tally) = stripe.get_mut(&which) {
+            note(tally);
+        } else if stripe.len() < TALLIES_MAX / STRIPES {
+            note(stripe.entry(which.on_its_own()).or_default());
         }
     }
 

@@ -157,9 +157,8 @@ fn log_moves(facts: &Facts, before: &Spread, after: &Spread) {
         else {
             continue;
         };
-        if before.contains(node) && !after.contains(node) {
-            let new: Vec<_> =
-                after.iter().filter(|node| !before.contains(node)).map(NodeName::as_str).collect();
+        let new: Vec<_> = after.iter().filter(|node| !before.contains(node)).map(NodeName::as_str).collect();
+        if before.contains(node) && !after.contains(node) && !new.is_empty() {
             tracing::warn!(code = %Code::NOT_STARTED, "{node} gave {module} up: it is tried on {}", new.join(", "));
         }
     }

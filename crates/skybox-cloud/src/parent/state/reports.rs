@@ -12,7 +12,7 @@ use skybox_node::control::Report;
 use skybox_plan::spread::Assignment;
 
 use super::super::GaveUp;
-use super::State;
+use super::{Node, State};
 
 /// That a node gave a module up.
 #[derive(Clone, Debug)]
@@ -75,6 +75,25 @@ impl State {
                 // The node hears of it with the plan.
                 *life.chances.entry(module.to_owned()).or_default() += 1;
             }
+        }
+    }
+
+    /// This node takes nothing more. Where all others gave up a module that it has, they are asked once more: it may have
+    /// been long ago, and there is nobody else.
+    pub(super) fn fall_back_from(&mut self, name: &NodeName) {
+        let may_come =
+            |(other, node): &(&NodeName, &Node)| *other != name && !node.guest && !node.over && !node.leaving;
+        let has_it =
+            |assignment: &Assignment| matches!(assignment, Assignment::Nodes(at) if at.contains(name));
+        let modules = self.spread.iter().filter(|(_, assignment)| has_it(assignment));
+        let has_nobody = |module: &str| {
+            let mut others = self.nodes.iter().filter(may_come);
+            others.all(|(other, _)| self.record(other, module).is_some())
+        };
+        let forsaken: Vec<_> =
+            modules.map(|(module, _)| module.clone()).filter(|module| has_nobody(module)).collect();
+        for module in forsaken {
+            self.try_again(&module, |_| true);
         }
     }
 

@@ -25,7 +25,7 @@ enum Over {
     /// Its process has ended.
     Died(Exit),
     /// Its module does not start in it any more, after so many attempts.
-    GaveUp(u32),
+    GaveUp { cause: String, failed_starts: u32 },
     /// Somebody wants another.
     Ordered(Order),
 }
@@ -148,8 +148,9 @@ impl Keeper {
                             }
                             decision
                         }
-                        Over::GaveUp(failed_starts) => {
+                        Over::GaveUp { cause, failed_starts } => {
                             self.within_cell = Some(failed_starts);
+                            self.cause = cause;
                             self.put_away().await;
                             Decision::GiveUp
                         }
@@ -184,7 +185,7 @@ impl Keeper {
                     return Over::Died(exit);
                 }
                 () = until(wanted, |wanted| !wanted) => return Over::Unwanted,
-                failed_starts = cell.gave_up() => return Over::GaveUp(failed_starts),
+                (cause, failed_starts) = cell.gave_up() => return Over::GaveUp { cause, failed_starts },
                 () = asleep(&self.slot, &link, self.core.settings.idle) => {
                     self.slot.wanted.send_replace(false);
                     return Over::Unwanted;
@@ -281,17 +282,20 @@ impl Keeper {
             *lock(&self.slot.failed) = Some(Failure::new(cause, &self.history, &policy(&self.core)));
             self.slot.notify(&self.core);
         } else if given_up {
-            let failed_starts = self.within_cell.take().unwrap_or_else(|| self.history.failed_starts());
+            // What a cell has given up it has told, before it was put away itself.
+            let (cause, failed_starts) = match self.within_cell.take() {
+                Some(failed_starts) => (self.cause.clone(), failed_starts),
+                None => (self.core.endings.last_cause(), self.history.failed_starts()),
+            };
             self.chances.mark_unchanged();
-            give_up(&self.core, failed_starts);
+            give_up(&self.core, cause, failed_starts);
             self.slot.notify(&self.core);
         }
         let pause = match decision {
             Decision::After(pause) => Some(self.core.jittered(pause)),
-            // Code has others made, and asks again.
-            Decision::GiveUp => {
-                (self.core.descriptor.kind == ModuleKind::Spawned).then_some(self.core.settings.within)
-            }
+            // Of a cell that several share nobody is told that it was given up but its callers, and these ask again. A key
+            // with a cell of its own has gone another way.
+            Decision::GiveUp => self.is_on_demand().then_some(self.core.settings.within),
         };
         let order = tokio::select! {
             biased;
