@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The annotations of one module, as constants. [`crate::Settings`] is the same after `skybox.toml` and the
 /// environment have had their say.
@@ -79,8 +79,8 @@ impl Needs {
 
 /// How many instances of a replicated module there are. Read and written as it stands in the source: `3`, `1..=8` or
 /// `per-node`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Replicas {
     /// From `min` to `max`, by measured load; the same number twice when fixed.
     Range { min: u32, max: u32 },
@@ -105,9 +105,10 @@ impl fmt::Display for Replicas {
     }
 }
 
-impl From<Replicas> for String {
-    fn from(replicas: Replicas) -> String {
-        replicas.to_string()
+// By hand, for `serde(into)` would have an `impl From<Replicas> for String`, which compilers then suggest to people.
+impl Serialize for Replicas {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -116,8 +116,8 @@ fn module_branch(forest: &Forest<'_>, module: &Module, node: &Node) -> Option<Br
     // Those that an instance has spawned stand under that.
     let own = here.iter().filter(|instance| !forest.stands_under(instance));
     branch.under = limited(own.map(|instance| (module, *instance)), forest);
-    if branch.under.is_empty() && !here.is_empty() && module.form == "spawned" && given_up == 0 && !has_ended
-    {
+    let all_told = live <= here.len() as u64 && given_up == 0 && !has_ended;
+    if branch.under.is_empty() && !here.is_empty() && module.form == "spawned" && all_told {
         return None;
     }
     Some(branch)

@@ -95,7 +95,6 @@ fn pages_told_apart(stage: &Stage) -> (Value, [Value; 4]) {
 #[test]
 fn figures_tell_instances_apart() {
     let (top, lines) = pages_told_apart(&Stage::new());
-    assert_eq!(lines[2]["p99_us"], Value::Null, "nobody has called it while somebody looked: {top}");
     lines
         .iter()
         .for_each(|line| assert_eq!(line["memory_bytes"], Value::Null, "they share a process: {top}"));
