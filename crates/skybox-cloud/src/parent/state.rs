@@ -6,6 +6,7 @@
 //! The program ends in two: all nodes but one hand over what they have to that one and end; then it ends as well. A
 //! request that one node has begun may need an instance of another: if all ended at once, it would fail.
 
+mod goals;
 mod names;
 mod planning;
 mod replace;
@@ -18,13 +19,14 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skybox_core::{Code, Incarnation, ModulePlan, NodeName, Plan, SHARD_COUNT, Shards};
+use skybox_core::{Code, Incarnation, NodeName, Plan, SHARD_COUNT, Shards};
 use skybox_node::control::{FromParent, Hello, Leave, ModuleDecl, Report};
 use skybox_plan::names::{NameAsk, Names};
 use skybox_plan::restart::{Decision, End, History, Policy};
 use skybox_plan::spread::{Facts, Spread};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use goals::{Goal, ORDER_WAIT, Waiter};
 use replace::Replacing;
 use reports::Record;
 
@@ -37,8 +39,6 @@ use super::{Config, Done, Order, ParentConfig, ParentError, SPLIT_NODES_MAX, pro
 const END_WAIT: Duration = Duration::from_secs(30);
 /// The first plan waits this long for all nodes to say hello.
 const FIRST_PLAN_WAIT: Duration = Duration::from_secs(10);
-/// An order that is not done after this long is answered with what it waits for; it goes on.
-const ORDER_WAIT: Duration = Duration::from_secs(60);
 /// When a program does not start, its other nodes have this long to say why themselves.
 const START_FAILED_WAIT: Duration = Duration::from_secs(2);
 /// So many of the things that have happened are looked at together.
@@ -147,25 +147,6 @@ impl Keyed {
     fn lost(&mut self, node: &NodeName) {
         self.leaving.retain(|_, (from, _)| from != node);
     }
-}
-
-/// What somebody has ordered and waits for.
-#[derive(Debug)]
-enum Goal {
-    /// The module is where it belongs, and nowhere else.
-    Moved(String),
-    /// The node has ended.
-    Ended(NodeName),
-    /// Every node runs the new build.
-    Replaced,
-}
-
-/// Somebody who waits for an order to be done.
-#[derive(Debug)]
-struct Waiter {
-    goal: Goal,
-    since: Instant,
-    reply: oneshot::Sender<Done>,
 }
 
 /// What others can watch.
@@ -730,68 +711,6 @@ impl State {
             self.news.plans.send_replace(Arc::new(plan));
         }
         self.settle_waiters();
-    }
-
-    /// Answers those whose order is done, or has taken too long.
-    fn settle_waiters(&mut self) {
-        let mut waiting = Vec::new();
-        for waiter in std::mem::take(&mut self.waiters) {
-            match self.outcome(&waiter) {
-                // Whoever asked has gone.
-                Some(done) => drop(waiter.reply.send(done)),
-                None => waiting.push(waiter),
-            }
-        }
-        self.waiters = waiting;
-    }
-
-    fn outcome(&self, waiter: &Waiter) -> Option<Done> {
-        let done = match &waiter.goal {
-            _ if self.stopping => Some(Done::Refused("the program ends".to_owned())),
-            Goal::Replaced => self.replaced(),
-            _ if self.replacing.is_some() => Some(Done::Refused("the program is being replaced".to_owned())),
-            Goal::Moved(module) => self.moved(module),
-            Goal::Ended(node) => {
-                let ended = |node: &Node| node.pid.is_none() && node.life.is_none();
-                self.nodes.get(node).is_none_or(ended).then_some(Done::Ok)
-            }
-        };
-        let late = waiter.since.elapsed() >= ORDER_WAIT;
-        let why =
-            || Done::Refused(format!("it is still on its way after {ORDER_WAIT:?}: a call may not end"));
-        done.or_else(|| late.then(why))
-    }
-
-    fn moved(&self, module: &str) -> Option<Done> {
-        match self.plan.modules.get(module)? {
-            ModulePlan::Replicated { assigned, serving, failed, .. } => {
-                // Where it was given up the old ones may go on, and nothing has failed.
-                if let Some(cause) = failed.clone().or_else(|| self.given_up(module, assigned)) {
-                    return Some(Done::Refused(format!("it does not start there: {cause}")));
-                }
-                let old_gone = self.nodes.iter().all(|(name, node)| {
-                    assigned.contains(name)
-                        || node.life.as_ref().is_none_or(|life| !life.started.contains(module))
-                });
-                let failed: Vec<_> =
-                    assigned.iter().filter(|node| self.record(node, module).is_some()).collect();
-                let settled = |node: &&NodeName| serving.contains(node) || failed.contains(node);
-                if !failed.is_empty() && assigned.iter().all(|node| settled(&node)) {
-                    let cause = self.last_cause(module, failed.iter().copied()).unwrap_or_default();
-                    let nodes: Vec<_> = failed.iter().map(|node| node.as_str()).collect();
-                    return Some(Done::Refused(format!(
-                        "it does not start on {}: {cause}",
-                        nodes.join(", ")
-                    )));
-                }
-                let there = assigned.iter().all(|node| serving.contains(node));
-                (there && old_gone).then_some(Done::Ok)
-            }
-            ModulePlan::Keyed(_) => {
-                let keyed = self.keyed.get(module)?;
-                (keyed.leaving.is_empty() && keyed.owners.iter().all(Option::is_some)).then_some(Done::Ok)
-            }
-        }
     }
 }
 
