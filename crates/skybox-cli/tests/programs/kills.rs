@@ -63,11 +63,15 @@ fn a_killed_key_sleeps() {
     assert_eq!((attempts(&stage, "first"), attempts(&stage, "other")), (2, 1));
 }
 
-/// The press as a single process, in which each page has a cell of its own.
-fn in_cells(stage: &Stage) -> Program<'_> {
+/// The press as a single process, in which each page has a cell of its own; two are awake, of which the first is given.
+fn in_cells(stage: &Stage) -> (Program<'_>, Value) {
+    ["first", "other"].iter().for_each(|title| stage.write(title, ""));
     let mut command = stage.command(press());
     command.env("SKYBOX_MODULES__PAGE__ISOLATE", "process");
-    alone_by(stage, command)
+    let program = alone_by(stage, command);
+    assert_eq!((write(&program, "first"), write(&program, "other")), ("1\n".to_owned(), "1\n".to_owned()));
+    let first = page(&module(&program, "page"), "first").clone();
+    (program, first)
 }
 
 fn page<'p>(page: &'p Value, title: &str) -> &'p Value {
@@ -114,11 +118,8 @@ fn was_killed(program: &Program<'_>, times: usize) {
 #[test]
 fn an_instance_in_an_endless_loop_is_killed_with_its_cell() {
     let stage = Stage::new();
-    ["first", "other"].iter().for_each(|title| stage.write(title, ""));
-    let program = in_cells(&stage);
-    assert_eq!((write(&program, "first"), write(&program, "other")), ("1\n".to_owned(), "1\n".to_owned()));
+    let (program, first) = in_cells(&stage);
     let mut written = 1;
-    let first = page(&module(&program, "page"), "first").clone();
     let spins = calling(&stage, &program, &["page.spin", "--key", "first"]);
     wait_for("a page that does not say what it does", || {
         let page = module(&program, "page");
@@ -138,11 +139,8 @@ fn an_instance_in_an_endless_loop_is_killed_with_its_cell() {
 #[test]
 fn an_instance_in_a_stopped_cell_is_killed_with_it() {
     let stage = Stage::new();
-    ["first", "other"].iter().for_each(|title| stage.write(title, ""));
-    let program = in_cells(&stage);
-    assert_eq!((write(&program, "first"), write(&program, "other")), ("1\n".to_owned(), "1\n".to_owned()));
+    let (program, first) = in_cells(&stage);
     let mut written = 1;
-    let first = page(&module(&program, "page"), "first").clone();
     send(process_of(&first), Signal::STOP);
     kill_stuck(&stage, &program, word(&first["instance"]), &mut written);
     was_killed(&program, 1);
