@@ -256,7 +256,8 @@ pub async fn a_sender_hears_that_nobody_reads(stage: Stage) {
     };
     let (first, sent) = tokio::join!(pipes.first(items), pushing);
     assert_eq!(first.unwrap(), Some(0));
-    assert!(sent <= AHEAD_MAX + 1, "{sent}");
+    // One more waits in the channel.
+    assert!(sent <= ahead_max(&stage).max(AHEAD_MAX) + 1, "{sent}");
 }
 
 pub async fn a_panic_in_a_result_is_crashed_and_the_instance_is_replaced(stage: Stage) {
