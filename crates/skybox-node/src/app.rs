@@ -33,7 +33,7 @@ pub(crate) use lifecycle::close;
 pub use missing::Missing;
 pub use scope::{Scoped, spawn};
 
-use crate::between::Owners;
+use crate::between::{Orphans, Owners};
 use crate::call::{Handle, Target, To};
 use crate::cell::{Family, Inside};
 use crate::clock;
@@ -77,6 +77,8 @@ pub(crate) struct AppInner {
     pub(crate) links: Links,
     /// Which instances here other nodes own.
     pub(crate) owners: Owners,
+    /// Those of this one's own on nodes that it has taken for lost.
+    pub(crate) orphans: Orphans,
     /// The instances of other nodes whose ends somebody here waits for.
     pub(crate) monitors: Monitors,
     /// Other nodes that wait for ends of instances here.

@@ -1,5 +1,6 @@
 //! What nodes ask of each other, beside calls: to make instances, to end them, and to hear of their ends.
 
+mod orphans;
 mod owners;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use skybox_plan::names::{NameAnswer, NameAsk};
 use skybox_wire::codec::{self, Form, Proof};
 use skybox_wire::frame::{MethodNumber, PayloadOf};
 
+pub(crate) use orphans::Orphans;
 pub(crate) use owners::Owners;
 
 use crate::app::AppInner;
@@ -73,6 +75,8 @@ enum Ask {
     Fall { named: Named, exit: Exit },
     /// Tell of the ends of those that this stream names; the answer is a stream of [`Told`].
     Watch { watched: Passing<Watched, Error> },
+    /// The asking node had taken this one for lost, and these with it: end those that it owns.
+    Lost(orphans::Lost),
 }
 
 /// The callee of what is asked, in errors.
@@ -121,12 +125,15 @@ impl Drop for Unspawned<'_> {
     }
 }
 
-/// Has another node end an instance, as often as it takes, until that node is lost.
+/// Has another node end an instance, as often as it takes, until that node is lost; and once more if it was not.
 pub(crate) async fn end_at_last(app: Weak<AppInner>, peer: Arc<Peer>, named: Named) {
     // Polled beside all the rest: it may be the one that dials, and the others wait for it.
     let mut lost = pin!(peer.clone().lost(named.seat.node, app.clone()));
     let asking = async {
         while let Some(app) = app.upgrade() {
+            if app.orphans.takes_over(&named) {
+                return;
+            }
             let ask = Ask::End(named.clone());
             if self::ask::<()>(&app, &peer, Some(named.seat.node), &ask).await.is_ok() {
                 return;
@@ -137,7 +144,11 @@ pub(crate) async fn end_at_last(app: Weak<AppInner>, peer: Arc<Peer>, named: Nam
     };
     tokio::select! {
         biased;
-        () = &mut lost => {}
+        () = &mut lost => {
+            if let Some(app) = app.upgrade() {
+                Orphans::is_dropped(&app, &peer, named.clone());
+            }
+        }
         () = asking => {}
     }
 }
@@ -430,7 +441,13 @@ async fn answer_to(
         Ask::Spawn { module, arguments } => {
             // The code of a `start` may take its time: not on the reader's.
             tokio::task::yield_now().await;
-            let seat = host_of(app, &module)?.clone().spawn(arguments).await?;
+            let host = host_of(app, &module)?.clone();
+            let seat = host.clone().spawn(arguments).await?;
+            if conn.is_closed() {
+                // Nobody will ever hear of it.
+                drop(host.end_seat(seat));
+                return Err(CallErrorKind::Cancelled);
+            }
             app.owners.owns(app, conn, Named { module, seat }, None);
             write(&seat)
         }
@@ -470,7 +487,12 @@ async fn answer_to(
         Ask::Tie(half) => write(&tie::change_for(app, &observer(app, conn), half)?),
         Ask::Fall { named, exit } => {
             let host = host_of(app, &named.module)?.clone();
-            write(&host.kill_linked(named.seat, exit).await)
+            write(&host.kill_seat(named.seat, exit).await)
+        }
+        Ask::Lost(lost) => {
+            tokio::task::yield_now().await;
+            orphans::end(app, conn, lost);
+            write(&())
         }
         Ask::At { node, life, ask } => answer_for(app, conn, &node, life, read(&ask)?).await,
         Ask::Watch { watched } => {
@@ -527,6 +549,7 @@ async fn answer_for(
         Ask::Seat { .. }
         | Ask::At { .. }
         | Ask::Watch { .. }
+        | Ask::Lost(_)
         | Ask::Name(_)
         | Ask::Link(_)
         | Ask::Tie(_)

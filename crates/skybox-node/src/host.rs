@@ -131,8 +131,9 @@ pub(crate) trait AnyHost: Send + Sync {
         seat: InstanceId,
         limit: Option<Duration>,
     ) -> std::pin::Pin<Box<dyn Future<Output = Exit> + Send>>;
-    /// Kills a spawned instance, since another one has ended to which it is linked; says whether there was one to kill.
-    fn kill_linked(
+    /// Kills a spawned instance, for a reason that many may have in the same moment: one has ended to which they are
+    /// linked, or their owner has taken their node for lost. Says whether there was one to kill.
+    fn kill_seat(
         self: Arc<Self>,
         seat: InstanceId,
         exit: Exit,
@@ -381,7 +382,7 @@ impl<T: Module> AnyHost for Host<T> {
         })
     }
 
-    fn kill_linked(
+    fn kill_seat(
         self: Arc<Self>,
         seat: InstanceId,
         exit: Exit,

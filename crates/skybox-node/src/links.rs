@@ -35,7 +35,7 @@ pub(crate) struct Peer {
     conn: ArcSwapOption<Conn>,
     /// Held while dialling: callers that need the same connection wait for one attempt.
     dialling: tokio::sync::Mutex<()>,
-    /// Counts changes of `entry`.
+    /// Counts changes of `entry`, and connections that the other node has opened.
     changes: watch::Sender<u64>,
 }
 
@@ -98,6 +98,7 @@ impl Links {
             let known = peer.conn.load_full().is_some_and(|known| !known.is_closed());
             if !known {
                 peer.conn.store(Some(conn.clone()));
+                peer.changes.send_modify(|count| *count += 1);
                 if let Some(app) = self.app.get().and_then(Weak::upgrade) {
                     app.routes_changed();
                 }
@@ -130,6 +131,19 @@ impl Peer {
     pub(crate) fn is_in_another_life(&self, life: Incarnation) -> bool {
         let entry = self.entry.load();
         entry.as_ref().and_then(|entry| entry.incarnation).is_some_and(|now| now != life)
+    }
+
+    /// Whether that life is over for certain: the plan has it in another one, or does not have it. Who is heard is believed
+    /// more than the plan.
+    pub(crate) fn is_over(&self, life: Incarnation) -> bool {
+        let open = self.conn.load_full().filter(|conn| !conn.is_closed());
+        let heard = open.is_some_and(|conn| conn.peer().incarnation == life);
+        !heard && (self.is_in_another_life(life) || self.entry.load().is_none())
+    }
+
+    /// Tells of each change of the plan, and of each connection that the other node opens.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// The connection, if calls may be sent over it now.

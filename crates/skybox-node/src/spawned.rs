@@ -154,7 +154,8 @@ impl<T: Spawns> Handle<T> {
     /// [`Exit::NoSuchInstance`](skybox_core::Exit) is told of one that ended so long ago that nobody remembers why: a
     /// node remembers about the last 16,000 crashes and kills of each module, and about a thousand ends in order.
     /// [`Exit::NodeLost`](skybox_core::Exit) is no proof of its death: the node may merely have been unreachable for a
-    /// second.
+    /// second. When it is reached again, it kills the instance if that is owned by this node, where it counts as lost
+    /// from now on.
     pub fn monitor(this: &Handle<T>) -> Monitor {
         let Target { host, to, .. } = this.target();
         // A handle of a spawned module has a seat, unless it is of a plain value, which nobody ends.

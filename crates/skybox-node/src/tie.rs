@@ -277,7 +277,7 @@ impl Tie {
         let host = between::host_of(&app, &near.module).ok().cloned();
         drop(app);
         if let (Some(exit), Some(host)) = (exit.filter(Exit::takes_along), host) {
-            host.kill_linked(near.seat, Exit::linked(&far.module, far.seat, exit)).await;
+            host.kill_seat(near.seat, Exit::linked(&far.module, far.seat, exit)).await;
         }
     }
 }

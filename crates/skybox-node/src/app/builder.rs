@@ -19,7 +19,7 @@ use super::identity::Identity;
 use super::linked::{self, Linked};
 use super::sockets::{Asked, Sockets};
 use super::{App, AppId, AppInner, current, lifecycle};
-use crate::between::Owners;
+use crate::between::{Orphans, Owners};
 use crate::call::install_panic_hook;
 use crate::cell::{Birth, Family, Inside};
 use crate::config::{Config, ConfigError, TlsFiles};
@@ -366,6 +366,7 @@ impl Builder {
                 chosen,
                 links: Links::default(),
                 owners: Owners::default(),
+                orphans: Orphans::default(),
                 monitors: Monitors::default(),
                 observers: Observers::default(),
                 names: HomeNames::default(),

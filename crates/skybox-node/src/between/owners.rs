@@ -46,11 +46,9 @@ impl Owners {
         });
     }
 
-    /// The owner has no claim to it any more.
-    pub(crate) fn lets_go(&self, owner: Incarnation, named: &Named) {
-        if let Some(owned) = lock(&self.0).get_mut(&owner) {
-            owned.remove(named);
-        }
+    /// The owner has no claim to it any more. Says whether it had.
+    pub(crate) fn lets_go(&self, owner: Incarnation, named: &Named) -> bool {
+        lock(&self.0).get_mut(&owner).is_some_and(|owned| owned.remove(named).is_some())
     }
 
     fn is_lost(&self, app: &Arc<AppInner>, owner: Incarnation) {

@@ -4,13 +4,13 @@
 //! once more after it has left its waker here, so that none sleeps through it. A call that ends in its first poll has
 //! nothing to do with all this.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
 use skybox_core::Exit;
 
 use super::instance::InstanceCore;
-use super::lock;
+use super::{HostCore, lock};
 
 /// The calls and streams of one instance that wait. Most instances have none, so it is made with the first.
 #[derive(Debug, Default)]
@@ -90,11 +90,18 @@ impl InstanceCore {
     /// progress and their streams end with `Cancelled` where they next wait. It has no last word. Whoever supervises it
     /// starts another, and does not count this as a failure. Says whether it was live.
     pub(crate) fn kill(&self, by: &str) -> bool {
-        self.kill_as(Exit::Killed { by: by.to_owned() })
+        let exit = Exit::Killed { by: by.to_owned() };
+        self.end_with(exit, |host, exit| {
+            tracing::warn!(module = host.descriptor.name, instance = %self.id, "{exit}");
+        })
     }
 
-    /// [`kill`](InstanceCore::kill), for whoever has another reason.
+    /// [`kill`](InstanceCore::kill), for a reason that many may have in the same moment.
     pub(crate) fn kill_as(&self, exit: Exit) -> bool {
+        self.end_with(exit, |host, exit| host.log_fall(self.id, exit))
+    }
+
+    fn end_with(&self, exit: Exit, log: impl FnOnce(&Arc<HostCore>, &Exit)) -> bool {
         if !self.end_as_killed() {
             // It had crashed: the calls that go on are ended, and its end stays what it was.
             if self.is_killed_after_crash() {
@@ -103,12 +110,8 @@ impl InstanceCore {
             return false;
         }
         let host = self.host.upgrade();
-        match (&host, &exit) {
-            (Some(host), Exit::Linked { .. }) => host.log_fall(self.id, &exit),
-            (Some(host), exit) => {
-                tracing::warn!(module = host.descriptor.name, instance = %self.id, "{exit}")
-            }
-            (None, _) => {}
+        if let Some(host) = &host {
+            log(host, &exit);
         }
         self.ended_by(exit);
         if let Some(host) = &host {
@@ -127,7 +130,6 @@ impl InstanceCore {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 

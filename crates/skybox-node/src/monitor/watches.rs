@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Watched;
 use crate::app::AppInner;
-use crate::between::{self, Named};
+use crate::between::{self, Named, Orphans};
 use crate::cell::{Inside, Word};
 use crate::host::lock;
 use crate::links::Peer;
@@ -25,15 +26,21 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// All of them, by the lives of other nodes.
 #[derive(Debug, Default)]
-pub(crate) struct Monitors(Mutex<HashMap<Incarnation, Arc<Watches>>>);
+pub(crate) struct Monitors {
+    watches: Mutex<HashMap<Incarnation, Arc<Watches>>>,
+    /// The number of the next one, among all: a life that counted as lost may be reached again, and it remembers those of
+    /// before.
+    next: Arc<AtomicU64>,
+}
 
 impl Monitors {
     /// Those of one life of a node.
     pub(crate) fn of(app: &Arc<AppInner>, peer: &Arc<Peer>, life: Incarnation) -> Arc<Watches> {
-        let mut all = lock(&app.monitors.0);
+        let mut all = lock(&app.monitors.watches);
         let watches = all.entry(life).or_insert_with(|| {
+            let (peer, next) = (peer.clone(), app.monitors.next.clone());
             let watches =
-                Arc::new(Watches { peer: peer.clone(), life, table: Mutex::default(), news: Notify::new() });
+                Arc::new(Watches { peer, life, next, table: Mutex::default(), news: Notify::new() });
             match &app.inside {
                 None => drop(app.runtime.spawn(watches.clone().keep(Arc::downgrade(app)))),
                 Some(node) => drop(app.runtime.spawn(watches.clone().ask(app.home.clone(), node.clone()))),
@@ -45,7 +52,7 @@ impl Monitors {
 
     /// In a cell, its node tells of an end.
     pub(crate) fn told(&self, life: Incarnation, number: u64, exit: Exit) {
-        let watches = lock(&self.0).get(&life).cloned();
+        let watches = lock(&self.watches).get(&life).cloned();
         if let Some(watches) = watches {
             watches.tell(number, exit);
         }
@@ -56,6 +63,8 @@ impl Monitors {
 pub(crate) struct Watches {
     peer: Arc<Peer>,
     life: Incarnation,
+    /// As in [`Monitors`].
+    next: Arc<AtomicU64>,
     table: Mutex<Table>,
     /// There is something to be sent.
     news: Notify,
@@ -63,7 +72,6 @@ pub(crate) struct Watches {
 
 #[derive(Default)]
 struct Table {
-    next: u64,
     /// Those that somebody waits for, by their numbers, which are those of a `Monitor` each.
     waiting: BTreeMap<u64, (Named, oneshot::Sender<Exit>)>,
     /// The other node was told to watch those with smaller numbers.
@@ -94,8 +102,8 @@ impl Watches {
     pub(super) fn begin(&self, named: Named) -> (u64, oneshot::Receiver<Exit>) {
         let (tell, told) = oneshot::channel();
         let mut table = lock(&self.table);
-        let number = table.next;
-        table.next += 1;
+        // Under the lock, so that the numbers of one table grow.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         if table.lost {
             drop(tell.send(self.node_lost()));
             return (number, told);
@@ -149,8 +157,9 @@ impl Watches {
                 break;
             }
         }
-        if let Some(app) = app.upgrade() {
-            lock(&app.monitors.0).remove(&self.life);
+        let app = app.upgrade();
+        if let Some(app) = &app {
+            lock(&app.monitors.watches).remove(&self.life);
         }
         let waiting = {
             let mut table = lock(&self.table);
@@ -159,6 +168,10 @@ impl Watches {
             table.announced.clear();
             std::mem::take(&mut table.waiting)
         };
+        if let Some(app) = &app {
+            let lost = waiting.values().map(|(named, _)| named.clone());
+            Orphans::are_lost(app, &self.peer, self.life, lost);
+        }
         for (_, tell) in waiting.into_values() {
             drop(tell.send(self.node_lost()));
         }
@@ -263,8 +276,8 @@ mod tests {
     #[test]
     fn the_other_node_is_told_what_it_needs_to_know() {
         let peer = Links::default().peer(&NodeName::new("node-2"));
-        let (table, news) = (Mutex::default(), Notify::new());
-        let watches = Watches { peer, life: Incarnation(7), table, news };
+        let (next, table, news) = (Arc::default(), Mutex::default(), Notify::new());
+        let watches = Watches { peer, life: Incarnation(7), next, table, news };
         let unsent = || {
             let mut table = lock(&watches.table);
             std::iter::from_fn(|| table.unsent()).collect::<Vec<_>>()
