@@ -204,6 +204,11 @@ where
     let mut began = None;
     let core = &host.core;
     let mut outlets = Outlets::new();
+    // Where the clocks of two machines are told apart by what a message took, the callee may think that there is time left.
+    if inherited.deadline().is_some_and(|deadline| deadline <= tokio::time::Instant::now().into_std()) {
+        let kind = CallErrorKind::Deadline { phase: Phase::Unsent };
+        return Sent::Answered(refuse(method, wire, edge, kind));
+    }
     let sending = Sending::new(core, method.index(), inherited, link.node().as_ref());
     let failed = match link {
         Link::Peer(conn) => {
