@@ -15,6 +15,7 @@ mod child;
 mod figures;
 mod hello;
 mod overload;
+mod store;
 mod stream;
 mod subject;
 mod work;
@@ -44,6 +45,8 @@ enum Bench {
     Hello(hello::Options),
     /// What becomes of a module that is asked for more than it can do.
     Overload(overload::Options),
+    /// What a real etcd has to do for thousands of nodes.
+    Store(store::Options),
     /// What a stream carries between two processes, beside a bare socket.
     Stream(stream::Options),
     /// What a cell costs: a call to it beside one to another node, and a start.
@@ -70,6 +73,7 @@ fn main() -> Result<()> {
         Bench::Beside(options) => call::run_beside(&options),
         Bench::Hello(options) => hello::run(&options),
         Bench::Overload(options) => overload::run(&options),
+        Bench::Store(options) => store::run(&options),
         Bench::Stream(options) => stream::run(&options),
         Bench::Cells(options) => cells::run(&options),
         Bench::CellsNode => cells::node(),

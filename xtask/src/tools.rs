@@ -7,10 +7,12 @@ use anyhow::{Context, bail};
 use crate::run::{cargo, program};
 
 /// A program, Debian's package of it, and what needs it.
-const PROGRAMS: [(&str, &str, &str); 3] = [
+const PROGRAMS: [(&str, &str, &str); 5] = [
     ("chromium", "chromium", "the browser test"),
     ("chromedriver", "chromium-driver", "the browser test"),
     ("valgrind", "valgrind", "the count of instructions"),
+    ("etcd", "etcd-server", "the tests of stores"),
+    ("protoc", "protobuf-compiler", "the client of etcd"),
 ];
 
 /// Makes sure that everything is there: installs what is missing as root on Debian, or says what to install.

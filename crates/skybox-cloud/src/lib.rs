@@ -4,6 +4,8 @@
 //! one socket to those that serve it, plans what runs where, and replaces what dies. It is what `skybox run` and
 //! `SKYBOX_NODES=3 ./program` are made of, and [`testing`] starts nodes from a test with it.
 //!
+//! What nodes of many machines are to agree on is in a [`store`].
+//!
 //! It carries no call: nodes talk to each other. A program whose parent is killed ends, so that nothing is left
 //! behind that nobody plans for.
 
@@ -13,6 +15,7 @@ pub mod client;
 pub mod parent;
 pub mod running;
 pub mod runtime_dir;
+pub mod store;
 pub mod testing;
 
 use skybox_node::parenthood::{Family, Parenthood};
