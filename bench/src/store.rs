@@ -13,8 +13,8 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -60,7 +60,7 @@ pub(crate) struct Options {
 struct Cluster {
     directory: PathBuf,
     clients: Vec<String>,
-    children: Vec<Child>,
+    children: Mutex<Vec<Child>>,
 }
 
 impl Cluster {
@@ -72,7 +72,7 @@ impl Cluster {
             peers.push(format!("m{n}=http://127.0.0.1:{}", port()?));
         }
         let all = peers.join(",");
-        let mut cluster = Cluster { directory, clients: Vec::new(), children: Vec::new() };
+        let mut cluster = Cluster { directory, clients: Vec::new(), children: Mutex::default() };
         for (n, peer) in peers.iter().enumerate() {
             let (name, peer) = peer.split_once('=').context("made above")?;
             let client = format!("http://127.0.0.1:{}", port()?);
@@ -86,10 +86,26 @@ impl Cluster {
                 .stdin(Stdio::null())
                 .spawn()
                 .context("etcd is not there: `apt-get install etcd-server`")?;
-            cluster.children.push(child);
+            cluster.children().push(child);
             cluster.clients.push(client);
         }
         Ok(cluster)
+    }
+
+    fn children(&self) -> MutexGuard<'_, Vec<Child>> {
+        self.children.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Two of three answer as well as all: figures of these are others.
+    fn all_run(&self) -> Result<()> {
+        for child in self.children().iter_mut() {
+            if let Some(status) = child.try_wait()? {
+                bail!(
+                    "a member of etcd has ended with {status}: somebody may have taken its port, try again"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn config(&self) -> EtcdConfig {
@@ -120,7 +136,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for child in &mut self.children {
+        for child in self.children().iter_mut() {
             drop(child.kill());
             drop(child.wait());
         }
@@ -138,20 +154,15 @@ struct Counts {
     failed: AtomicU64,
 }
 
-struct Member {
-    store: Arc<Etcd>,
-    renews: Arc<AtomicBool>,
-    tasks: JoinSet<Result<()>>,
-}
+/// What one member does; dropped, it ends without a word.
+type Member = JoinSet<Result<()>>;
 
 async fn join(store: Etcd, number: usize, counts: Arc<Counts>) -> Result<Member> {
-    let store = Arc::new(store);
     let lease = store.grant(TTL).await?;
     let facts =
         format!(r#"{{"node":"node-{number}","address":"10.0.0.1:7000","cores":4,"memory":8589934592}}"#);
     let joined = store.commit(Txn::of([Op::put_on(lease.id, format!("node/{number}"), facts)])).await?;
     let mut watch = store.watch(&format!("assign/{number}/"), joined.revision.next()).await?;
-    let renews = Arc::new(AtomicBool::new(true));
     let mut tasks = JoinSet::new();
     let counting = counts.clone();
     tasks.spawn(async move {
@@ -160,15 +171,14 @@ async fn join(store: Etcd, number: usize, counts: Arc<Counts>) -> Result<Member>
             counting.events.fetch_add(told as u64, Ordering::Relaxed);
         }
     });
-    let (renewing, goes_on) = (store.clone(), renews.clone());
     tasks.spawn(async move {
         // Not all in the same moment.
         tokio::time::sleep(RENEW.mul_f64(number as f64 * 0.618 % 1.0)).await;
         let mut beat = tokio::time::interval(RENEW);
-        while goes_on.load(Ordering::Relaxed) {
+        loop {
             beat.tick().await;
             let began = Instant::now();
-            match renewing.renew(lease.id).await {
+            match store.renew(lease.id).await {
                 Ok(_) => {
                     let took = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
                     counts.renewals.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(took);
@@ -176,9 +186,8 @@ async fn join(store: Etcd, number: usize, counts: Arc<Counts>) -> Result<Member>
                 Err(_) => drop(counts.failed.fetch_add(1, Ordering::Relaxed)),
             }
         }
-        Ok(())
     });
-    Ok(Member { store, renews, tasks })
+    Ok(tasks)
 }
 
 /// Measures and prints.
@@ -193,6 +202,7 @@ async fn measure(options: &Options) -> Result<Figures> {
     let mut figures = Figures::default();
     let cluster = Arc::new(Cluster::start(options.etcds)?);
     let leader = cluster.connect().await?;
+    cluster.all_run()?;
     let counts = Arc::new(Counts::default());
 
     eprintln!("{} members join", options.members);
@@ -241,23 +251,20 @@ async fn measure(options: &Options) -> Result<Figures> {
     let dying = (options.members as f64 * DYING) as usize;
     eprintln!("{dying} members end at once");
     taken(&counts);
-    let (seen, mut ends) = mpsc::unbounded_channel();
+    let (seen, mut ends) = mpsc::channel(dying.max(1));
     let mut watch = leader.watch("node/", leader.list("node/").await?.revision.next()).await?;
     let watching = tokio::spawn(async move {
         loop {
             let changes: Vec<Change> = watch.next().await?.changes;
             for change in changes {
-                if change.entry.is_none() && seen.send(Instant::now()).is_err() {
+                if change.entry.is_none() && seen.send(Instant::now()).await.is_err() {
                     return Ok::<_, StoreError>(());
                 }
             }
         }
     });
     let began = Instant::now();
-    for member in &mut members[..dying] {
-        member.renews.store(false, Ordering::Relaxed);
-        member.tasks.abort_all();
-    }
+    drop(members.drain(..dying));
     let mut last = began;
     let counting = async {
         for _ in 0..dying {
@@ -274,7 +281,7 @@ async fn measure(options: &Options) -> Result<Figures> {
     ensure!(living == options.members - dying, "{living} live: a lease was lost");
     add(&mut figures, "renewals_failed", "", counts.failed.load(Ordering::Relaxed) as f64);
     add(&mut figures, "database_mib", "MiB", cluster.database().await? / f64::from(1 << 20));
-    drop(members.into_iter().map(|member| member.store).collect::<Vec<_>>());
+    drop(members);
     Ok(figures)
 }
 

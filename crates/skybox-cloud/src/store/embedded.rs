@@ -86,6 +86,18 @@ impl Embedded {
     }
 
     async fn link(&self) -> Result<Arc<Link>, StoreError> {
+        // A process that is stopped takes connections until its queue of them is full.
+        let late = || StoreError::Unreachable {
+            why: format!(
+                "the parent's store at {} takes no connection: it may be stopped",
+                self.path.display()
+            ),
+            may_have_run: false,
+        };
+        tokio::time::timeout(self.wait, self.open_link()).await.map_err(|_| late())?
+    }
+
+    async fn open_link(&self) -> Result<Arc<Link>, StoreError> {
         let mut link = self.link.lock().await;
         if let Some(link) = link.as_ref().filter(|link| !link.is_closed()) {
             return Ok(link.clone());

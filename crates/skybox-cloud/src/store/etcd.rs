@@ -9,10 +9,9 @@ use std::fmt;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions, KeyValue, TxnOp, TxnOpResponse,
-    WatchOptions, WatchResponse, WatchStream,
+    Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions, KeyValue, PutOptions,
+    TlsOptions, TxnOp, TxnOpResponse, WatchOptions, WatchResponse, WatchStream,
 };
-use etcd_client::{PutOptions, TlsOptions};
 use tokio::time::Instant;
 use tonic::{Code, ConnectError, Status};
 
