@@ -4,6 +4,7 @@
 //! `${NAME}` in a text is the environment's value.
 
 mod node;
+mod store;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use node::{HoldWarning, NodeConfig, TlsFiles};
+pub use store::{StoreConfig, StoreTls};
 pub use trace::TraceConfig;
 
 use crate::control::ModuleDecl;
@@ -24,7 +26,8 @@ pub const CONFIG_ENV: &str = "SKYBOX_CONFIG";
 pub const FILE: &str = "skybox.toml";
 /// The key that says which implementation an interface has.
 const USE: &str = "use";
-const SECTIONS: [&str; 8] = ["modules", "listeners", "resources", "admin", "node", "tls", "trace", "config"];
+const SECTIONS: [&str; 9] =
+    ["modules", "listeners", "resources", "admin", "node", "store", "tls", "trace", "config"];
 
 /// What `skybox.toml` and the environment say.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +40,7 @@ pub struct Config {
     resources: BTreeMap<String, String>,
     admin: Option<String>,
     node: NodeConfig,
+    store: store::Written,
     /// The files of `[tls]`, by key.
     tls: BTreeMap<String, (String, Place)>,
     trace: TraceConfig,
@@ -144,6 +148,8 @@ impl Config {
         for (name, value) in std::env::vars() {
             config.set_variable(&name, value)?;
         }
+        // What does not belong together is told before anything starts, as every other mistake is.
+        config.store()?;
         Ok(config)
     }
 
@@ -171,6 +177,7 @@ impl Config {
                 }
                 "trace" => self::trace::read(&mut config.trace, &reader, value)?,
                 "node" => self::node::read_node(&mut config.node, &reader, value)?,
+                "store" => self::store::read(&mut config.store, &reader, value)?,
                 "tls" => {
                     for (key, value) in reader.table("tls", value)? {
                         reader.known(key, &node::TLS_KEYS)?;
@@ -258,6 +265,14 @@ impl Config {
                 let set = self.node.set(key, value, place.clone());
                 set.map_err(|message| ConfigError::Wrong { place, message })?;
             }
+            ["store", key] => {
+                let set = self.store.set(key, value, place.clone());
+                set.map_err(|message| ConfigError::Wrong { place, message })?;
+            }
+            ["store"] => {
+                let set = self.store.set("address", value, place.clone());
+                set.map_err(|message| ConfigError::Wrong { place, message })?;
+            }
             ["trace", key] => {
                 let set = self.trace.set(key, value, place.clone());
                 set.map_err(|message| ConfigError::Wrong { place, message })?;
@@ -267,7 +282,7 @@ impl Config {
             }
             // SKYBOX_NODE alone is a node's name, as its parent gives it.
             ["node"] => {}
-            ["modules" | "listeners" | "resources" | "admin" | "node" | "tls" | "trace", ..] => {
+            ["modules" | "listeners" | "resources" | "admin" | "node" | "store" | "tls" | "trace", ..] => {
                 let message =
                     "write SKYBOX_<section>__<name>__<key>, such as SKYBOX_MODULES__THUMBNAIL__REPLICAS"
                         .to_owned();
@@ -360,6 +375,7 @@ impl Config {
     /// [`ConfigError`], with the line or the variable.
     pub fn check(&self, modules: &[ModuleDecl]) -> Result<(), ConfigError> {
         self.tls()?;
+        self.store()?;
         for Entry { module, .. } in &self.modules {
             self.settings(module, &Needs::NONE)?;
         }
@@ -403,6 +419,14 @@ impl Config {
     /// Where spans go.
     pub fn trace(&self) -> &TraceConfig {
         &self.trace
+    }
+
+    /// What the nodes of many machines agree through, if there is anything.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`]: what is written does not belong together.
+    pub fn store(&self) -> Result<Option<StoreConfig>, ConfigError> {
+        self.store.judged()
     }
 
     /// The certificate files, if there are any.
@@ -517,7 +541,7 @@ mod tests {
             ("[modules.a\n", "skybox.toml:1: "),
             (
                 "[listener.http]\naddress = \"x\"\n",
-                "skybox.toml:1: there is no key `listener`; the keys are modules, listeners, resources, admin, node, tls, trace, config",
+                "skybox.toml:1: there is no key `listener`; the keys are modules, listeners, resources, admin, node, store, tls, trace, config",
             ),
             (
                 "\n[listeners.http]\nadress = \"x\"\n",

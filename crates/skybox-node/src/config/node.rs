@@ -16,7 +16,7 @@ const KEYS: [&str; 4] = ["name", "listen", "peers", "hold-warning"];
 pub(super) const TLS_KEYS: [&str; 3] = ["authority", "certificate", "key"];
 
 /// Stands for the node's name in the paths of `[tls]`, so that one file serves every node.
-const NODE_PLACEHOLDER: &str = "{node}";
+pub(super) const NODE_PLACEHOLDER: &str = "{node}";
 
 /// `[node]`: addresses given by hand, and what it tells of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
