@@ -12,18 +12,40 @@
 #[cfg(feature = "certs")]
 pub mod certs;
 pub mod client;
+mod leader;
+pub mod member;
 pub mod parent;
+pub mod records;
 pub mod running;
 pub mod runtime_dir;
 pub mod store;
 pub mod testing;
 
+use std::sync::Arc;
+
+use skybox_node::control::{Control, Membership};
 use skybox_node::parenthood::{Family, Parenthood};
 
+use member::{Member, Terms};
 use parent::{Launch, Parent, ParentConfig};
 
 inventory::submit! {
     Parenthood { run: |family| Box::pin(run_this_program(family)) }
+}
+
+inventory::submit! {
+    Membership { join: |joining| Box::pin(async move {
+        let terms = Terms { lease: joining.store.lease(), jitter: any_part };
+        let member = Member::enter(joining, terms).await?;
+        Ok(Arc::new(member) as Arc<dyn Control>)
+    }) }
+}
+
+/// A number from 0 to 1 that differs from process to process and from moment to moment.
+fn any_part() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(0u8);
+    (random >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// A node's name.

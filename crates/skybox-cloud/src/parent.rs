@@ -180,6 +180,8 @@ pub enum Order {
         /// Which node.
         node: NodeName,
     },
+    /// The nodes that are lost are gone for good, however many they are: others take over what they had.
+    GoOn,
     /// The plan, and the nodes' processes.
     Show,
     /// The whole program ends.

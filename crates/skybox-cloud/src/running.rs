@@ -437,6 +437,7 @@ fn name_of(order: &Order) -> &'static str {
     match order {
         Order::Move { .. } => "move",
         Order::TryAgain { .. } => "restart",
+        Order::GoOn => "go-on",
         Order::Kill { .. } => "kill",
         Order::Drain { .. } => "drain",
         Order::Show => "a plan",

@@ -115,6 +115,10 @@ codes! {
     NODE_NO_PROCESS = 304 "node-no-process",
     /// The parent has gone, and its nodes end.
     PARENT_GONE = 305 "parent-gone",
+    /// A node's lease has ended, and others take it for lost.
+    LEASE_LOST = 306 "lease-lost",
+    /// So many nodes were lost at once that nothing of theirs is given to others.
+    DEGRADED = 307 "degraded",
 
     /// An order was refused.
     ORDER_REFUSED = 401 "order-refused",

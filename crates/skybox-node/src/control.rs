@@ -1,8 +1,8 @@
-//! What a node needs from whoever plans: the seam behind which the parent of one machine stands today and a
-//! store will stand tomorrow.
+//! What a node needs from whoever plans: the seam behind which the parent of one machine stands, and the store of many.
 
 mod alone;
 mod by_hand;
+mod joining;
 mod orphan;
 mod parent;
 
@@ -18,20 +18,26 @@ use tokio::sync::watch;
 
 pub(crate) use alone::Alone;
 pub(crate) use by_hand::ByHand;
+pub(crate) use joining::join;
+pub use joining::{Joined, Joining, Membership};
 pub use parent::{
     ControlError, FromNode, FromParent, Hello, NAME_ANSWERS_MAX, NODE_ENV, Opening, PARENT_ENV, ParentLink,
     line, read_line,
 };
 
 /// A boxed future: control calls are rare.
-pub(crate) type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
+pub type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
 
 /// Whoever plans, seen from a node.
-pub(crate) trait Control: Send + Sync {
+pub trait Control: Send + Sync {
     /// The plan, and each later version of it.
     fn plans(&self) -> watch::Receiver<Arc<Plan>>;
     /// Told to leave: `Some` once it is.
     fn leaving(&self) -> watch::Receiver<Option<Leave>>;
+    /// This node is told to leave by a signal, or by people who have asked it alone: how it is to leave.
+    fn leaves_by_itself(&self) -> Leave {
+        Leave::End
+    }
     /// Whether what is given up here may be placed on another node: then its plan says when all have given it up.
     fn places_anew(&self) -> bool {
         false
@@ -47,6 +53,23 @@ pub(crate) trait Control: Send + Sync {
     /// Tells whoever keeps the names that nothing is left of an instance; resolves when it has none, however long that
     /// takes. Done after all that was asked for it before. An error says that nobody keeps them.
     fn ended(&self, instance: InstanceId) -> Boxed<'_, Result<(), ControlError>>;
+    /// Carries out what people order of the whole program, which a node that they have reached is asked to; resolves when
+    /// it is done.
+    fn order(&self, order: serde_json::Value) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
+        drop(order);
+        let why =
+            "this node knows no plan that could be changed: it is alone, or has a parent that is to be asked";
+        Box::pin(async move { Err(Unanswered::Refused(why.to_owned())) })
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// It cannot be.
+    Refused(String),
+    /// Whoever keeps the plan cannot be reached; some of it may have been carried out.
+    Unreachable(String),
 }
 
 /// How a node is to leave.
@@ -117,12 +140,25 @@ pub struct ModuleDecl {
     pub implementations: Option<Vec<String>>,
 }
 
+/// Whom to tell how it went.
+pub type RunEnded = Box<dyn FnOnce(Result<(), String>) -> Boxed<'static, ()> + Send>;
+
 /// The answer to `once`.
-pub(crate) enum OnceTurn {
+pub enum OnceTurn {
     /// Run it, and say how it went.
-    Run(Box<dyn FnOnce(Result<(), String>) -> Boxed<'static, ()> + Send>),
+    Run(RunEnded),
     /// It has succeeded, here or elsewhere.
     Done,
     /// It failed, here or elsewhere, with this error.
     Failed(String),
+}
+
+impl std::fmt::Debug for OnceTurn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OnceTurn::Run(_) => f.write_str("Run"),
+            OnceTurn::Done => f.write_str("Done"),
+            OnceTurn::Failed(why) => f.debug_tuple("Failed").field(why).finish(),
+        }
+    }
 }

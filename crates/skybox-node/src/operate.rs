@@ -15,6 +15,7 @@ use skybox_wire::handshake::{Hello, Role};
 use crate::app::{App, AppId, AppInner};
 use crate::call::{ItemError, Relayed, ReplyTo};
 use crate::conn::{Address, Conn, DialError, Right, dial_operator};
+use crate::control::Unanswered;
 use crate::host::{AnyHost, Restarted};
 use crate::metrics::EdgeCounts;
 use crate::status::{ImplementationStatus, ModuleStatus, NodeStatus, PolicyStatus};
@@ -62,7 +63,14 @@ pub(crate) enum Ask {
         /// Its name, as the status says it.
         instance: String,
     },
+    /// What the plan of the whole program is.
+    Plan,
+    /// Change the plan of the whole program.
+    Order(Value),
 }
+
+/// Asks whoever keeps the plan for all of it.
+const SHOW: &str = "show";
 
 /// What came of the order to kill an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,9 +226,9 @@ impl Ask {
     /// What an operator must be allowed to do for it.
     fn needs(&self) -> Right {
         match self {
-            Ask::Status => Right::Read,
+            Ask::Status | Ask::Plan => Right::Read,
             Ask::Call { .. } => Right::Call,
-            Ask::Drain | Ask::Restart { .. } | Ask::Kill { .. } => Right::Admin,
+            Ask::Drain | Ask::Restart { .. } | Ask::Kill { .. } | Ask::Order(_) => Right::Admin,
         }
     }
 }
@@ -258,6 +266,11 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
         Ok(Ask::Kill { instance }) => {
             tracing::info!(target: AUDIT, %operator, "kills {instance}");
             to_json(&kill(&app, &instance, &operator).await)
+        }
+        Ok(Ask::Plan) => order(&app, SHOW.into()).await,
+        Ok(Ask::Order(asked)) => {
+            tracing::info!(target: AUDIT, %operator, "orders {asked}");
+            order(&app, asked).await
         }
     };
     match answered {
@@ -374,6 +387,14 @@ async fn restart(app: &AppInner, module: &str, key: Option<&str>) -> Result<Rest
     // Of keys that nobody names, those are meant that were given up.
     let key = if key.is_none() { None } else { key_of(&**host, key)? };
     host.clone().restart(key).await
+}
+
+async fn order(app: &AppInner, order: Value) -> Result<Vec<u8>, CallErrorKind> {
+    match app.control.order(order).await {
+        Ok(done) => to_json(&done),
+        Err(Unanswered::Refused(why)) => Err(CallErrorKind::Mismatch { why }),
+        Err(Unanswered::Unreachable(why)) => Err(CallErrorKind::Lost { why }),
+    }
 }
 
 /// Nothing if none of that name is live.
@@ -548,6 +569,22 @@ impl Operator {
     /// [`AskError`]; `Denied` without the right of an admin.
     pub async fn kill(&self, instance: &str) -> Result<Option<Killed>, AskError> {
         self.ask(&Ask::Kill { instance: instance.to_owned() }).await
+    }
+
+    /// Asks the node for the plan of the whole program, which its cloud's store has.
+    ///
+    /// # Errors
+    /// [`AskError`]; `Mismatch` if the node is no member of a cloud, `Lost` if its store cannot be reached.
+    pub async fn plan(&self) -> Result<Value, AskError> {
+        self.ask(&Ask::Plan).await
+    }
+
+    /// Has the node change the plan of the whole program; resolves when that is done.
+    ///
+    /// # Errors
+    /// As those of [`plan`](Operator::plan); `Denied` without the right of an admin.
+    pub async fn order(&self, order: Value) -> Result<Value, AskError> {
+        self.ask(&Ask::Order(order)).await
     }
 
     async fn ask<A: serde::de::DeserializeOwned>(&self, ask: &Ask) -> Result<A, AskError> {

@@ -541,6 +541,7 @@ impl State {
                     Done::Ok
                 }
             },
+            Order::GoOn => Done::Refused("nothing is held back: the parent sees nodes die".to_owned()),
             Order::Kill { node } => self.kill(&node),
             Order::Drain { node } => match self.drain(&node) {
                 Err(why) => Done::Refused(why),

@@ -17,13 +17,13 @@ use tokio::sync::watch;
 
 use super::identity::Identity;
 use super::linked::{self, Linked};
-use super::sockets::{Asked, Sockets};
+use super::sockets::{Asked, Others, Sockets};
 use super::{App, AppId, AppInner, current, lifecycle};
 use crate::between::{Orphans, Owners};
 use crate::call::install_panic_hook;
 use crate::cell::{Birth, Family, Inside};
 use crate::config::{Config, ConfigError, TlsFiles};
-use crate::control::{Alone, ByHand, Control, ControlError, ModuleDecl, OnceTurn, ParentLink};
+use crate::control::{Alone, ByHand, Control, ControlError, Joining, ModuleDecl, OnceTurn, ParentLink, join};
 use crate::host::{AnyHost, HostSeed};
 use crate::interface::{Candidate, CandidateRegistration};
 use crate::links::Links;
@@ -173,6 +173,15 @@ pub enum AppError {
     /// Nothing says which node this is.
     #[error("{}: nothing says which node this is: set SKYBOX_NODE__NAME, or `[node] name`", Code::NAMELESS)]
     Nameless,
+    /// The other nodes are named twice.
+    #[error(
+        "{}: `[node] peers` names the other nodes, and so does the store at {store}: leave one of the two out",
+        Code::CONFIG
+    )]
+    PeersAndStore {
+        /// Where the store is.
+        store: String,
+    },
     /// Built without unwinding.
     #[error(
         "{}: this program is built with `panic = \"abort\"`, so one panic ends every instance of the process: remove \
@@ -210,6 +219,7 @@ impl AppError {
             AppError::OthersCertificate { .. } => Code::OTHERS_CERTIFICATE,
             AppError::BuiltWithoutTls => Code::BUILT_WITHOUT_TLS,
             AppError::Nameless => Code::NAMELESS,
+            AppError::PeersAndStore { .. } => Code::CONFIG,
         }
     }
 }
@@ -336,10 +346,14 @@ impl Builder {
         let Builder { values, once, listeners, asked, .. } = self;
         let sockets = Sockets::open(&mut identity, &config, asked).await?;
         let inside = born.as_ref().map(|(birth, _)| Arc::new(Inside::new(birth, &declared)));
-        let control: Arc<dyn Control> = match (&identity.parent, &sockets.by_hand) {
+        let control: Arc<dyn Control> = match (&identity.parent, &sockets.others) {
             _ if inside.is_some() => inside.clone().expect("asked just now"),
-            (None, None) => Arc::new(Alone::new(&identity.node, &declared)),
-            (None, Some(peers)) => Arc::new(ByHand::new(&identity.node, peers, &declared)),
+            (None, Others::None) => Arc::new(Alone::new(&identity.node, &declared)),
+            (None, Others::ByHand(peers)) => Arc::new(ByHand::new(&identity.node, peers, &declared)),
+            (None, Others::Cloud(store)) => {
+                let hello = identity.hello(&sockets.address, declared, stop_wait);
+                join(Joining { hello, build: identity.build.clone(), store: store.clone() }).await?
+            }
             (Some(path), _) => Arc::new(
                 ParentLink::connect(path, identity.hello(&sockets.address, declared, stop_wait)).await?,
             ),

@@ -83,6 +83,14 @@ impl Identity {
     }
 }
 
+/// A name for a node that nobody has given one: the machine's, and its process.
+pub(super) fn own_name() -> String {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // A host name may have more than a label.
+    let machine = machine.split('.').next().filter(|name| !name.is_empty()).unwrap_or("node").to_lowercase();
+    format!("{machine}-{}", std::process::id())
+}
+
 /// The program's name: `SKYBOX_PROGRAM`, or that of its file.
 pub fn program_name() -> String {
     std::env::var("SKYBOX_PROGRAM").unwrap_or_else(|_| {

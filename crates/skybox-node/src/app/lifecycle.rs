@@ -203,6 +203,12 @@ async fn handed_over(app: &AppInner) {
 }
 
 impl AppInner {
+    /// Begins to leave, told by a signal or by people.
+    fn leaves(&self) {
+        let leave = self.control.leaves_by_itself();
+        self.leave.send_if_modified(|told| told.is_none() && told.replace(leave).is_none());
+    }
+
     /// Notes where a listener is bound, for those who look.
     pub(crate) fn gave_out(&self, name: &str, listener: &TcpListener) {
         if let Ok(address) = listener.local_addr() {
@@ -237,7 +243,7 @@ impl App {
 
     /// Begins to drain, as a signal would.
     pub fn drain(&self) {
-        self.inner().leave.send_replace(Some(Leave::End));
+        self.inner().leaves();
     }
 
     /// A listener of the program, as a plain [`tokio::net::TcpListener`].
@@ -320,6 +326,6 @@ async fn signals(app: std::sync::Weak<AppInner>) {
         }
         // Whoever asks twice does not want to wait for what is still open.
         let Some(app) = app.upgrade().filter(|_| count == 1) else { std::process::exit(INTERRUPTED_CODE) };
-        app.leave.send_replace(Some(Leave::End));
+        app.leaves();
     }
 }

@@ -2,14 +2,20 @@
 //! with TLS as soon as another machine could connect.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use skybox_core::NodeName;
 
 use super::AppError;
-use super::identity::Identity;
-use crate::config::{Config, Place, TlsFiles};
+use super::identity::{Identity, own_name};
+use crate::config::{Config, Place, StoreConfig, TlsFiles};
 use crate::conn::{Address, Listener};
+
+/// Where a node of a cloud listens if nothing is said: with certificates, and without.
+const ANYWHERE: &str = "0.0.0.0:0";
+const LOOPBACK: &str = "127.0.0.1:0";
 
 /// A node's sockets, and what it shows at them.
 pub(super) struct Sockets {
@@ -18,8 +24,18 @@ pub(super) struct Sockets {
     pub(super) address: Address,
     #[cfg(feature = "tls")]
     pub(super) tls: Security,
-    /// The other nodes, where their addresses are given by hand and nobody plans.
-    pub(super) by_hand: Option<BTreeMap<NodeName, String>>,
+    /// Who says where the other nodes are, if there is no parent.
+    pub(super) others: Others,
+}
+
+/// Who says where the other nodes are.
+pub(super) enum Others {
+    /// There are none, or the parent knows them.
+    None,
+    /// Their addresses are given by hand, and nobody plans.
+    ByHand(BTreeMap<NodeName, String>),
+    /// The store.
+    Cloud(StoreConfig),
 }
 
 /// What this node's TCP connections are made with.
@@ -44,7 +60,7 @@ impl Sockets {
             address: identity.address(),
             #[cfg(feature = "tls")]
             tls: None,
-            by_hand: None,
+            others: Others::None,
         }
     }
 
@@ -65,11 +81,21 @@ impl Sockets {
         // Under a parent, `[node]` is for the machines where this program runs without one.
         let listen = hand.listen.as_ref().filter(|(_, place)| alone || matches!(place, Place::Variable(_)));
         let listen = asked.address.or_else(|| listen.map(|(address, _)| address.clone()));
-        let by_hand = alone && (listen.is_some() || !hand.peers.is_empty());
+        let store = if alone { config.store()? } else { None };
+        let by_hand = alone && store.is_none() && (listen.is_some() || !hand.peers.is_empty());
         let mut tls = None;
-        if listen.is_some() || by_hand {
+        let mut listen = listen;
+        if listen.is_some() || by_hand || store.is_some() {
             let files = asked.tls.map_or_else(|| config.tls(), |files| Ok(Some(files)))?;
-            let known = if alone { hand.name.clone() } else { Some(identity.node.to_string()) };
+            if store.is_some() {
+                // Whoever is told nothing by a person listens where others may connect.
+                let anywhere = if files.is_some() { ANYWHERE } else { LOOPBACK };
+                listen = listen.or_else(|| Some(anywhere.to_owned()));
+            }
+            let mut known = if alone { hand.name.clone() } else { Some(identity.node.to_string()) };
+            if store.is_some() && files.is_none() {
+                known = known.or_else(|| Some(own_name()));
+            }
             let (name, loaded) = secure(&identity.program, known, files)?;
             identity.node = NodeName::new(name);
             tls = loaded;
@@ -77,6 +103,9 @@ impl Sockets {
         let mut peers: BTreeMap<_, _> =
             hand.peers.iter().map(|(name, at)| (NodeName::new(name.clone()), at.clone())).collect();
         let own = peers.remove(&identity.node);
+        if let (Some(store), false) = (&store, peers.is_empty()) {
+            return Err(AppError::PeersAndStore { store: store.to_string() });
+        }
         let tcp = listen.or(own.filter(|_| by_hand));
         let local = identity.address();
         let mut listeners: Vec<_> = local_listener(&local, alone).await?.into_iter().collect();
@@ -84,16 +113,48 @@ impl Sockets {
         if let Some(tcp) = tcp {
             let (listener, at) = tcp_listener(tcp, tls.is_some()).await?;
             listeners.push(listener);
-            address = at;
+            address = match (&hand.advertise, &store) {
+                (Some(known), Some(_)) => known.parse().unwrap_or_else(|never: Infallible| match never {}),
+                (None, Some(store)) => seen_from(&at, store).await,
+                (_, None) => at,
+            };
         }
         Ok(Sockets {
             listeners,
             address,
             #[cfg(feature = "tls")]
             tls,
-            by_hand: by_hand.then_some(peers),
+            others: match store {
+                Some(store) => Others::Cloud(store.of_node(identity.node.as_str())),
+                None if by_hand => Others::ByHand(peers),
+                None => Others::None,
+            },
         })
     }
+}
+
+/// Where other nodes find what is bound to every address of this machine: at the one from which the store is reached. No
+/// packet is sent to find out.
+async fn seen_from(bound: &Address, store: &StoreConfig) -> Address {
+    let Address::Tcp(text) = bound else { return bound.clone() };
+    let Some(at) = text.parse::<SocketAddr>().ok().filter(|at| at.ip().is_unspecified()) else {
+        return bound.clone();
+    };
+    let members = store.members();
+    for member in members.iter().map(|member| member.rsplit("//").next().unwrap_or(member)) {
+        let Ok(found) = tokio::net::lookup_host(member).await else { continue };
+        for member in found {
+            let any = if member.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let from = std::net::UdpSocket::bind(any).and_then(|socket| {
+                socket.connect(member)?;
+                socket.local_addr()
+            });
+            if let Ok(from) = from {
+                return Address::Tcp(SocketAddr::new(from.ip(), at.port()).to_string());
+            }
+        }
+    }
+    bound.clone()
 }
 
 async fn local_listener(address: &Address, alone: bool) -> Result<Option<Listener>, AppError> {

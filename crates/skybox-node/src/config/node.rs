@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::{ConfigError, Place, Reader};
 
 /// The keys of `[node]`.
-const KEYS: [&str; 4] = ["name", "listen", "peers", "hold-warning"];
+const KEYS: [&str; 5] = ["name", "listen", "advertise", "peers", "hold-warning"];
 
 /// The keys of `[tls]`.
 pub(super) const TLS_KEYS: [&str; 3] = ["authority", "certificate", "key"];
@@ -25,6 +25,9 @@ pub struct NodeConfig {
     pub name: Option<String>,
     /// Where it listens for other nodes, and where that is written.
     pub listen: Option<(String, Place)>,
+    /// Where other nodes of its cloud reach it, if that is not where it listens: behind a translation of addresses, or where
+    /// a machine has several.
+    pub advertise: Option<String>,
     /// Every node's address, by name. This node's own may be among them.
     pub peers: BTreeMap<String, String>,
     /// When methods that hold async threads are named.
@@ -93,6 +96,12 @@ impl NodeConfig {
         match key {
             "name" => self.name = Some(value),
             "listen" => self.listen = Some((value, place)),
+            "advertise" => match value.rsplit_once(':') {
+                Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+                    self.advertise = Some(value);
+                }
+                _ => return Err(format!("`advertise` takes HOST:PORT, not `{value}`")),
+            },
             "peers" => {
                 for peer in value.split(',') {
                     let (name, address) = peer.split_once('=').ok_or_else(|| {

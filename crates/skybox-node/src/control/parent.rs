@@ -149,6 +149,14 @@ pub enum ControlError {
     /// It said no.
     #[error("{0}")]
     Refused(String),
+    /// The store of the cloud.
+    #[error("{why}")]
+    Store {
+        /// What is wrong.
+        why: String,
+        /// Whether what was asked may have been done.
+        asked: bool,
+    },
     /// A cell's link to its node.
     #[error("this cell cannot talk to its node: the node may have ended")]
     Cell {

@@ -9,6 +9,8 @@
 mod certs;
 mod node;
 mod operators;
+#[path = "../played/mod.rs"]
+mod played;
 mod refusals;
 mod rotation;
 mod stranger;

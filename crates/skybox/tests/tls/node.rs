@@ -1,61 +1,38 @@
 //! A node in a process of its own: the side of the test that drives it, and the side that is driven.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 
 use skybox::App;
 use skybox_core::TextChain;
 
 use crate::Echo;
+pub use crate::played::PATIENCE;
+use crate::played::{Process, orders, say};
 
 /// The program that every node here is of.
 pub const PROGRAM: &str = "shop";
-/// The longest any wait may take. Generous: it only ends tests that would fail anyway.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Set in the processes of nodes.
-const PLAYED: &str = "SKYBOX_TEST_NODE";
-/// Before each line that a node says to its test: libtest writes to the same stream.
-const SAYS: &str = "node says ";
 
 /// Runs a test; in a process that is a node, runs that instead.
 pub fn play(test: impl FnOnce()) {
-    if std::env::var_os(PLAYED).is_some() { be_a_node() } else { test() }
+    crate::played::play(|| be_a_node(), test);
 }
 
 /// A running node. Killed when dropped.
-pub struct Node {
-    child: Child,
-    orders: ChildStdin,
-    said: Lines,
-    log: Lines,
-}
+pub struct Node(Process);
 
 impl Node {
     /// Starts one, with settings as its environment has them.
     pub fn start(settings: &[(&str, &str)]) -> Node {
-        let thread = std::thread::current();
-        let test = thread.name().filter(|name| *name != "main").map(str::to_owned);
-        let test = test.or_else(|| std::env::args().skip(1).find(|argument| !argument.starts_with('-')));
-        let mut child = Command::new(std::env::current_exe().expect("a test's own binary is known"))
-            .args([&test.expect("a test has a name"), "--exact", "--nocapture", "--test-threads=1"])
-            .env(PLAYED, "1")
+        let mut command = Process::command();
+        command
             .env("SKYBOX_PROGRAM", PROGRAM)
             .env("SKYBOX_NODE__LISTEN", "127.0.0.1:0")
             // A call that finds nobody is over sooner: nobody comes.
             .env("SKYBOX_MODULES__ECHO__START-WAIT", "1s")
-            .envs(settings.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("a test's own binary can be started");
-        let orders = child.stdin.take().expect("it was asked for as a pipe");
-        let said = Lines::of(child.stdout.take().expect("it was asked for as a pipe"));
-        let log = Lines::of(child.stderr.take().expect("it was asked for as a pipe"));
-        Node { child, orders, said, log }
+            .envs(settings.iter().copied());
+        Node(Process::start(command))
     }
 
     /// Starts one, and waits until it runs. Its address.
@@ -65,78 +42,19 @@ impl Node {
         let address = address.strip_prefix("at ").unwrap_or_else(|| panic!("it runs: {address}")).to_owned();
         (node, address)
     }
+}
 
-    /// What it says next.
-    pub fn answer(&mut self) -> String {
-        let line = self.said.next(SAYS);
-        line.split_once(SAYS).map_or_else(String::new, |(_, answer)| answer.to_owned())
-    }
+impl Deref for Node {
+    type Target = Process;
 
-    /// Orders something, and gives the answer.
-    pub fn ask(&mut self, order: &str) -> String {
-        writeln!(self.orders, "{order}").expect("it listens");
-        self.answer()
-    }
-
-    /// Waits until its log has a line with all of that.
-    pub fn logs(&self, parts: &[&str]) -> String {
-        self.log.wait(0, parts).1
-    }
-
-    /// Waits until its log has a line with that, after the one that this has found before.
-    pub fn logs_again(&mut self, part: &str) -> String {
-        self.log.next(part)
-    }
-
-    /// Waits for its end.
-    pub fn end(&mut self) -> ExitStatus {
-        self.child.wait().expect("it is a child of this process")
+    fn deref(&self) -> &Process {
+        &self.0
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The lines of a stream, as they come.
-struct Lines {
-    all: Arc<(Mutex<Vec<String>>, Condvar)>,
-    taken: usize,
-}
-
-impl Lines {
-    fn of(stream: impl Read + Send + 'static) -> Lines {
-        let lines = Lines { all: Arc::default(), taken: 0 };
-        let all = lines.all.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                all.0.lock().unwrap().push(line);
-                all.1.notify_all();
-            }
-        });
-        lines
-    }
-
-    /// The next line with that, which is not looked at again.
-    fn next(&mut self, part: &str) -> String {
-        let (at, line) = self.wait(self.taken, &[part]);
-        self.taken = at + 1;
-        line
-    }
-
-    fn wait(&self, from: usize, parts: &[&str]) -> (usize, String) {
-        let found = |lines: &[String]| {
-            let fits = |line: &String| parts.iter().all(|part| line.contains(part));
-            (from..lines.len()).find(|at| fits(&lines[*at])).map(|at| (at, lines[at].clone()))
-        };
-        let lines = self.all.0.lock().unwrap();
-        let waited = self.all.1.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none());
-        let (lines, _) = waited.unwrap();
-        found(&lines).unwrap_or_else(|| panic!("waited {PATIENCE:?} for {parts:?} in {lines:#?}"))
+impl DerefMut for Node {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.0
     }
 }
 
@@ -164,12 +82,7 @@ fn be_a_node() -> ! {
 
 /// Does what its test says, line by line, until the test is gone.
 async fn obey(app: App) {
-    let (order, mut orders) = tokio::sync::mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
-            let _ = order.send(line);
-        }
-    });
+    let mut orders = orders();
     let load = Arc::new(Load::default());
     while let Some(line) = orders.recv().await {
         match line.as_str() {
@@ -190,10 +103,6 @@ async fn obey(app: App) {
             other => panic!("{other}?"),
         }
     }
-}
-
-fn say(text: &str) {
-    println!("{SAYS}{text}");
 }
 
 /// Callers under load.

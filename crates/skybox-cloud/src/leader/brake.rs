@@ -1,0 +1,211 @@
+//! When a node that is gone from the store is believed to be gone.
+//!
+//! A lease that has ended says that its node has not reached the store for so long. Of one node that is a good reason to
+//! give what it had to others. Of many at once, or where the store itself was away, it is more likely that something else
+//! is broken, and to move everything would add to it. So nothing that they had is given to others
+//!
+//! - for two leases after the store was away: nodes come back meanwhile;
+//! - after more than a fifth of the nodes (at least three) were lost within 30 s, until enough of them are back, or an
+//!   operator says go on. The cloud is *degraded* then, and only modules that nobody has any more are placed anew.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use skybox_core::Incarnation;
+use tokio::time::Instant;
+
+use crate::records::Place;
+use crate::store::Revision;
+
+/// Nodes that are lost within this long are lost together.
+const TOGETHER: Duration = Duration::from_secs(30);
+/// Too many are so many of a hundred.
+const TOO_MANY_PERCENT: usize = 20;
+/// And no fewer than these.
+const TOO_MANY_MIN: usize = 3;
+
+/// Nodes that are gone and count as if they were not.
+pub(crate) type Held = BTreeMap<Incarnation, Place>;
+
+/// What is known of losses.
+#[derive(Debug)]
+pub(crate) struct Brake {
+    lease: Duration,
+    /// Nothing is acted on before.
+    until: Option<Instant>,
+    /// Those that were there the last time.
+    known: BTreeMap<Incarnation, Place>,
+    /// When nodes were lost, the oldest first.
+    losses: VecDeque<Instant>,
+    held: Held,
+    degraded: bool,
+    /// When people have said go on the last time.
+    released: Option<Revision>,
+}
+
+/// What is seen of the nodes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sight {
+    /// Those that are there.
+    pub(crate) nodes: BTreeMap<Incarnation, Place>,
+    /// Those of them that have said that they leave.
+    pub(crate) leaving: Vec<Incarnation>,
+    /// The store does not answer.
+    pub(crate) away: bool,
+    /// When people have said go on the last time; zero if they never have.
+    pub(crate) released: Revision,
+}
+
+impl Brake {
+    /// Of a leader that begins. `had`: the nodes that have something, some of which may be gone.
+    pub(crate) fn new(lease: Duration, had: BTreeMap<Incarnation, Place>) -> Brake {
+        Brake {
+            lease,
+            until: None,
+            known: had,
+            losses: VecDeque::new(),
+            held: Held::new(),
+            degraded: false,
+            released: None,
+        }
+    }
+
+    /// Takes in what is seen now.
+    pub(crate) fn look(&mut self, now: Instant, sight: Sight) {
+        let Sight { nodes, leaving, away, released } = sight;
+        if away {
+            self.until = Some(now + self.lease * 2);
+        }
+        for (life, place) in &self.known {
+            if !nodes.contains_key(life) && !self.held.contains_key(life) {
+                self.losses.push_back(now);
+                self.held.insert(*life, place.clone());
+            }
+        }
+        while self.losses.front().is_some_and(|at| now.duration_since(*at) > TOGETHER) {
+            self.losses.pop_front();
+        }
+        self.held.retain(|life, _| !nodes.contains_key(life));
+        let all = nodes.len() + self.held.len();
+        let too_many = |lost: usize| lost >= TOO_MANY_MIN && lost * 100 > all * TOO_MANY_PERCENT;
+        self.degraded = too_many(self.held.len()) && (self.degraded || too_many(self.losses.len()));
+        let told = self.released.replace(released).is_some_and(|before| before != released);
+        if told {
+            self.losses.clear();
+            self.degraded = false;
+        }
+        self.until = self.until.filter(|until| *until > now);
+        if told || (self.until.is_none() && !self.degraded) {
+            self.held.clear();
+        }
+        // Who has said that it leaves is not lost.
+        self.known = nodes.into_iter().filter(|(life, _)| !leaving.contains(life)).collect();
+    }
+
+    /// The nodes that are gone and are not acted on.
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Whether so many are gone at once that somebody should look.
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+
+    /// When to look again although nothing has changed.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.until.filter(|_| !self.held.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skybox_core::NodeName;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(6);
+
+    fn places(lives: impl IntoIterator<Item = u64>) -> BTreeMap<Incarnation, Place> {
+        let place = |life: u64| Place {
+            node: NodeName::new(format!("node-{life}")),
+            incarnation: Incarnation(life),
+            address: String::new(),
+        };
+        lives.into_iter().map(|life| (Incarnation(life), place(life))).collect()
+    }
+
+    fn sight(lives: impl IntoIterator<Item = u64>) -> Sight {
+        Sight { nodes: places(lives), ..Sight::default() }
+    }
+
+    fn held(brake: &Brake) -> Vec<u64> {
+        brake.held().keys().map(|life| life.0).collect()
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn a_single_loss_is_believed_at_once() {
+        let start = Instant::now();
+        let mut brake = Brake::new(LEASE, places(1..=5));
+        brake.look(start, sight(1..=5));
+        brake.look(start, sight(1..=4));
+        assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));
+        // Two of ten are no fifth.
+        let mut brake = Brake::new(LEASE, places(1..=10));
+        brake.look(start, sight(1..=8));
+        assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));
+    }
+
+    #[test]
+    fn many_at_once_are_not_until_they_are_back_or_people_say_so() {
+        let start = Instant::now();
+        let mut brake = Brake::new(LEASE, places(1..=10));
+        brake.look(start, sight(1..=10));
+        brake.look(start + seconds(1), sight(1..=9));
+        assert_eq!(held(&brake), Vec::<u64>::new(), "one is");
+        brake.look(start + seconds(2), sight(1..=6));
+        assert_eq!((held(&brake), brake.is_degraded()), (vec![7, 8, 9], true));
+        brake.look(start + seconds(600), sight(1..=6));
+        assert_eq!((held(&brake), brake.is_degraded()), (vec![7, 8, 9], true), "however long it takes");
+        let mut back =
+            Brake { known: brake.known.clone(), held: brake.held.clone(), losses: VecDeque::new(), ..brake };
+        back.look(start + seconds(601), sight((1..=6).chain([8])));
+        assert_eq!(
+            (held(&back), back.is_degraded()),
+            (vec![], false),
+            "two are gone, and now that is believed"
+        );
+        let mut brake = Brake::new(LEASE, places(1..=10));
+        brake.look(start, sight(1..=6));
+        assert!(brake.is_degraded(), "also where they were lost before this leader began");
+        brake.look(start, Sight { released: Revision(7), ..sight(1..=6) });
+        assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));
+    }
+
+    #[test]
+    fn after_the_store_was_away_nodes_have_time_to_come_back() {
+        let start = Instant::now();
+        let mut brake = Brake::new(LEASE, places(1..=2));
+        brake.look(start, Sight { away: true, ..sight(1..=2) });
+        brake.look(start + seconds(1), sight([1]));
+        assert_eq!(held(&brake), [2]);
+        assert_eq!(brake.until(), Some(start + seconds(12)));
+        brake.look(start + seconds(5), sight(1..=2));
+        assert_eq!((held(&brake), brake.until()), (vec![], None), "it is back");
+        brake.look(start + seconds(6), sight([1]));
+        brake.look(start + seconds(12), sight([1]));
+        assert_eq!(held(&brake), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn who_says_that_it_leaves_is_not_lost() {
+        let mut brake = Brake::new(LEASE, places(1..=4));
+        brake.look(Instant::now(), Sight { leaving: [2, 3, 4].map(Incarnation).to_vec(), ..sight(1..=4) });
+        brake.look(Instant::now(), sight([1]));
+        assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));
+    }
+}

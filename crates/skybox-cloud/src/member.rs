@@ -1,0 +1,279 @@
+//! A node as one of a cloud: what it says of itself in the store, and what it reads there.
+//!
+//! All of it runs on a thread of its own (`member/thread.rs`): a lease is renewed although the program's runtime is busy.
+
+mod lease;
+mod names;
+mod once;
+mod orders;
+mod standing;
+mod thread;
+mod view;
+
+use std::fmt;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use skybox_core::{InstanceId, Plan, TextChain};
+use skybox_node::control::{
+    Boxed, Control, ControlError, Hello, Joining, Leave, ModuleDecl, OnceTurn, Report, Unanswered,
+};
+use skybox_plan::names::{NameAnswer, NameAsk};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+use crate::leader::Candidate;
+use crate::records::{Leader, Node};
+use crate::store::{LeaseId, Pace, Store, StoreError};
+use names::Names;
+use standing::{Standing, sayings};
+use thread::StoreThread;
+
+/// A node that begins waits so long for the leader to say what it is to run, and then goes on without.
+const FIRST_WORD_WAIT: Duration = Duration::from_secs(20);
+/// How often whoever waits for the store asks again.
+const PACE: Pace = Pace {
+    first: Duration::from_millis(50),
+    longest: Duration::from_secs(1),
+    quiet: Duration::from_secs(12),
+    jitter: || 1.0,
+};
+
+/// How a node is a member.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long it counts as alive without a word from it.
+    pub lease: Duration,
+    /// Numbers from 0 to 1 that differ from node to node.
+    pub jitter: fn() -> f64,
+}
+
+/// A node of a cloud.
+pub struct Member {
+    shared: Arc<Shared>,
+    names: Arc<Names>,
+    plan: watch::Receiver<Arc<Plan>>,
+    tasks: Vec<AbortHandle>,
+    runtime: Handle,
+    /// Ends with this, after the lease was given back.
+    thread: Option<StoreThread>,
+}
+
+/// What the tasks of a member share.
+pub(crate) struct Shared {
+    store: Arc<dyn Store>,
+    node: Node,
+    modules: Arc<[ModuleDecl]>,
+    standing: Mutex<Standing>,
+    /// What it says of itself has changed.
+    said: Notify,
+    lease: watch::Sender<Option<LeaseId>>,
+    leave: watch::Sender<Option<Leave>>,
+    /// It leads no more.
+    resigned: watch::Sender<bool>,
+    pace: Pace,
+}
+
+impl Shared {
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The lease, as soon as there is one.
+    async fn lease(&self) -> LeaseId {
+        let mut lease = self.lease.subscribe();
+        let lease = lease.wait_for(Option::is_some).await;
+        lease.ok().and_then(|lease| *lease).expect("the sender lives in this very value")
+    }
+
+    /// The pause after so many failures in a row.
+    async fn pause(&self, failures: u32) {
+        let pause = self.pace.first.saturating_mul(1 << failures.min(10)).min(self.pace.longest);
+        tokio::time::sleep(pause.mul_f64(0.5 + (self.pace.jitter)().clamp(0.0, 1.0) / 2.0)).await;
+    }
+}
+
+impl Member {
+    /// Joins through the store that `[store]` names.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`] if the store cannot be reached or refuses this program.
+    pub async fn enter(joining: Joining, terms: Terms) -> Result<Member, ControlError> {
+        let thread = StoreThread::begin().map_err(|error| {
+            no_store(&StoreError::Unreachable {
+                why: format!("no thread to speak to it: {error}"),
+                may_have_run: false,
+            })
+        })?;
+        let connecting =
+            thread.runtime().spawn(thread::connect(joining.store.clone(), joining.hello.program.clone()));
+        let store = connecting.await.unwrap_or_else(|error| {
+            Err(StoreError::Unreachable { why: error.to_string(), may_have_run: false })
+        });
+        let store = store.map_err(|error| ControlError::Store {
+            why: format!(
+                "the store at {} is not there for this program: {}",
+                joining.store,
+                TextChain::of(&error).joined()
+            ),
+            asked: false,
+        })?;
+        let runtime = thread.runtime().clone();
+        let mut member = Member::join(&runtime, store, joining.hello, joining.build, terms).await?;
+        member.thread = Some(thread);
+        Ok(member)
+    }
+
+    /// Joins the cloud whose store this is; its tasks run on that runtime.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub async fn join(
+        runtime: &Handle,
+        store: Arc<dyn Store>,
+        hello: Hello,
+        build: String,
+        terms: Terms,
+    ) -> Result<Member, ControlError> {
+        let node = Node {
+            name: hello.node,
+            incarnation: hello.incarnation,
+            address: hello.address,
+            build,
+            draining: false,
+        };
+        let modules: Arc<[ModuleDecl]> = hello.modules.into();
+        let shared = Arc::new(Shared {
+            store: store.clone(),
+            node: node.clone(),
+            modules: modules.clone(),
+            standing: Mutex::default(),
+            said: Notify::new(),
+            lease: watch::Sender::new(None),
+            leave: watch::Sender::new(None),
+            resigned: watch::Sender::new(false),
+            pace: Pace { jitter: terms.jitter, ..PACE },
+        });
+        let (plans, plan) = watch::channel(Arc::default());
+        let (heard, mut first_word) = watch::channel(false);
+        let names = Arc::new(Names::new(shared.clone()));
+        let me = Leader { name: node.name.clone(), incarnation: node.incarnation };
+        let candidate = Candidate {
+            store,
+            me,
+            build: node.build.clone(),
+            modules,
+            lease: shared.lease.subscribe(),
+            pace: shared.pace,
+            ttl: terms.lease,
+            resigned: shared.resigned.subscribe(),
+        };
+        let tasks = [
+            runtime.spawn(lease::keep(shared.clone(), terms.lease)),
+            runtime.spawn(standing::say(shared.clone())),
+            runtime.spawn(names.clone().keep()),
+            runtime.spawn(view::watch(shared.clone(), plans, heard)),
+            runtime.spawn(candidate.run()),
+        ];
+        let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
+        let member = Member { shared, names, plan, tasks, runtime: runtime.clone(), thread: None };
+        let heard = first_word.wait_for(|heard| *heard);
+        if tokio::time::timeout(FIRST_WORD_WAIT, heard).await.is_err() {
+            tracing::warn!(
+                "nobody has said within {FIRST_WORD_WAIT:?} what this node is to run: it goes on, and calls wait"
+            );
+        }
+        Ok(member)
+    }
+}
+
+fn no_store(error: &StoreError) -> ControlError {
+    let asked = matches!(error, StoreError::Unreachable { may_have_run: true, .. });
+    ControlError::Store { why: TextChain::of(error).joined(), asked }
+}
+
+impl Control for Member {
+    fn plans(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plan.clone()
+    }
+
+    fn leaving(&self) -> watch::Receiver<Option<Leave>> {
+        self.shared.leave.subscribe()
+    }
+
+    fn places_anew(&self) -> bool {
+        true
+    }
+
+    fn report(&self, report: Report) {
+        let leaves = report == Report::Drained;
+        if sayings(&mut self.shared.standing(), report) {
+            self.shared.said.notify_one();
+        }
+        if leaves {
+            // Others need not wait for its lease to end.
+            self.runtime.spawn(lease::give_back(self.shared.clone()));
+        }
+    }
+
+    fn leaves_by_itself(&self) -> Leave {
+        let plan = self.plan.borrow().clone();
+        let mut others =
+            plan.nodes.iter().filter(|(name, entry)| **name != self.shared.node.name && !entry.draining);
+        if others.next().is_none() {
+            return Leave::End;
+        }
+        self.shared.standing().draining = true;
+        self.shared.said.notify_one();
+        self.shared.resigned.send_replace(true);
+        Leave::HandOver
+    }
+
+    fn once(&self, name: &str) -> Boxed<'_, Result<OnceTurn, ControlError>> {
+        let name = name.to_owned();
+        let (shared, runtime) = (self.shared.clone(), self.runtime.clone());
+        Box::pin(async move { once::turn(&runtime, shared, &name).await.map_err(|error| no_store(&error)) })
+    }
+
+    fn listener(&self, name: &str, address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>> {
+        let (name, address) = (name.to_owned(), address.to_owned());
+        Box::pin(async move { skybox_node::bind_listener(&name, &address).map(Some) })
+    }
+
+    fn names(&self, ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>> {
+        let names = self.names.clone();
+        Box::pin(async move { names.answer(ask).await.map_err(|error| no_store(&error)) })
+    }
+
+    fn ended(&self, instance: InstanceId) -> Boxed<'_, Result<(), ControlError>> {
+        let names = self.names.clone();
+        Box::pin(async move {
+            names.free(instance).await;
+            Ok(())
+        })
+    }
+
+    fn order(&self, order: serde_json::Value) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { orders::carry_out(&shared, order).await })
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        if let Some(thread) = self.thread.take() {
+            thread.end_after(lease::give_back(self.shared.clone()));
+        }
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("node", &self.shared.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! The thread that speaks to the store.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use skybox_core::TextChain;
+use skybox_node::config::StoreConfig;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use crate::store::{Store, StoreError};
+
+/// A thread with a runtime of its own, which ends with this.
+pub(super) struct StoreThread {
+    runtime: Handle,
+    /// Dropped, it ends.
+    end: oneshot::Sender<()>,
+}
+
+impl StoreThread {
+    pub(super) fn begin() -> std::io::Result<StoreThread> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("skybox-store".to_owned()).spawn(move || {
+            // An error says that the other end is gone: that is what is waited for.
+            runtime.block_on(async { drop(ended.await) });
+        })?;
+        Ok(StoreThread { runtime: handle, end })
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Ends it once this is done.
+    pub(super) fn end_after(self, last: impl Future<Output = ()> + Send + 'static) {
+        let StoreThread { runtime, end } = self;
+        runtime.spawn(async move {
+            last.await;
+            drop(end);
+        });
+    }
+}
+
+/// Connects to the store that a configuration names.
+#[cfg(feature = "etcd")]
+pub(super) async fn connect(config: StoreConfig, program: String) -> Result<Arc<dyn Store>, StoreError> {
+    use crate::store::{Etcd, EtcdConfig};
+    let refused = |why: String| StoreError::Refused { why };
+    let user = config.credentials().map_err(|error| refused(TextChain::of(&error).joined()))?;
+    let config = EtcdConfig {
+        members: config.members(),
+        prefix: config.prefix(&program),
+        user,
+        tls: tls(&config).map_err(refused)?,
+        ..EtcdConfig::default()
+    };
+    Ok(Arc::new(Etcd::connect(config).await?))
+}
+
+#[cfg(feature = "etcd")]
+fn tls(config: &StoreConfig) -> Result<Option<etcd_client::TlsOptions>, String> {
+    use etcd_client::{Certificate, Identity, TlsOptions};
+    if !config.is_tls() {
+        return Ok(None);
+    }
+    let read = |path: &std::path::Path| {
+        std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    };
+    let files = config.tls();
+    let mut options = TlsOptions::new();
+    if let Some(authority) = &files.authority {
+        options = options.ca_certificate(Certificate::from_pem(read(authority)?));
+    }
+    if let Some((certificate, key)) = &files.identity {
+        options = options.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    Ok(Some(options))
+}
+
+/// Says that it cannot.
+#[cfg(not(feature = "etcd"))]
+pub(super) async fn connect(_config: StoreConfig, _program: String) -> Result<Arc<dyn Store>, StoreError> {
+    let why = "the program is built without the feature `etcd` of skybox";
+    let error = StoreError::Refused { why: why.to_owned() };
+    tracing::debug!("{}", TextChain::of(&error).joined());
+    Err(error)
+}

@@ -1,0 +1,252 @@
+//! What the store says, as the plan that a node follows; and the shards that it has let go of, given to who is to have them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skybox_core::{ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shard, Shards};
+use skybox_node::control::ModuleDecl;
+use tokio::sync::watch;
+
+use super::Shared;
+use crate::records::{
+    ASSIGN, Assign, Assigned, NODE, Node, OWN, Own, ROUTE, Route, Row, Table, of_life, own, own_in, text,
+};
+use crate::store::{Condition, Op, Revision, Txn, follow};
+
+/// Shards that are handed over in one transaction, with a condition each: fewer than stores take.
+const SHARDS_AT_ONCE: usize = 100;
+
+/// What a node looks at.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    pub(super) nodes: Table<Node>,
+    pub(super) assigns: Table<Assign>,
+    pub(super) routes: Table<Route>,
+    pub(super) owns: Table<Own>,
+}
+
+impl Sight {
+    /// The life of each node that counts: the newest.
+    fn lives(&self) -> BTreeMap<&NodeName, &Row<Node>> {
+        let mut lives: BTreeMap<&NodeName, &Row<Node>> = BTreeMap::new();
+        for (_, row) in self.nodes.iter() {
+            let newest = lives.entry(&row.value.name).or_insert(row);
+            if newest.created < row.created {
+                *newest = row;
+            }
+        }
+        lives
+    }
+
+    /// The plan for a node; for nobody, the one that people see.
+    pub(super) fn plan(&self, me: Option<&Node>, modules: &[ModuleDecl]) -> Plan {
+        let lives = self.lives();
+        let nodes = lives.iter().map(|(name, row)| {
+            let node = &row.value;
+            let entry = NodeEntry {
+                incarnation: Some(node.incarnation),
+                address: node.address.clone(),
+                draining: node.draining,
+            };
+            ((*name).clone(), entry)
+        });
+        let mut plan = Plan { version: 0, nodes: nodes.collect(), modules: BTreeMap::new() };
+        for module in modules {
+            let planned = match module.kind {
+                ModuleKind::Keyed => ModulePlan::Keyed(self.shards(&module.name, &lives)),
+                _ => self.replicated(&module.name, me, &lives),
+            };
+            plan.modules.insert(module.name.clone(), planned);
+        }
+        plan
+    }
+
+    fn replicated(
+        &self,
+        module: &str,
+        me: Option<&Node>,
+        lives: &BTreeMap<&NodeName, &Row<Node>>,
+    ) -> ModulePlan {
+        let route = self.routes.get(&format!("{ROUTE}{module}")).map(|row| &*row.value);
+        let lives_on = |place: &&crate::records::Place| {
+            lives.get(&place.node).is_some_and(|row| row.value.incarnation == place.incarnation)
+        };
+        let serving = route.into_iter().flat_map(|route| &route.serving).filter(lives_on);
+        let serving = serving.map(|place| place.node.clone()).collect();
+        let Some(me) = me else {
+            let assigned = route.map(|route| route.assigned.clone()).unwrap_or_default();
+            let failed = route.and_then(|route| route.failed.clone());
+            return ModulePlan::Replicated { assigned, serving, failed, chances: BTreeMap::new() };
+        };
+        let mine = self.assigned(me).and_then(|assign| assign.modules.get(module));
+        let (mut assigned, mut chances) = (Vec::new(), BTreeMap::new());
+        if let Some(Assigned { chance, .. }) = mine {
+            assigned.push(me.name.clone());
+            if *chance > 0 {
+                chances.insert(me.name.clone(), *chance);
+            }
+        }
+        ModulePlan::Replicated {
+            assigned,
+            serving,
+            failed: route.and_then(|route| route.failed.clone()),
+            chances,
+        }
+    }
+
+    fn assigned(&self, me: &Node) -> Option<&Assign> {
+        self.assigns.get(&of_life(ASSIGN, me.incarnation)).map(|row| &*row.value)
+    }
+
+    fn shards(&self, module: &str, lives: &BTreeMap<&NodeName, &Row<Node>>) -> Shards {
+        let prefix = format!("{OWN}{module}/");
+        let mut owners: Vec<Option<&NodeName>> = vec![None; usize::from(SHARD_COUNT)];
+        for (key, row) in self.owns.under(&prefix) {
+            let Some((of, Shard(shard))) = own_in(key).filter(|(of, _)| *of == module) else { continue };
+            debug_assert_eq!(of, module);
+            let owner = &row.value.owner;
+            let lives_on =
+                lives.get(&owner.node).is_some_and(|life| life.value.incarnation == owner.incarnation);
+            // While it is handed over nobody has it, and calls wait.
+            if lives_on && row.value.releasing_to.is_none() {
+                owners[usize::from(shard)] = Some(&owner.node);
+            }
+        }
+        let nodes: BTreeSet<_> = owners.iter().flatten().map(|name| (*name).clone()).collect();
+        let nodes: Vec<_> = nodes.into_iter().collect();
+        let index = |owner: &Option<&NodeName>| {
+            let at = owner.and_then(|owner| nodes.binary_search(owner).ok());
+            at.and_then(|at| u16::try_from(at).ok()).unwrap_or(Shards::NOBODY)
+        };
+        let owner = owners.iter().map(index).collect();
+        Shards { nodes, owner }
+    }
+}
+
+/// Shards that this node is to let go of.
+#[derive(Debug, Default)]
+struct Releasing(BTreeMap<(String, Shard), Leaving>);
+
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    /// When it was told so.
+    changed: Revision,
+    /// Since which version of its plan nobody has it.
+    since: u64,
+    /// That it has let go is on its way to the store.
+    told: bool,
+}
+
+impl Releasing {
+    /// Takes over which they are.
+    fn follow(&mut self, owns: &Table<Own>, me: &Node, version: u64) {
+        let mut now = BTreeMap::new();
+        for (key, row) in owns.iter() {
+            if row.value.owner.incarnation != me.incarnation || row.value.releasing_to.is_none() {
+                continue;
+            }
+            let Some((module, shard)) = own_in(key) else { continue };
+            let known = self.0.get(&(module.to_owned(), shard)).filter(|known| known.changed == row.changed);
+            let new = Leaving { changed: row.changed, since: version, told: false };
+            now.insert((module.to_owned(), shard), known.copied().unwrap_or(new));
+        }
+        self.0 = now;
+    }
+
+    /// Those that are free now, as what has to be written so that the next owner has them.
+    fn free(&mut self, owns: &Table<Own>, released: &BTreeMap<String, u64>) -> Vec<(Condition, Op)> {
+        let mut free = Vec::new();
+        for ((module, shard), leaving) in &mut self.0 {
+            if leaving.told || released.get(module).is_none_or(|released| *released < leaving.since) {
+                continue;
+            }
+            leaving.told = true;
+            let key = own(module, *shard);
+            let row = owns.get(&key).filter(|row| row.changed == leaving.changed);
+            if let Some((before, to)) =
+                row.and_then(|row| Some((&row.value, row.value.releasing_to.clone()?)))
+            {
+                let next = Own { owner: to, epoch: before.epoch + 1, releasing_to: None };
+                free.push((Condition::ChangedAt(key.clone(), leaving.changed), Op::put(key, text(&next))));
+            }
+        }
+        free
+    }
+}
+
+/// Keeps the plan up with the store; for as long as it is awaited. `heard` is set once the leader has said what this node is
+/// to run.
+pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, heard: watch::Sender<bool>) {
+    let runtime = tokio::runtime::Handle::current();
+    let own_assign = of_life(ASSIGN, shared.node.incarnation);
+    let on = |prefix: &str| follow(&runtime, shared.store.clone(), prefix, shared.pace);
+    let followed = [on(NODE), on(&own_assign), on(ROUTE), on(OWN)];
+    for followed in &followed {
+        followed.at(Revision::default()).await;
+    }
+    let [mut nodes, mut assigns, mut routes, mut owns] = followed.each_ref().map(|followed| followed.views());
+    let mut released = shared.standing().released.subscribe();
+    let mut sight = Sight::default();
+    let mut releasing = Releasing::default();
+    let mut version = 0;
+    loop {
+        sight.nodes.follow(&nodes.borrow_and_update().clone());
+        sight.assigns.follow(&assigns.borrow_and_update().clone());
+        sight.routes.follow(&routes.borrow_and_update().clone());
+        sight.owns.follow(&owns.borrow_and_update().clone());
+        let plan = Plan { version, ..sight.plan(Some(&shared.node), &shared.modules) };
+        if version == 0 || *plans.borrow().as_ref() != plan {
+            version += 1;
+            releasing.follow(&sight.owns, &shared.node, version);
+            if let Some(assign) = sight.assigned(&shared.node) {
+                let chances =
+                    assign.modules.iter().map(|(module, assigned)| (module.clone(), assigned.chance));
+                shared.standing().chances = chances.collect();
+            }
+            plans.send_replace(Arc::new(Plan { version, ..plan }));
+        } else {
+            releasing.follow(&sight.owns, &shared.node, version);
+        }
+        let is_there = sight.assigned(&shared.node).is_some();
+        heard.send_if_modified(|heard| is_there && !std::mem::replace(heard, true));
+        let free = releasing.free(&sight.owns, &released.borrow_and_update());
+        for free in free.chunks(SHARDS_AT_ONCE) {
+            runtime.spawn(hand_over(shared.clone(), free.to_vec()));
+        }
+        tokio::select! {
+            _ = nodes.changed() => {}
+            _ = assigns.changed() => {}
+            _ = routes.changed() => {}
+            _ = owns.changed() => {}
+            _ = released.changed() => {}
+        }
+    }
+}
+
+/// Writes the next owners of shards that are free. One that has been changed meanwhile is looked at anew, and keeps no other
+/// one up.
+async fn hand_over(shared: Arc<Shared>, free: Vec<(Condition, Op)>) {
+    let (when, then): (Vec<_>, Vec<_>) = free.iter().cloned().unzip();
+    if write(&shared, Txn::when(when, then)).await || free.len() == 1 {
+        return;
+    }
+    for (condition, op) in free {
+        write(&shared, Txn::when([condition], [op])).await;
+    }
+}
+
+/// Says whether all was as it has to be.
+async fn write(shared: &Shared, txn: Txn) -> bool {
+    let mut failures = 0;
+    loop {
+        match shared.store.commit(txn.clone()).await {
+            Ok(committed) => return committed.met,
+            // What cannot be written, the leader writes once the lease of this node has ended.
+            Err(error) => {
+                tracing::warn!("shards that are free could not be handed over: {error}");
+                shared.pause(failures).await;
+                failures += 1;
+            }
+        }
+    }
+}

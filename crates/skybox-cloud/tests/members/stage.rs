@@ -1,0 +1,188 @@
+//! Nodes that do what their plan says, without a program: members of one store in this process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use skybox_cloud::member::{Member, Terms};
+use skybox_cloud::records::{OWN, Own, Table, own_in};
+use skybox_cloud::store::{Memory, Store, View};
+use skybox_core::{Incarnation, InstanceId, ModuleKind, ModulePlan, NodeName, Plan, Replicas};
+use skybox_node::control::{Control, Hello, ModuleDecl, Report};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+/// How long a node counts as alive here.
+pub(crate) const LEASE: Duration = Duration::from_secs(1);
+/// The longest any wait may take. Generous: it only ends tests that would fail anyway.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A store, and the modules of the program.
+pub(crate) struct Stage {
+    pub(crate) store: Memory,
+    modules: Vec<ModuleDecl>,
+    lives: AtomicU64,
+}
+
+pub(crate) fn module(name: &str, kind: ModuleKind, replicas: Replicas) -> ModuleDecl {
+    ModuleDecl { name: name.to_owned(), kind, replicas, cpu_milli: 0, implementations: None }
+}
+
+impl Stage {
+    pub(crate) fn new(modules: impl IntoIterator<Item = ModuleDecl>) -> Stage {
+        let store = Memory::new(&Handle::current());
+        Stage { store, modules: modules.into_iter().collect(), lives: AtomicU64::new(1) }
+    }
+
+    /// Has a node join, and do what its plan says.
+    pub(crate) async fn node(&self, name: &str) -> Node {
+        self.node_that(name, |_| None).await
+    }
+
+    /// One on which modules do not start for which there is a cause.
+    pub(crate) async fn node_that(
+        &self,
+        name: &str,
+        fails: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Node {
+        let life = Incarnation(self.lives.fetch_add(1, Ordering::Relaxed));
+        let hello = Hello {
+            node: NodeName::new(name),
+            pid: std::process::id(),
+            incarnation: life,
+            program: "shop".to_owned(),
+            address: format!("{name}:7600"),
+            modules: self.modules.clone(),
+            stop_wait_ms: 0,
+        };
+        let store: Arc<dyn Store> = Arc::new(self.store.clone());
+        let terms = Terms { lease: LEASE, jitter: || 0.5 };
+        let member = Member::join(&Handle::current(), store, hello, "build".to_owned(), terms).await;
+        let member = Arc::new(member.expect("the store is there"));
+        let started = Arc::new(Mutex::new(BTreeSet::new()));
+        let playing = tokio::spawn(play(member.clone(), NodeName::new(name), started, Box::new(fails)));
+        Node { name: NodeName::new(name), life, member, playing }
+    }
+
+    /// Who owns how many shards of a module, if each of them has an owner that keeps it; and the highest epoch.
+    pub(crate) async fn owners(&self, module: &str) -> (BTreeMap<String, usize>, u64) {
+        let listed = self.store.list(OWN).await.expect("it is there");
+        let entries = listed.entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+        let mut owns = Table::<Own>::default();
+        owns.follow(&View { revision: listed.revision, entries });
+        let (mut owners, mut epoch) = (BTreeMap::new(), 0);
+        for (_, row) in owns.iter().filter(|(key, _)| own_in(key).is_some_and(|(of, _)| of == module)) {
+            let leaves = if row.value.releasing_to.is_some() { " leaves" } else { "" };
+            *owners.entry(format!("{}{leaves}", row.value.owner.node)).or_default() += 1;
+            epoch = epoch.max(row.value.epoch);
+        }
+        (owners, epoch)
+    }
+}
+
+/// A node that does what its plan says. Dropped, it is gone without a word, as a process that is killed.
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) life: Incarnation,
+    pub(crate) member: Arc<Member>,
+    playing: JoinHandle<()>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.playing.abort();
+    }
+}
+
+impl Node {
+    /// Waits until the plan of this node is so.
+    pub(crate) async fn sees(&self, what: &str, is_so: impl Fn(&Plan) -> bool) -> Arc<Plan> {
+        let mut plans = self.member.plans();
+        let seen = tokio::time::timeout(PATIENCE, plans.wait_for(|plan| is_so(plan))).await;
+        match seen {
+            Ok(plan) => plan.expect("the member is there").clone(),
+            Err(_) => {
+                panic!("{} waited {PATIENCE:?} for {what}: {:#?}", self.name, self.member.plans().borrow())
+            }
+        }
+    }
+
+    /// Waits until exactly these nodes serve a module, as this node sees it.
+    pub(crate) async fn sees_serving(&self, module: &str, nodes: &[&str]) {
+        let wanted: BTreeSet<_> = nodes.iter().copied().collect();
+        self.sees(&format!("{module} on {nodes:?}"), |plan| serving(plan, module) == wanted).await;
+    }
+
+    /// Waits until each shard of a module has an owner, and these are all.
+    pub(crate) async fn sees_owners(&self, module: &str, nodes: &[&str]) {
+        let wanted: BTreeSet<_> = nodes.iter().copied().collect();
+        self.sees(&format!("{module} owned by {nodes:?}"), |plan| {
+            owning(plan, module) == Some(wanted.clone())
+        })
+        .await;
+    }
+
+    pub(crate) fn instance(&self, count: u64) -> InstanceId {
+        InstanceId { node: self.life, count }
+    }
+}
+
+pub(crate) fn serving<'p>(plan: &'p Plan, module: &str) -> BTreeSet<&'p str> {
+    match plan.modules.get(module) {
+        Some(ModulePlan::Replicated { serving, .. }) => serving.iter().map(NodeName::as_str).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The owners of a module's shards; `None` while one has nobody.
+fn owning<'p>(plan: &'p Plan, module: &str) -> Option<BTreeSet<&'p str>> {
+    let Some(ModulePlan::Keyed(shards)) = plan.modules.get(module) else { return None };
+    let owner = |index: &u16| shards.nodes.get(usize::from(*index)).map(NodeName::as_str);
+    shards.owner.iter().map(owner).collect()
+}
+
+type Fails = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+async fn play(member: Arc<Member>, me: NodeName, started: Arc<Mutex<BTreeSet<String>>>, fails: Fails) {
+    member.report(Report::Ready);
+    let mut plans = member.plans();
+    let mut chances = BTreeMap::new();
+    loop {
+        let plan = plans.borrow_and_update().clone();
+        for (module, planned) in &plan.modules {
+            let mut started = started.lock().expect("nobody panics under it");
+            match planned {
+                ModulePlan::Keyed(_) => {
+                    member.report(Report::Released { module: module.clone(), version: plan.version });
+                }
+                ModulePlan::Replicated { assigned, serving, chances: given, .. } => {
+                    let wanted = assigned.contains(&me) || serving.contains(&me);
+                    let chance = given.get(&me).copied();
+                    if !wanted {
+                        if started.remove(module) {
+                            member.report(Report::Stopped { module: module.clone() });
+                        }
+                        chances.remove(module);
+                    } else if chances.insert(module.clone(), chance) != Some(chance)
+                        && !started.contains(module)
+                    {
+                        match fails(module) {
+                            Some(cause) => {
+                                let module = module.clone();
+                                member.report(Report::GaveUp { module, cause, failed_starts: 6 });
+                            }
+                            None => {
+                                started.insert(module.clone());
+                                member.report(Report::Started { module: module.clone() });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if plans.changed().await.is_err() {
+            return;
+        }
+    }
+}

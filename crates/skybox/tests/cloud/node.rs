@@ -1,0 +1,265 @@
+//! A node in a process of its own: the side of the test that drives it, and the side that is driven.
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use skybox::App;
+use skybox_core::{ModulePlan, TextChain};
+use skybox_node::{Address, Operator};
+
+use crate::etcd::Etcd;
+use crate::played::{PATIENCE, Process, orders, say};
+use crate::{Cart, Catalog, double};
+
+/// The program that every node here is of.
+pub const PROGRAM: &str = "shop";
+/// How long a node counts as alive here without a word from it.
+pub const LEASE: &str = "3s";
+
+/// Runs a test; in a process that is a node, runs that instead.
+pub fn play(test: impl FnOnce()) {
+    crate::played::play(|| be_a_node(), test);
+}
+
+/// A running node. Killed when dropped.
+pub struct Node {
+    pub name: String,
+    process: Process,
+}
+
+impl Node {
+    /// Starts one; it is there when this returns, and its instances may start still.
+    pub fn start(etcd: &Etcd, name: &str) -> Node {
+        let mut node = Node::begin(etcd, name);
+        node.is_there();
+        node
+    }
+
+    /// Starts several beside one another.
+    pub fn start_all(etcd: &Etcd, names: &[&str]) -> Vec<Node> {
+        let mut nodes: Vec<_> = names.iter().map(|name| Node::begin(etcd, name)).collect();
+        nodes.iter_mut().for_each(Node::is_there);
+        nodes
+    }
+
+    fn begin(etcd: &Etcd, name: &str) -> Node {
+        let mut command = Process::command();
+        command
+            .env("SKYBOX_PROGRAM", PROGRAM)
+            .env("SKYBOX_STORE", etcd.address())
+            .env("SKYBOX_STORE__LEASE", LEASE)
+            .env("SKYBOX_NODE__NAME", name);
+        Node { name: name.to_owned(), process: Process::start(command) }
+    }
+
+    fn is_there(&mut self) {
+        let said = self.answer();
+        assert_eq!(said, "there", "{:#?}", self.log());
+    }
+
+    /// The plan of the whole program, as this node says it.
+    pub fn plan(&self) -> skybox_core::Plan {
+        let user = rustix::process::geteuid().as_raw();
+        let address = Address::Abstract(format!("skybox/{user}/{PROGRAM}/{}", self.pid()));
+        let runtime = tokio::runtime::Runtime::new().expect("a test has threads");
+        let plan = runtime.block_on(async {
+            let operator = Operator::connect(PROGRAM, &address).await.expect("it listens");
+            operator.plan().await.expect("it is a member of a cloud")
+        });
+        serde_json::from_value(plan["shown"]["plan"].clone()).expect("a plan")
+    }
+
+    /// Waits until the plan is so.
+    pub fn sees(&self, what: &str, is_so: impl Fn(&skybox_core::Plan) -> bool) {
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            let plan = self.plan();
+            if is_so(&plan) {
+                return;
+            }
+            assert!(
+                std::time::Instant::now() < until,
+                "{} waited {PATIENCE:?} for {what}: {plan:#?}",
+                self.name
+            );
+            // Sleeps because there is nothing to wait for but another answer.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until all has a place, and these nodes have all that there is.
+    pub fn sees_settled(&self, nodes: &[&str]) {
+        self.sees(&format!("everything on {nodes:?}"), |plan| is_settled(plan, nodes));
+    }
+
+    /// What became of its calls.
+    pub fn tally(&mut self) -> Tally {
+        serde_json::from_str(&self.ask("tally")).expect("a tally")
+    }
+
+    /// Calls without end, from this node.
+    pub fn load(&mut self) {
+        assert_eq!(self.ask("load"), "loading");
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("it runs"), signal).expect("it is a child of this process");
+    }
+}
+
+impl Deref for Node {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Node {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+fn is_settled(plan: &skybox_core::Plan, nodes: &[&str]) -> bool {
+    let serving = |module: &str| match plan.modules.get(module) {
+        Some(ModulePlan::Replicated { serving, assigned, .. }) => {
+            let mut names: Vec<_> = serving.iter().map(|node| node.as_str()).collect();
+            names.sort_unstable();
+            (names, assigned.len() == serving.len())
+        }
+        _ => (Vec::new(), false),
+    };
+    let shards = match plan.modules.get("cart") {
+        Some(ModulePlan::Keyed(shards)) => shards.clone(),
+        _ => return false,
+    };
+    let all_owned = shards.owner.iter().all(|owner| usize::from(*owner) < shards.nodes.len());
+    let by_known = shards.nodes.iter().all(|node| nodes.contains(&node.as_str()));
+    let (catalog, stays) = serving("catalog");
+    let there = plan.nodes.len() == nodes.len() && serving("double").0 == nodes;
+    there && all_owned && by_known && stays && catalog.len() == nodes.len().min(2)
+}
+
+/// What became of calls: by what was called, how many went well, and how many failed how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub well: BTreeMap<String, u64>,
+    pub failed: BTreeMap<String, u64>,
+    /// The first failures in full.
+    pub first: Vec<String>,
+}
+
+impl Tally {
+    pub fn well(&self, what: &str) -> u64 {
+        self.well.get(what).copied().unwrap_or_default()
+    }
+
+    pub fn failed(&self, what: &str) -> u64 {
+        let of = self.failed.iter().filter(|(how, _)| how.split(' ').next() == Some(what));
+        of.map(|(_, count)| count).sum()
+    }
+}
+
+/// Runs the node that this process is.
+fn be_a_node() -> ! {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("the operating system gives a node two threads").block_on(async {
+        let app = match App::builder().start().await {
+            Ok(app) => app,
+            Err(error) => {
+                say(&format!("does not start: {}", TextChain::of(&error).joined()));
+                std::process::exit(1);
+            }
+        };
+        say("there");
+        tokio::select! {
+            () = obey(app.clone()) => {}
+            () = app.draining() => say("drained"),
+        }
+        drop(app);
+        std::process::exit(0);
+    })
+}
+
+/// Does what its test says, line by line, until the test is gone.
+async fn obey(app: App) {
+    let load = Arc::new(Load { app, tally: Mutex::default() });
+    let mut orders = orders();
+    while let Some(line) = orders.recv().await {
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("load", _) => {
+                load.clone().begin();
+                say("loading");
+            }
+            ("tally", _) => {
+                let tally = load.tally.lock().expect("nobody panics under it").clone();
+                say(&serde_json::to_string(&tally).expect("plain data"));
+            }
+            ("add", user) => match load.app.at::<Cart>(user).add(1).await {
+                Ok((total, node)) => say(&format!("{total} {node}")),
+                Err(error) => say(&format!("failed: {error:#}")),
+            },
+            other => panic!("{other:?}?"),
+        }
+    }
+}
+
+/// Callers of each kind, and the pause of each between two calls: some 1,000 calls a second in all.
+const CALLERS: u64 = 8;
+const PAUSE: Duration = Duration::from_millis(24);
+/// First failures that are told in full.
+const FIRST: usize = 20;
+
+/// Calls without end.
+struct Load {
+    app: App,
+    tally: Mutex<Tally>,
+}
+
+impl Load {
+    fn begin(self: Arc<Load>) {
+        for n in 0..CALLERS {
+            let load = self.clone();
+            let catalog = load.app.get::<Catalog>();
+            tokio::spawn(async move {
+                loop {
+                    load.count("page", catalog.page(n).await);
+                    load.count("order", catalog.order(n).await);
+                    load.count("double", load.app.enter(double(n)).await);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            });
+            let load = self.clone();
+            tokio::spawn(async move {
+                for count in 0u64.. {
+                    let user = format!("user-{}", (n + count * CALLERS) % 256);
+                    load.count("cart", load.app.at::<Cart>(&user).add(1).await);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            });
+        }
+    }
+
+    fn count<V>(&self, what: &str, outcome: skybox::Result<V>) {
+        let mut tally = self.tally.lock().expect("nobody panics under it");
+        match outcome {
+            Ok(_) => *tally.well.entry(what.to_owned()).or_default() += 1,
+            Err(error) => {
+                let how = match error.call_error() {
+                    Some(call) => format!("{what} {} ran {:?}", call.code(), call.ran()),
+                    None => format!("{what} otherwise"),
+                };
+                *tally.failed.entry(how).or_default() += 1;
+                if tally.first.len() < FIRST {
+                    tally.first.push(format!("{what}: {error:#}"));
+                }
+            }
+        }
+    }
+}
