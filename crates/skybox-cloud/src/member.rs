@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use skybox_core::{InstanceId, Plan, TextChain};
+use skybox_node::Fence;
 use skybox_node::control::{
     Boxed, Control, ControlError, Hello, Joining, Leave, ModuleDecl, OnceTurn, Report, Unanswered,
 };
@@ -74,9 +75,59 @@ pub(crate) struct Shared {
     /// It leads no more.
     resigned: watch::Sender<bool>,
     pace: Pace,
+    /// Until when keyed instances may be called here.
+    fence: Arc<Fence>,
+    lease_known: Mutex<LeaseKnown>,
 }
 
+/// What has to be known before keyed instances may be called under a lease.
+#[derive(Debug, Default)]
+struct LeaseKnown {
+    /// The lease, when the last renewal of it was sent that was answered, by the clock of the fence, and how long it lasts.
+    renewed: Option<(LeaseId, u64, Duration)>,
+    /// The lease under which it was read who owns what, and the version of the plan that says so.
+    read: Option<(LeaseId, u64)>,
+}
+
+/// Of four parts of a lease, so many are used: in the last one, others may think already that it has ended.
+const FENCE_PARTS: u32 = 3;
+/// The part of a lease for which what is killed may go on: until then, nobody can have taken over.
+const GRACE_PARTS: u32 = 6;
+
 impl Shared {
+    /// The lease was renewed by what was sent at that moment.
+    fn renewed(&self, lease: LeaseId, sent_ms: u64, ttl: Duration) {
+        let mut known = self.known();
+        known.renewed = Some((lease, sent_ms, ttl));
+        self.extend(&known);
+    }
+
+    /// Under this lease it was read who owns what, and this version of the plan says so.
+    fn has_read(&self, lease: LeaseId, version: u64) {
+        let mut known = self.known();
+        known.read = Some((lease, version));
+        self.extend(&known);
+    }
+
+    /// The lease has ended.
+    fn lapsed(&self) {
+        *self.known() = LeaseKnown::default();
+        self.fence.close();
+    }
+
+    fn known(&self) -> MutexGuard<'_, LeaseKnown> {
+        self.lease_known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn extend(&self, known: &LeaseKnown) {
+        if let (Some((lease, sent_ms, ttl)), Some((read_under, version))) = (known.renewed, known.read)
+            && lease == read_under
+        {
+            let lasts = ttl * FENCE_PARTS / (FENCE_PARTS + 1);
+            self.fence.extend(sent_ms + lasts.as_millis() as u64, version);
+        }
+    }
+
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -155,6 +206,8 @@ impl Member {
             leave: watch::Sender::new(None),
             resigned: watch::Sender::new(false),
             pace: Pace { jitter: terms.jitter, ..PACE },
+            fence: Arc::new(Fence::new(terms.lease / GRACE_PARTS)),
+            lease_known: Mutex::default(),
         });
         let (plans, plan) = watch::channel(Arc::default());
         let (heard, mut first_word) = watch::channel(false);
@@ -197,6 +250,10 @@ fn no_store(error: &StoreError) -> ControlError {
 impl Control for Member {
     fn plans(&self) -> watch::Receiver<Arc<Plan>> {
         self.plan.clone()
+    }
+
+    fn fence(&self) -> Option<Arc<Fence>> {
+        Some(self.shared.fence.clone())
     }
 
     fn leaving(&self) -> watch::Receiver<Option<Leave>> {

@@ -119,6 +119,8 @@ codes! {
     LEASE_LOST = 306 "lease-lost",
     /// So many nodes were lost at once that nothing of theirs is given to others.
     DEGRADED = 307 "degraded",
+    /// A node could not reach the store in time, and its keyed instances ended.
+    FENCED = 308 "fenced",
 
     /// An order was refused.
     ORDER_REFUSED = 401 "order-refused",

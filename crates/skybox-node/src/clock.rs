@@ -25,6 +25,12 @@ pub(crate) fn process_ms_coarse() -> u64 {
     COARSE_MS.load(Ordering::Relaxed)
 }
 
+/// Milliseconds of a clock that goes on while the machine sleeps.
+pub(crate) fn boottime_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
+}
+
 /// Microseconds of the system's monotonic clock: the same in every process of one machine.
 pub(crate) fn monotonic_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);

@@ -16,6 +16,8 @@ use skybox_core::{InstanceId, ModuleKind, Plan};
 use skybox_plan::names::{NameAnswer, NameAsk};
 use tokio::sync::watch;
 
+use crate::fence::Fence;
+
 pub(crate) use alone::Alone;
 pub(crate) use by_hand::ByHand;
 pub(crate) use joining::join;
@@ -37,6 +39,10 @@ pub trait Control: Send + Sync {
     /// This node is told to leave by a signal, or by people who have asked it alone: how it is to leave.
     fn leaves_by_itself(&self) -> Leave {
         Leave::End
+    }
+    /// Until when calls of keyed instances may begin here; absent where nobody else could take keys over.
+    fn fence(&self) -> Option<Arc<Fence>> {
+        None
     }
     /// Whether what is given up here may be placed on another node: then its plan says when all have given it up.
     fn places_anew(&self) -> bool {

@@ -152,6 +152,8 @@ pub(crate) trait AnyHost: Send + Sync {
     fn given_up(&self) -> Vec<GivenUp>;
     /// New calls no longer find this replicated instance.
     fn unroute(&self, instance: InstanceId);
+    /// Kills all that is here of a module that has a fence; how much that is, and what resolves when nothing is left of it.
+    fn fence(self: Arc<Self>) -> Option<Fenced>;
     /// Kills a live instance; says whether it is one of these.
     fn kill(self: Arc<Self>, instance: &str, by: &str) -> Option<Ended>;
     /// Has an instance crash as if a call of it had panicked; says whether it is one of these, and has started.
@@ -197,6 +199,9 @@ impl<T: Module> Host<T> {
         Arc::new(Host { core, local, line, keyed, spawned })
     }
 }
+
+/// How much ends, and what resolves when nothing is left of it.
+pub(crate) type Fenced = (usize, std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl<T: Module> AnyHost for Host<T> {
     fn core(&self) -> &Arc<HostCore> {
@@ -277,6 +282,18 @@ impl<T: Module> AnyHost for Host<T> {
             };
             tokio::join!(closed, stop::all_ended(&self.core));
         })
+    }
+
+    fn fence(self: Arc<Self>) -> Option<Fenced> {
+        if !self.core.has_fence() {
+            return None;
+        }
+        if let Some(cells) = &self.core.cells {
+            let (count, gone) = cells.fence(&self.core);
+            return Some((count, Box::pin(gone)));
+        }
+        let (count, gone) = keyed::fence(&self);
+        Some((count, Box::pin(gone)))
     }
 
     fn settled(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {

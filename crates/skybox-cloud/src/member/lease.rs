@@ -4,23 +4,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skybox_core::Code;
+use skybox_node::Fence;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Shared;
 use crate::store::{Lease, StoreError};
 
 /// How often it is renewed within its time.
-const RENEWALS: u32 = 3;
+const RENEWALS: u32 = 4;
+/// Of its time, the part after which a renewal that is not answered is asked for once more, beside the first: a member of
+/// etcd that has lost its leader answers late, and a slow one answers still.
+const HEDGE_PARTS: u32 = 12;
+/// So many renewals are on their way at once.
+const HEDGES_MAX: usize = 8;
 
 /// Gets a lease, renews it, and gets another one when it has ended; for as long as it is awaited.
 pub(super) async fn keep(shared: Arc<Shared>, ttl: Duration) {
     let mut failures = 0;
     loop {
+        let sent_ms = Fence::now_ms();
         match shared.store.grant(ttl).await {
             Ok(lease) => {
                 failures = 0;
+                shared.renewed(lease.id, sent_ms, lease.ttl);
                 shared.lease.send_replace(Some(lease.id));
                 renew(&shared, lease).await;
+                shared.lapsed();
                 shared.lease.send_replace(None);
             }
             Err(error) => {
@@ -33,44 +43,55 @@ pub(super) async fn keep(shared: Arc<Shared>, ttl: Duration) {
 }
 
 /// Renews it until it has ended.
-async fn renew(shared: &Shared, lease: Lease) {
-    let every = lease.ttl / RENEWALS;
+async fn renew(shared: &Arc<Shared>, lease: Lease) {
     let mut renewed = Instant::now();
-    let mut failures = 0;
     let mut late = false;
     loop {
         // From when it was sent: that is what the store counts from at the earliest.
-        tokio::time::sleep_until(renewed + every).await;
-        loop {
-            let sent = Instant::now();
-            let why = match tokio::time::timeout(every, shared.store.renew(lease.id)).await {
-                Ok(Ok(())) => {
-                    if std::mem::take(&mut late) {
-                        tracing::info!("the lease of this node is renewed again");
-                    }
-                    (renewed, failures) = (sent, 0);
-                    break;
-                }
-                Ok(Err(StoreError::LeaseGone(_))) => {
-                    let silent = renewed.elapsed();
-                    tracing::warn!(
-                        code = %Code::LEASE_LOST,
-                        "this node was taken for lost: the store has not heard it for {silent:?}; it joins anew"
-                    );
-                    return;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("the store has not answered within {every:?}"),
-            };
-            if renewed.elapsed() > lease.ttl && !std::mem::replace(&mut late, true) {
-                // It may last all the same: a store that was away gives all leases their time anew.
+        tokio::time::sleep_until(renewed + lease.ttl / RENEWALS).await;
+        match renew_once(shared, lease, renewed, &mut late).await {
+            Some(sent) => renewed = sent,
+            None => {
+                let silent = renewed.elapsed();
                 tracing::warn!(
-                    "the lease of this node could not be renewed for {:?}: {why}",
-                    renewed.elapsed()
+                    code = %Code::LEASE_LOST,
+                    "this node was taken for lost: the store has not heard it for {silent:?}; it joins anew"
                 );
+                return;
             }
-            shared.pause(failures).await;
-            failures += 1;
+        }
+        if std::mem::take(&mut late) {
+            tracing::info!("the lease of this node is renewed again");
+        }
+    }
+}
+
+/// Asks until one renewal is answered; when that was sent. `None`: it has ended.
+async fn renew_once(shared: &Arc<Shared>, lease: Lease, before: Instant, late: &mut bool) -> Option<Instant> {
+    let mut asked = JoinSet::new();
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            Some(answered) = asked.join_next() => match answered {
+                Ok((Ok(()), sent, sent_ms)) => {
+                    shared.renewed(lease.id, sent_ms, lease.ttl);
+                    return Some(sent);
+                }
+                Ok((Err(StoreError::LeaseGone(_)), ..)) => return None,
+                Ok((Err(error), ..)) => {
+                    if before.elapsed() > lease.ttl && !std::mem::replace(late, true) {
+                        // It may last all the same: a store that was away gives all leases their time anew.
+                        tracing::warn!("the lease of this node could not be renewed for {:?}: {error}", before.elapsed());
+                    }
+                }
+                Err(error) => tracing::error!("a renewal of the lease of this node has ended: {error}"),
+            },
+            () = tokio::time::sleep_until(next), if asked.len() < HEDGES_MAX => {
+                let (shared, sent, sent_ms) = (shared.clone(), Instant::now(), Fence::now_ms());
+                asked.spawn(async move { (shared.store.renew(lease.id).await, sent, sent_ms) });
+                next = Instant::now() + lease.ttl / HEDGE_PARTS;
+            }
         }
     }
 }

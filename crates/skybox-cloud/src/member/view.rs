@@ -11,7 +11,7 @@ use super::Shared;
 use crate::records::{
     ASSIGN, Assign, Assigned, NODE, Node, OWN, Own, ROUTE, Route, Row, Table, of_life, own, own_in, text,
 };
-use crate::store::{Condition, Op, Revision, Txn, follow};
+use crate::store::{Condition, Followed, LeaseId, Op, Revision, Txn, follow};
 
 /// Shards that are handed over in one transaction, with a condition each: fewer than stores take.
 const SHARDS_AT_ONCE: usize = 100;
@@ -174,6 +174,13 @@ impl Releasing {
     }
 }
 
+/// Who owns what, as it was read.
+struct Owners {
+    followed: Followed,
+    /// All of it, when this was the lease of the node already.
+    read_under: Option<LeaseId>,
+}
+
 /// Keeps the plan up with the store; for as long as it is awaited. `heard` is set once the leader has said what this node is
 /// to run.
 pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, heard: watch::Sender<bool>) {
@@ -184,16 +191,29 @@ pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
     for followed in &followed {
         followed.at(Revision::default()).await;
     }
-    let [mut nodes, mut assigns, mut routes, mut owns] = followed.each_ref().map(|followed| followed.views());
+    let [nodes, assigns, routes, owns] = followed;
+    let [mut nodes_seen, mut assigns_seen, mut routes_seen] =
+        [&nodes, &assigns, &routes].map(Followed::views);
+    let mut owns = Owners { followed: owns, read_under: None };
+    let mut owns_seen = owns.followed.views();
+    let mut leases = shared.lease.subscribe();
     let mut released = shared.standing().released.subscribe();
     let mut sight = Sight::default();
     let mut releasing = Releasing::default();
     let mut version = 0;
+    let mut told_of = None;
     loop {
-        sight.nodes.follow(&nodes.borrow_and_update().clone());
-        sight.assigns.follow(&assigns.borrow_and_update().clone());
-        sight.routes.follow(&routes.borrow_and_update().clone());
-        sight.owns.follow(&owns.borrow_and_update().clone());
+        let lease = *leases.borrow_and_update();
+        if lease.is_some() && owns.read_under != lease {
+            // Who owned what may have changed while this node had no lease, and nobody has asked it.
+            owns = Owners { followed: on(OWN), read_under: lease };
+            owns.followed.at(Revision::default()).await;
+            owns_seen = owns.followed.views();
+        }
+        sight.nodes.follow(&nodes_seen.borrow_and_update().clone());
+        sight.assigns.follow(&assigns_seen.borrow_and_update().clone());
+        sight.routes.follow(&routes_seen.borrow_and_update().clone());
+        sight.owns.follow(&owns_seen.borrow_and_update().clone());
         let plan = Plan { version, ..sight.plan(Some(&shared.node), &shared.modules) };
         if version == 0 || *plans.borrow().as_ref() != plan {
             version += 1;
@@ -207,6 +227,10 @@ pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
         } else {
             releasing.follow(&sight.owns, &shared.node, version);
         }
+        if let Some(lease) = owns.read_under.filter(|_| told_of != owns.read_under) {
+            told_of = Some(lease);
+            shared.has_read(lease, version);
+        }
         let is_there = sight.assigned(&shared.node).is_some();
         heard.send_if_modified(|heard| is_there && !std::mem::replace(heard, true));
         let free = releasing.free(&sight.owns, &released.borrow_and_update());
@@ -214,10 +238,11 @@ pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
             runtime.spawn(hand_over(shared.clone(), free.to_vec()));
         }
         tokio::select! {
-            _ = nodes.changed() => {}
-            _ = assigns.changed() => {}
-            _ = routes.changed() => {}
-            _ = owns.changed() => {}
+            _ = nodes_seen.changed() => {}
+            _ = assigns_seen.changed() => {}
+            _ = routes_seen.changed() => {}
+            _ = owns_seen.changed() => {}
+            _ = leases.changed() => {}
             _ = released.changed() => {}
         }
     }

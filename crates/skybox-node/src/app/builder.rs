@@ -408,6 +408,10 @@ impl Builder {
         inner.links.attach(Arc::downgrade(&inner));
         current::enrol(&inner);
         crate::watchdog::begin(&inner);
+        if let Some(fence) = inner.control.fence() {
+            inner.hosts.iter().for_each(|host| host.core().fence_in(&fence));
+            crate::fence::begin(&inner, fence);
+        }
         let app = App::from_inner(inner);
         if let (Some(inside), Some((_, link))) = (inside, born) {
             for host in &app.inner().hosts {

@@ -66,6 +66,11 @@ async fn take_turn(
             .await
             .map_err(|_| CallErrorKind::Deadline { phase: Phase::Queued })?,
     };
+    if waited.is_ok() && !core.may_begin() {
+        // It was stopped while it waited, and so was its node.
+        turn.give_back(mode);
+        return Ok(false);
+    }
     if waited.is_ok() && instance.is_over() {
         // The call before this one was stopped half done.
         turn.close();

@@ -398,6 +398,15 @@ impl Cells {
         }
     }
 
+    /// Kills them all, and gives up their keys. How many there are, and what resolves when they are gone.
+    pub(super) fn fence(&self, core: &HostCore) -> (usize, impl Future<Output = ()> + Send + use<>) {
+        let links = self.links();
+        for cell in links.iter().filter_map(|link| link.cell()) {
+            cell.sentenced(skybox_core::Exit::Killed { by: "the fence".to_owned() });
+        }
+        (links.len(), self.give_up_keys(core))
+    }
+
     /// Ends them all, once their calls have ended.
     pub(super) async fn close(&self, core: &HostCore) {
         self.closed.store(true, Ordering::Release);

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use skybox_core::{
     CallErrorKind, Chain, Code, Exit, InstanceId, Link, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind,
-    NodeName, Settings, Shards,
+    NodeName, OnStoreLoss, Settings, Shards,
 };
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use super::restart::{Ordered, Orders};
 use super::room::Room;
 use super::{Endings, FailedKeys, Failure, Falls, Instance, Pool, Tallies, Turn, Useful, Which, lock};
 use crate::app::{AppId, AppInner};
+use crate::fence::Fence;
 use crate::links::Peer;
 use crate::metrics::{Edge, Edges};
 use crate::status::{HeldStatus, InstanceStatus, WAITS_MAX, WaitStatus};
@@ -97,6 +98,8 @@ pub(crate) struct HostCore {
     pub(super) orders: Orders,
     /// The end of `orders` at which they arrive, until that task has it.
     pub(super) ordered: Mutex<Option<Ordered>>,
+    /// Until when its calls may begin, of a keyed module that others could take over.
+    fence: OnceLock<Arc<Fence>>,
     /// How many of its keys are awake.
     pub(super) room: Room,
     /// Its keys that do not start.
@@ -173,6 +176,7 @@ impl HostCore {
             strict_way: Arc::default(),
             runtime,
             placement: ArcSwap::default(),
+            fence: OnceLock::new(),
             changed: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
             failed: Mutex::default(),
@@ -213,6 +217,48 @@ impl HostCore {
     pub(crate) fn owns_shard(&self, shard: skybox_core::Shard) -> bool {
         let placement = self.placement.load();
         placement.shards.as_ref().is_none_or(|shards| shards.owner(shard) == Some(&self.node))
+            && self.fence.get().is_none_or(|fence| fence.is_open(placement.version))
+    }
+
+    /// Has its calls begin only as long as this is open.
+    pub(crate) fn fence_in(&self, fence: &Arc<Fence>) {
+        if self.descriptor.kind == ModuleKind::Keyed && self.settings.on_store_loss == OnStoreLoss::Stop {
+            drop(self.fence.set(fence.clone()));
+        }
+    }
+
+    /// Whether others could take its keys over.
+    pub(crate) fn has_fence(&self) -> bool {
+        self.fence.get().is_some()
+    }
+
+    /// Whether a call may begin on an instance that is here.
+    #[inline]
+    pub(crate) fn may_begin(&self) -> bool {
+        self.fence.get().is_none_or(|fence| !fence.has_passed())
+    }
+
+    /// Why no call may begin here, if none may.
+    pub(super) fn fenced(&self) -> Result<(), CallErrorKind> {
+        match self.fence.get() {
+            Some(fence) if !fence.is_open(self.placement.load().version) => {
+                let why = format!(
+                    "{} has not reached the store in time, so others may own the keys of {} by now \
+                     (`on-store-loss = \"stop\"`)",
+                    self.node, self.descriptor.name
+                );
+                Err(CallErrorKind::Unplaced { why })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Resolves when its calls may not begin any more and what runs is killed; never where there is no fence.
+    pub(super) async fn fence_passed(&self) {
+        match self.fence.get() {
+            Some(fence) => fence.passed().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The node that people and other nodes know.

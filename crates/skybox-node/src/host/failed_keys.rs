@@ -206,8 +206,9 @@ impl HostCore {
         }
     }
 
-    /// Whether a key may be started, as far as earlier starts of it say.
+    /// Whether a key may be started, as far as earlier starts of it say, and the fence.
     pub(super) fn key_may_start(&self, key: &[u8]) -> Result<(), CallErrorKind> {
+        self.fenced()?;
         self.failed_keys.cause(key).map_or(Ok(()), |cause| Err(CallErrorKind::NotStarted { cause }))
     }
 

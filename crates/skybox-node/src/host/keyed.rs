@@ -149,6 +149,7 @@ pub(super) async fn find<T: Module>(
     deadline: Option<Instant>,
 ) -> Result<(Hold<T>, Head), CallErrorKind> {
     let core = &host.core;
+    core.fenced()?;
     if !owned_here(host, key) {
         return Err(CallErrorKind::Moved);
     }
@@ -203,7 +204,7 @@ pub(super) async fn find<T: Module>(
 /// The live instance of a key, if nobody has to wait for it. A call that looks several times counts once.
 pub(super) fn peek<T: Module>(host: &Host<T>, key: &Bytes, counts: bool) -> Option<Arc<Instance<T>>> {
     let slot = lock(host.keyed.stripe(key)).get(key)?.clone();
-    if !slot.line.is_empty() {
+    if !slot.line.is_empty() || !host.core.may_begin() {
         return None;
     }
     let mut state = lock(&slot.state);
@@ -366,9 +367,17 @@ async fn pace<T>(core: &HostCore, slot: &Slot<T>, end: Option<End>, exit: Option
 
 async fn try_start<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Result<Arc<Instance<T>>, String> {
     let core = &host.core;
+    let fenced = || "the store was not reached in time".to_owned();
+    if !core.may_begin() {
+        return Err(fenced());
+    }
     let app = core.app.upgrade().map(App::from_inner).ok_or("the App has ended")?;
     let owned = crate::call::decode_key::<T::Key>(key).map_err(|error| error.to_string())?;
-    start::<T>(core, app, owned, core.next_instance_id(), Some(key)).await
+    tokio::select! {
+        biased;
+        started = start::<T>(core, app, owned, core.next_instance_id(), Some(key)) => started,
+        () = core.fence_passed() => Err(fenced()),
+    }
 }
 
 fn failed<T>(core: &HostCore, key: &Bytes, slot: &Slot<T>, cause: String) -> Down {
@@ -504,6 +513,25 @@ pub(super) fn follow<T: Module>(host: &Arc<Host<T>>, shards: &Shards) {
         gone.await;
         host.core.report(Report::Released { module: host.core.descriptor.name.into(), version });
     });
+}
+
+/// Kills every instance; how many that are, and what resolves when nothing is left of them.
+pub(super) fn fence<T: Module>(host: &Host<T>) -> (usize, impl Future<Output = ()> + Send + use<T>) {
+    let leaving = take_out(host, |_| true);
+    for one in &leaving {
+        if let Leaving::Live(instance, _) = one {
+            instance.kill("the fence");
+        }
+    }
+    let count = leaving.len();
+    // Outside the locks: a `Drop` may take its time.
+    let leaving: Vec<_> = leaving.into_iter().map(Leaving::ended).collect();
+    let all = async move {
+        for one in leaving {
+            one.await;
+        }
+    };
+    (count, all)
 }
 
 /// Puts every instance to sleep, once its calls have ended and its `stop`.

@@ -4,23 +4,6 @@ use std::time::Instant;
 
 use crate::etcd::Etcd;
 use crate::node::{Node, play};
-use crate::played::PATIENCE;
-
-/// Waits until a node's calls of each kind have gone well so many times more.
-fn goes_on(node: &mut Node, more: u64) {
-    let before = node.tally();
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let tally = node.tally();
-        if ["page", "order", "double", "cart"].iter().all(|what| tally.well(what) >= before.well(what) + more)
-        {
-            return;
-        }
-        assert!(Instant::now() < until, "{} is stuck: {before:#?} {tally:#?} {:#?}", node.name, node.log());
-        // Sleeps because there is nothing to wait for but further calls.
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-}
 
 #[test]
 fn nodes_find_each_other_through_etcd_and_calls_reach_all_of_them() {
@@ -32,7 +15,7 @@ fn nodes_find_each_other_through_etcd_and_calls_reach_all_of_them() {
         }
         for node in &mut nodes {
             node.load();
-            goes_on(node, 20);
+            node.goes_on(20);
         }
         // One instance for each name, whoever asks.
         let said: Vec<_> = nodes.iter_mut().map(|node| node.ask("add ada")).collect();
@@ -54,7 +37,7 @@ fn a_node_that_is_killed_is_replaced_and_calls_that_may_be_repeated_do_not_fail(
         let mut nodes = Node::start_all(&etcd, &["a", "b", "c", "d"]);
         nodes[0].sees_settled(&["a", "b", "c", "d"]);
         nodes.iter_mut().for_each(Node::load);
-        nodes.iter_mut().for_each(|node| goes_on(node, 20));
+        nodes.iter_mut().for_each(|node| node.goes_on(20));
         let mut names = vec!["a", "b", "c", "d"];
         for at in [3, 0] {
             // The first to come leads, whichever that was: one of the two does, or neither; both is seen in the loop.
@@ -64,7 +47,7 @@ fn a_node_that_is_killed_is_replaced_and_calls_that_may_be_repeated_do_not_fail(
             names.remove(at);
             nodes[0].sees_settled(&names);
             println!("{} nodes have everything {:?} after one was killed", names.len(), killed.elapsed());
-            nodes.iter_mut().for_each(|node| goes_on(node, 20));
+            nodes.iter_mut().for_each(|node| node.goes_on(20));
         }
         for node in &mut nodes {
             let tally = node.tally();

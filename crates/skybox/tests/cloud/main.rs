@@ -9,8 +9,11 @@
 mod deaths;
 mod etcd;
 mod node;
+mod outages;
+mod pauses;
 #[path = "../played/mod.rs"]
 mod played;
+mod runs;
 
 use skybox::App;
 
@@ -43,19 +46,39 @@ impl Catalog {
 #[derive(Debug)]
 pub struct Cart {
     node: String,
+    user: String,
     total: u64,
 }
 
 #[skybox::module(keyed)]
 impl Cart {
-    async fn start(app: &App, _user: &str) -> skybox::Result<Cart> {
-        Ok(Cart { node: app.node().to_string(), total: 0 })
+    async fn start(app: &App, user: &str) -> skybox::Result<Cart> {
+        Ok(Cart { node: app.node().to_string(), user: user.to_owned(), total: 0 })
     }
 
     /// What is in it now, and where that is.
     pub async fn add(&mut self, n: u64) -> skybox::Result<(u64, String)> {
+        runs::note(&self.node, &self.user);
         self.total += n;
         Ok((self.total, self.node.clone()))
+    }
+}
+
+/// As a cart, whatever becomes of the store.
+#[derive(Debug)]
+pub struct Saved {
+    total: u64,
+}
+
+#[skybox::module(keyed, on_store_loss = "continue")]
+impl Saved {
+    async fn start(_app: &App, _user: &str) -> skybox::Result<Saved> {
+        Ok(Saved { total: 0 })
+    }
+
+    pub async fn add(&mut self, n: u64) -> skybox::Result<u64> {
+        self.total += n;
+        Ok(self.total)
     }
 }
 

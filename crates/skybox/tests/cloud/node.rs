@@ -12,7 +12,8 @@ use skybox_node::{Address, Operator};
 
 use crate::etcd::Etcd;
 use crate::played::{PATIENCE, Process, orders, say};
-use crate::{Cart, Catalog, double};
+use crate::runs::{self, RUNS};
+use crate::{Cart, Catalog, Saved, double};
 
 /// The program that every node here is of.
 pub const PROGRAM: &str = "shop";
@@ -51,7 +52,8 @@ impl Node {
             .env("SKYBOX_PROGRAM", PROGRAM)
             .env("SKYBOX_STORE", etcd.address())
             .env("SKYBOX_STORE__LEASE", LEASE)
-            .env("SKYBOX_NODE__NAME", name);
+            .env("SKYBOX_NODE__NAME", name)
+            .env(RUNS, runs::file());
         Node { name: name.to_owned(), process: Process::start(command) }
     }
 
@@ -103,6 +105,27 @@ impl Node {
     /// Calls without end, from this node.
     pub fn load(&mut self) {
         assert_eq!(self.ask("load"), "loading");
+    }
+
+    /// Waits until its calls of each kind have gone well so many times more.
+    pub fn goes_on(&mut self, more: u64) {
+        self.goes_on_with(&["page", "order", "double", "cart"], more);
+    }
+
+    /// The same of some kinds.
+    pub fn goes_on_with(&mut self, kinds: &[&str], more: u64) {
+        let before = self.tally();
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            let tally = self.tally();
+            if kinds.iter().all(|what| tally.well(what) >= before.well(what) + more) {
+                return;
+            }
+            let late = std::time::Instant::now() >= until;
+            assert!(!late, "{} is stuck: {before:#?} {tally:#?} {:#?}", self.name, self.log());
+            // Sleeps because there is nothing to wait for but further calls.
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -240,6 +263,7 @@ impl Load {
                 for count in 0u64.. {
                     let user = format!("user-{}", (n + count * CALLERS) % 256);
                     load.count("cart", load.app.at::<Cart>(&user).add(1).await);
+                    load.count("saved", load.app.at::<Saved>(&user).add(1).await);
                     tokio::time::sleep(PAUSE).await;
                 }
             });

@@ -1,0 +1,87 @@
+//! An etcd that loses its members, one after the other or all at once.
+
+use std::time::Duration;
+
+use skybox_core::ModulePlan;
+
+use crate::etcd::Etcd;
+use crate::node::{Node, play};
+
+/// How often etcd's leader is killed.
+const ROUNDS: usize = 20;
+
+#[test]
+fn etcds_leader_is_killed_time_after_time_and_no_call_fails() {
+    play(|| {
+        let mut etcd = Etcd::start();
+        let mut nodes = Node::start_all(&etcd, &["a", "b", "c"]);
+        nodes[0].sees_settled(&["a", "b", "c"]);
+        let before = owners(&nodes[0]);
+        nodes.iter_mut().for_each(Node::load);
+        for _ in 0..ROUNDS {
+            let leader = etcd.leader();
+            etcd.kill(leader);
+            etcd.leader();
+            nodes.iter_mut().for_each(|node| node.goes_on(10));
+            etcd.begin(leader);
+        }
+        etcd.leader();
+        for node in &mut nodes {
+            let tally = node.tally();
+            assert!(tally.failed.is_empty(), "{}: {tally:#?}", node.name);
+            assert!(!node.log().iter().any(|line| line.contains("SKY-308")), "{:#?}", node.log());
+        }
+        assert!(before == owners(&nodes[0]), "nothing has moved");
+    });
+}
+
+#[test]
+fn while_all_of_etcd_is_away_nothing_moves_and_keys_answer_at_once() {
+    play(|| {
+        let mut etcd = Etcd::start();
+        let mut nodes = Node::start_all(&etcd, &["a", "b", "c"]);
+        nodes[0].sees_settled(&["a", "b", "c"]);
+        let before = owners(&nodes[0]);
+        nodes.iter_mut().for_each(Node::load);
+        nodes.iter_mut().for_each(|node| node.goes_on(20));
+        (0..3).for_each(|member| etcd.kill(member));
+        for node in &nodes {
+            node.logs(&["SKY-308", "keyed instances are killed"]);
+        }
+        let without_keys = ["page", "order", "double", "saved"];
+        let said = nodes[0].ask("add ada");
+        assert!(said.contains("SKY-101") && said.contains("has not reached the store in time"), "{said}");
+        let (failed, began) = (nodes[0].tally().failed("cart"), std::time::Instant::now());
+        nodes.iter_mut().for_each(|node| node.goes_on_with(&without_keys, 100));
+        let more = nodes[0].tally().failed("cart") - failed;
+        println!("{more} calls of keys were refused within {:?}", began.elapsed());
+        assert!(more > 50, "each is answered at once: {more}");
+        // Longer than any lease lasts.
+        // Sleeps because it is the time of an outage.
+        std::thread::sleep(outage());
+        (0..3).for_each(|member| etcd.begin(member));
+        etcd.leader();
+        nodes.iter_mut().for_each(|node| node.goes_on(100));
+        assert!(before == owners(&nodes[0]), "nothing has moved");
+        for node in &mut nodes {
+            let tally = node.tally();
+            println!("{}: {:?} {:?}", node.name, tally.well, tally.failed);
+            for what in without_keys {
+                assert_eq!(tally.failed(what), 0, "{}: {tally:#?}", node.name);
+            }
+        }
+    });
+}
+
+/// How long etcd is away: in the suite a few leases, and as long as one says.
+fn outage() -> Duration {
+    let said = std::env::var("SKYBOX_TEST_OUTAGE_S").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(said.unwrap_or(10))
+}
+
+fn owners(node: &Node) -> skybox_core::Shards {
+    match &node.plan().modules["cart"] {
+        ModulePlan::Keyed(shards) => shards.clone(),
+        other => panic!("it is keyed: {other:?}"),
+    }
+}
