@@ -4,6 +4,7 @@
 //! `${NAME}` in a text is the environment's value.
 
 mod node;
+mod resource;
 mod store;
 mod trace;
 
@@ -15,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use node::{HoldWarning, NodeConfig, TlsFiles};
+pub use resource::{Endpoint, Probe, ResourceConfig};
 pub use store::{StoreConfig, StoreTls};
 pub use trace::TraceConfig;
 
@@ -37,7 +39,7 @@ pub struct Config {
     /// Overrides of annotations: module, key, value.
     modules: Vec<Entry>,
     listeners: BTreeMap<String, ListenerConfig>,
-    resources: BTreeMap<String, String>,
+    resources: BTreeMap<String, ResourceConfig>,
     admin: Option<String>,
     node: NodeConfig,
     store: store::Written,
@@ -233,10 +235,8 @@ impl Config {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(), ConfigError> {
         for (name, value) in reader.table("resources", value)? {
-            for (key, value) in reader.table(name.get_ref(), value)? {
-                reader.known(key, &["address"])?;
-                self.resources.insert(name.get_ref().to_string(), reader.text(value)?);
-            }
+            let resource = self.resources.entry(name.get_ref().to_string()).or_default();
+            self::resource::read(resource, name.get_ref(), reader, value)?;
         }
         Ok(())
     }
@@ -259,7 +259,10 @@ impl Config {
                 set_listener(listener, key, value)
                     .map_err(|message| ConfigError::Wrong { place, message })?;
             }
-            ["resources", resource, "address"] => drop(self.resources.insert((*resource).to_owned(), value)),
+            ["resources", resource, key] => {
+                let resource = self.resources.entry((*resource).to_owned()).or_default();
+                resource.set(key, value).map_err(|message| ConfigError::Wrong { place, message })?;
+            }
             ["admin", "address"] => self.admin = Some(value),
             ["node", key] => {
                 let set = self.node.set(key, value, place.clone());
@@ -403,7 +406,12 @@ impl Config {
 
     /// The address of a resource.
     pub fn resource(&self, name: &str) -> Option<&str> {
-        self.resources.get(name).map(String::as_str)
+        self.resources.get(name)?.address.as_deref()
+    }
+
+    /// What it says of each resource, by its name.
+    pub fn resources(&self) -> impl Iterator<Item = (&str, &ResourceConfig)> {
+        self.resources.iter().map(|(name, resource)| (name.as_str(), resource))
     }
 
     /// Where `/readyz`, `/livez` and `/metrics` are served, if anywhere.
