@@ -7,12 +7,14 @@ use anyhow::{Context, bail};
 use crate::run::{cargo, program};
 
 /// A program, Debian's package of it, and what needs it.
-const PROGRAMS: [(&str, &str, &str); 5] = [
+const PROGRAMS: [(&str, &str, &str); 6] = [
     ("chromium", "chromium", "the browser test"),
     ("chromedriver", "chromium-driver", "the browser test"),
     ("valgrind", "valgrind", "the count of instructions"),
     ("etcd", "etcd-server", "the tests of stores"),
     ("protoc", "protobuf-compiler", "the client of etcd"),
+    // The server comes along, where no search path leads.
+    ("psql", "postgresql", "the tests of distances"),
 ];
 
 /// Makes sure that everything is there: installs what is missing as root on Debian, or says what to install.

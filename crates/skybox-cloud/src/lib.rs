@@ -14,6 +14,7 @@ pub mod certs;
 pub mod client;
 mod leader;
 pub mod member;
+pub mod near;
 pub mod parent;
 pub mod records;
 pub mod running;
