@@ -1,4 +1,5 @@
-//! What this repository can do by itself: `cargo xtask demo`, `test`, `bench`, `count`, `sanitize` and `tidy`.
+//! What this repository can do by itself: `cargo xtask demo`, `test`, `bench`, `hosts`, `count`, `sanitize` and
+//! `tidy`.
 //!
 //! It needs none of the crates it builds, so that `tidy` answers within seconds on a tree that does not compile.
 
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Demo, tests, benchmarks and house rules of Skybox.
+/// Demo, tests, benchmarks, test hosts and house rules of Skybox.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Args {
@@ -36,6 +37,12 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Makes hosts out of network namespaces, with an etcd inside, and keeps them until Ctrl-C; it takes root.
+    Hosts {
+        /// How many, and what runs in them: `--help` after `--` lists it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Runs the tests of unsafe code, and those of what a call means, under Miri and AddressSanitizer.
     Sanitize,
     /// Counts the instructions and allocations of a call on each path, and compares with what is recorded.
@@ -51,6 +58,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Test => test::all(root),
         Command::Bench { arguments } => {
             let cargo = run::cargo(root).args(["run", "--release", "--package", "skybox-bench", "--"]);
+            Err(cargo.args(arguments).instead_of_this_process())
+        }
+        Command::Hosts { arguments } => {
+            let cargo = run::cargo(root).args(["run", "--quiet", "--package", "skybox-hosts", "--"]);
             Err(cargo.args(arguments).instead_of_this_process())
         }
         Command::Sanitize => sanitizer::check(root).map(|()| ExitCode::SUCCESS),

@@ -6,15 +6,22 @@ use anyhow::{Context, bail};
 
 use crate::run::{cargo, program};
 
-/// A program, Debian's package of it, and what needs it.
-const PROGRAMS: [(&str, &str, &str); 6] = [
+/// A program, Debian's package of it, and what needs it. `skybox-hosts` needs util-linux and coreutils too, which are
+/// everywhere.
+///
+/// `postgresql` starts a server when it is installed, for the machine. It is left alone: that of the tests has another
+/// network and another directory.
+const PROGRAMS: [(&str, &str, &str); 10] = [
     ("chromium", "chromium", "the browser test"),
     ("chromedriver", "chromium-driver", "the browser test"),
     ("valgrind", "valgrind", "the count of instructions"),
     ("etcd", "etcd-server", "the tests of stores"),
     ("protoc", "protobuf-compiler", "the client of etcd"),
-    // The server comes along, where no search path leads.
-    ("psql", "postgresql", "the tests of distances"),
+    ("ip", "iproute2", "test hosts"),
+    ("nft", "nftables", "test hosts"),
+    ("etcdctl", "etcd-client", "the tests of test hosts"),
+    ("psql", "postgresql-client", "the tests of test hosts"),
+    ("postgres", "postgresql", "test hosts"),
 ];
 
 /// Makes sure that everything is there: installs what is missing as root on Debian, or says what to install.
@@ -24,7 +31,7 @@ pub(crate) fn provide(root: &Path) -> anyhow::Result<()> {
             bail!("`cargo {component}` is missing: `rustup component add {}`", rustup_name(component));
         }
     }
-    let missing = PROGRAMS.iter().filter(|(name, _, _)| !program(root, name).arg("--version").succeeds());
+    let missing = PROGRAMS.iter().filter(|(name, _, _)| !is_there(root, name));
     let missing: Vec<_> = missing.collect();
     let Some((name, _, user)) = missing.first() else { return Ok(()) };
     let packages: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
@@ -43,6 +50,18 @@ pub(crate) fn provide(root: &Path) -> anyhow::Result<()> {
         apt(&install).with_context(|| format!("install {names} by hand"))?;
     }
     Ok(())
+}
+
+fn is_there(root: &Path, name: &str) -> bool {
+    match name {
+        // It lies beside the search path, in a directory for each version.
+        "postgres" => std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|versions| {
+            versions.flatten().any(|version| version.path().join("bin/postgres").exists())
+        }),
+        "ip" => program(root, name).arg("-Version").succeeds(),
+        "etcdctl" => program(root, name).env("ETCDCTL_API", "3").arg("version").succeeds(),
+        name => program(root, name).arg("--version").succeeds(),
+    }
 }
 
 fn rustup_name(component: &str) -> &str {
