@@ -3,6 +3,7 @@
 //! Optional. `SKYBOX_CONFIG` names another file; `SKYBOX_MODULES__THUMBNAIL__REPLICAS=3` overrides one key.
 //! `${NAME}` in a text is the environment's value.
 
+mod labels;
 mod node;
 mod resource;
 mod store;
@@ -20,6 +21,7 @@ pub use resource::{Endpoint, Probe, ResourceConfig};
 pub use store::{StoreConfig, StoreTls};
 pub use trace::TraceConfig;
 
+use crate::capacity::Capacity;
 use crate::control::ModuleDecl;
 
 /// Names another file than `skybox.toml`.
@@ -276,6 +278,10 @@ impl Config {
                 let set = self.store.set("address", value, place.clone());
                 set.map_err(|message| ConfigError::Wrong { place, message })?;
             }
+            ["node", "labels", label] => {
+                let set = labels::set(&mut self.node.labels, label, &value);
+                set.map_err(|message| ConfigError::Wrong { place, message })?;
+            }
             ["trace", key] => {
                 let set = self.trace.set(key, value, place.clone());
                 set.map_err(|message| ConfigError::Wrong { place, message })?;
@@ -422,6 +428,19 @@ impl Config {
     /// How this node is reached where addresses are given by hand.
     pub fn node(&self) -> &NodeConfig {
         &self.node
+    }
+
+    /// What this node may use: what it finds, unless `[node]` says otherwise. It is found anew each time.
+    pub fn node_capacity(&self) -> Capacity {
+        self.node.capacity()
+    }
+
+    /// This node's labels, by name: `arch`, `os` and `host`, which it knows by itself, and those of `[node.labels]`, which
+    /// come before them.
+    pub fn node_labels(&self) -> BTreeMap<String, String> {
+        let mut all = labels::known_by_itself();
+        all.extend(self.node.labels.clone());
+        all
     }
 
     /// Where spans go.

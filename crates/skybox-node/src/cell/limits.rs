@@ -5,8 +5,6 @@
 //! Nothing is written to any other group, but that the node's own hands controllers down, without which version 2 has no
 //! groups below it.
 
-mod mounts;
-
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +17,7 @@ use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 use skybox_core::Settings;
 
-use mounts::{Controller, Mounts};
+use crate::cgroup::{Controller, Mounts};
 
 /// The period over which a cell's share of the cores is measured out, the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;

@@ -1,16 +1,19 @@
-//! `[node]` and `[tls]`: how a node is reached by others, and by what they know it.
+//! `[node]` and `[tls]`: how a node is reached by others, by what they know it, and what it may use.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use skybox_core::{Needs, Settings, TextChain};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{ConfigError, Place, Reader};
+use super::{ConfigError, Place, Reader, labels};
+use crate::capacity::{self, Capacity, Source};
 
 /// The keys of `[node]`.
-const KEYS: [&str; 5] = ["name", "listen", "advertise", "peers", "hold-warning"];
+const KEYS: [&str; 9] =
+    ["name", "listen", "advertise", "peers", "cpu", "memory", "gpu", "labels", "hold-warning"];
 
 /// The keys of `[tls]`.
 pub(super) const TLS_KEYS: [&str; 3] = ["authority", "certificate", "key"];
@@ -18,7 +21,7 @@ pub(super) const TLS_KEYS: [&str; 3] = ["authority", "certificate", "key"];
 /// Stands for the node's name in the paths of `[tls]`, so that one file serves every node.
 pub(super) const NODE_PLACEHOLDER: &str = "{node}";
 
-/// `[node]`: addresses given by hand, and what it tells of itself.
+/// `[node]`: addresses given by hand, what there is for its instances, and what it tells of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeConfig {
     /// This node's name, where its certificate does not say it.
@@ -30,6 +33,14 @@ pub struct NodeConfig {
     pub advertise: Option<String>,
     /// Every node's address, by name. This node's own may be among them.
     pub peers: BTreeMap<String, String>,
+    /// Its cores, in thousandths, and where that is written; what it finds when absent, as of `memory_bytes`.
+    pub cpu_milli: Option<(u32, Place)>,
+    /// Its memory.
+    pub memory_bytes: Option<(u64, Place)>,
+    /// Its GPUs, which are not looked for; none when absent.
+    pub gpu: Option<u32>,
+    /// Its labels, as far as they are written: [`super::Config::node_labels`] has all.
+    pub labels: BTreeMap<String, String>,
     /// When methods that hold async threads are named.
     pub hold_warning: HoldWarning,
 }
@@ -110,6 +121,24 @@ impl NodeConfig {
                     self.peers.insert(name.trim().to_owned(), address.trim().to_owned());
                 }
             }
+            "cpu" | "memory" | "gpu" => {
+                // As the annotations of what is to fit.
+                let mut needs = Settings::of(&Needs::NONE);
+                needs.set(key, &value).map_err(|error| TextChain::of(&error).joined())?;
+                self.cpu_milli =
+                    needs.cpu_milli.map(|milli| (milli, place.clone())).or(self.cpu_milli.take());
+                self.memory_bytes =
+                    needs.memory_bytes.map(|bytes| (bytes, place)).or(self.memory_bytes.take());
+                self.gpu = needs.gpu.or(self.gpu);
+            }
+            "labels" => {
+                for label in value.split(',') {
+                    let (name, value) = label
+                        .split_once('=')
+                        .ok_or_else(|| format!("`labels` takes NAME=VALUE,NAME=VALUE, not `{value}`"))?;
+                    labels::set(&mut self.labels, name.trim(), value.trim())?;
+                }
+            }
             "hold-warning" | "hold_warning" => {
                 let takes = "takes a duration such as \"250ms\", or \"off\"";
                 let wrong = || format!("`hold-warning` {takes}, not `{value}`");
@@ -118,6 +147,20 @@ impl NodeConfig {
             _ => return Err(format!("there is no key `{key}`; the keys are {}", KEYS.join(", "))),
         }
         Ok(())
+    }
+
+    /// What there is, unless it is written otherwise.
+    pub(super) fn capacity(&self) -> Capacity {
+        let mut capacity = capacity::of_this_process();
+        let written = |place: &Place| Source::Configuration(place.to_string());
+        if let Some((milli, place)) = &self.cpu_milli {
+            (capacity.cpu_milli, capacity.cpu_from) = (*milli, written(place));
+        }
+        if let Some((bytes, place)) = &self.memory_bytes {
+            (capacity.memory_bytes, capacity.memory_from) = (*bytes, written(place));
+        }
+        capacity.gpu = self.gpu.unwrap_or(capacity.gpu);
+        capacity
     }
 }
 
@@ -131,6 +174,13 @@ pub(super) fn read_node(
         if &**key.get_ref() == "peers" {
             for (name, address) in reader.table("peers", value)? {
                 node.peers.insert(name.get_ref().to_string(), reader.text(address)?);
+            }
+            continue;
+        }
+        if &**key.get_ref() == "labels" {
+            for (name, value) in reader.table("labels", value)? {
+                let set = labels::set(&mut node.labels, name.get_ref(), &reader.text(value)?);
+                set.map_err(|message| reader.wrong(name, &message))?;
             }
             continue;
         }
@@ -200,6 +250,33 @@ mod tests {
         let mut config = parse("");
         config.set_variable("SKYBOX_NODE__HOLD_WARNING", "off".to_owned()).expect("a known variable");
         assert_eq!(config.node().hold_warning, HoldWarning::Off);
+    }
+
+    #[test]
+    fn what_there_is_can_be_said_otherwise() {
+        let found = capacity::of_this_process();
+        assert_eq!(parse("").node_capacity(), found);
+        let mut config = parse("[node]\ncpu = 4\nmemory = \"8GiB\"\ngpu = 1\n");
+        let written = "4 cores (skybox.toml:2), 8192 MiB (skybox.toml:3), 1 GPU";
+        assert_eq!(config.node_capacity().to_string(), written);
+        config.set_variable("SKYBOX_NODE__CPU", "0.5".to_owned()).expect("a known variable");
+        let written = "0.5 cores (SKYBOX_NODE__CPU), 8192 MiB (skybox.toml:3), 1 GPU";
+        assert_eq!(config.node_capacity().to_string(), written);
+        let half = parse("[node]\nmemory = \"1GiB\"\n").node_capacity();
+        assert_eq!(
+            (half.cpu_milli, half.cpu_from, half.memory_bytes),
+            (found.cpu_milli, found.cpu_from, 1 << 30)
+        );
+
+        let wrong = [
+            ("cpu = 0", "`cpu` takes a number of cores such as 2 or 0.5, not `0`"),
+            ("memory = \"much\"", "`memory` takes a size such as \"512MiB\", not `much`"),
+            ("gpu = -1", "`gpu` takes a whole number, not `-1`"),
+        ];
+        for (line, message) in wrong {
+            let error = Config::parse(Path::new("skybox.toml"), &format!("[node]\n{line}\n")).unwrap_err();
+            assert_eq!(error.to_string(), format!("skybox.toml:2: {message}"));
+        }
     }
 
     #[test]
