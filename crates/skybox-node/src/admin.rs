@@ -5,7 +5,7 @@
 
 use crate::app::{App, AppError};
 #[cfg(feature = "admin")]
-use crate::{app::AppInner, conn::Address, control::Leave, operate::Operator};
+use crate::{app::AppInner, conn::Address, control::Leave, exposition::Figures, operate::Operator};
 
 /// Serves them, if the configuration says where.
 #[cfg(feature = "admin")]
@@ -95,10 +95,14 @@ async fn figures(app: &App) -> String {
         (node, inner.runtime.spawn(tokio::time::timeout(PEER_WAIT, ask)))
     });
     let asked: Vec<_> = asked.collect();
-    let mut nodes = vec![(inner.node.to_string(), crate::operate::edges(inner))];
+    let mut nodes = vec![Figures::of(inner)];
     for (node, asked) in asked {
         match asked.await {
-            Ok(Ok(Ok(status))) => nodes.push((node.to_string(), status.edges)),
+            Ok(Ok(Ok(status))) => nodes.push(Figures {
+                node: node.to_string(),
+                edges: status.edges,
+                handshakes: status.handshakes,
+            }),
             _ => crate::log_limit::warn("figures", &format!("{node} did not say its figures")),
         }
     }

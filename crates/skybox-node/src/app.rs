@@ -38,7 +38,9 @@ use crate::call::{Handle, Target, To};
 use crate::cell::{Family, Inside};
 use crate::clock;
 use crate::config::Config;
+use crate::conn::Handshakes;
 use crate::control::{Control, Leave};
+use crate::exposition::Figures;
 use crate::host::{AnyHost, Host};
 use crate::interface::CandidateRegistration;
 use crate::links::Links;
@@ -75,6 +77,8 @@ pub(crate) struct AppInner {
     /// The implementation of each interface.
     pub(crate) chosen: HashMap<TypeId, &'static CandidateRegistration>,
     pub(crate) links: Links,
+    /// The connections that others are about to open here.
+    pub(crate) handshakes: Arc<Handshakes>,
     /// Which instances here other nodes own.
     pub(crate) owners: Owners,
     /// Those of this one's own on nodes that it has taken for lost.
@@ -239,7 +243,7 @@ impl App {
 
     /// This node's counters of every edge, in Prometheus' text format.
     pub fn metrics(&self) -> String {
-        crate::exposition::render(&[(self.node().to_owned(), crate::operate::edges(&self.0))])
+        crate::exposition::render(&[Figures::of(&self.0)])
     }
 
     /// What this node and its cells run and have counted. A cell that is too busy to answer within a quarter of a second

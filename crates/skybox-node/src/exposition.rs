@@ -2,11 +2,29 @@
 
 use std::fmt::Write;
 
+use crate::app::AppInner;
+use crate::conn::HandshakeCounts;
 use crate::metrics::{EdgeCounts, OWN_ERROR};
 
-/// Every edge of these nodes.
-pub(crate) fn render(nodes: &[(String, Vec<EdgeCounts>)]) -> String {
-    let edges = || nodes.iter().flat_map(|(node, edges)| edges.iter().map(|edge| (labels(node, edge), edge)));
+/// What one node has counted.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pub(crate) node: String,
+    pub(crate) edges: Vec<EdgeCounts>,
+    pub(crate) handshakes: HandshakeCounts,
+}
+
+impl Figures {
+    pub(crate) fn of(app: &AppInner) -> Figures {
+        let (edges, handshakes) = (crate::operate::edges(app), app.handshakes.counts());
+        Figures { node: app.home.to_string(), edges, handshakes }
+    }
+}
+
+/// Every edge of these nodes, and who has connected to them.
+pub(crate) fn render(nodes: &[Figures]) -> String {
+    let edges =
+        || nodes.iter().flat_map(|node| node.edges.iter().map(|edge| (labels(&node.node, edge), edge)));
     let mut text = String::new();
     section(&mut text, "skybox_calls_total", "counter", "Calls by edge; `path` is local or remote.");
     for (labels, edge) in edges() {
@@ -45,7 +63,25 @@ pub(crate) fn render(nodes: &[(String, Vec<EdgeCounts>)]) -> String {
     for (labels, edge) in edges() {
         histogram(&mut text, &labels, edge);
     }
+    handshakes(&mut text, nodes);
     text
+}
+
+fn handshakes(text: &mut String, nodes: &[Figures]) {
+    let (total, pending) = ("skybox_handshakes_total", "skybox_handshakes_pending");
+    let help = "Connections that others have opened over TCP; `late` took over 5 s, `no-room` were too many at once.";
+    section(text, total, "counter", help);
+    for Figures { node, handshakes, .. } in nodes {
+        let HandshakeCounts { pending: _, open, refused, late, no_room } = *handshakes;
+        for (outcome, count) in [("open", open), ("refused", refused), ("late", late), ("no-room", no_room)] {
+            let labels = format!("node=\"{}\",outcome=\"{outcome}\"", escaped(node));
+            line(text, total, &labels, count);
+        }
+    }
+    section(text, pending, "gauge", "Those that are in their handshake now.");
+    for Figures { node, handshakes, .. } in nodes {
+        line(text, pending, &format!("node=\"{}\"", escaped(node)), handshakes.pending);
+    }
 }
 
 fn section(text: &mut String, name: &str, kind: &str, help: &str) {
@@ -58,11 +94,17 @@ fn line(text: &mut String, name: &str, labels: &str, value: u64) {
 
 fn labels(node: &str, edge: &EdgeCounts) -> String {
     // The others are names of Rust items; this one people have written.
-    let node = node.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!(
-        "node=\"{node}\",caller=\"{}\",module=\"{}\",method=\"{}\"",
-        edge.caller, edge.module, edge.method
+        "node=\"{}\",caller=\"{}\",module=\"{}\",method=\"{}\"",
+        escaped(node),
+        edge.caller,
+        edge.module,
+        edge.method
     )
+}
+
+fn escaped(node: &str) -> String {
+    node.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn histogram(text: &mut String, labels: &str, edge: &EdgeCounts) {
@@ -96,7 +138,9 @@ mod tests {
         {
             edge.took(time);
         }
-        let text = render(&[("a \"b\"".to_owned(), vec![edge.counts("", "catalog", "get")])]);
+        let handshakes = HandshakeCounts { pending: 3, no_room: 7, ..HandshakeCounts::default() };
+        let edges = vec![edge.counts("", "catalog", "get")];
+        let text = render(&[Figures { node: "a \"b\"".to_owned(), edges, handshakes }]);
         let labels = r#"node="a \"b\"",caller="",module="catalog",method="get""#;
         let value = |name: &str, more: &str| {
             let start = format!("skybox_call_duration_seconds_{name}{{{labels}{more}}} ");
@@ -107,6 +151,12 @@ mod tests {
         assert_eq!(["0.000001", "0.000002", "0.000004"].map(bucket), ["1", "1", "2"]);
         assert_eq!(["0.000512", "0.001024", "67.108864", "+Inf"].map(bucket), ["2", "3", "3", "4"]);
         assert_eq!((value("sum", ""), value("count", "")), ("100.001003".to_owned(), "4".to_owned()));
+        for line in [
+            r#"skybox_handshakes_total{node="a \"b\"",outcome="no-room"} 7"#,
+            r#"skybox_handshakes_pending{node="a \"b\""} 3"#,
+        ] {
+            assert!(text.lines().any(|of| of == line), "{line}: {text}");
+        }
         assert!(!text.contains("134."), "what took longest is in no bucket with a bound: {text}");
     }
 }

@@ -49,7 +49,7 @@ pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, program_name, spaw
 pub use call::ItemError;
 pub use call::{CallOptions, Handle};
 pub use cell::LimitedBy;
-pub use conn::{Address, DialError, Right};
+pub use conn::{Address, DialError, HandshakeCounts, Right};
 pub use fence::Fence;
 pub use host::{Ending, GivenUp, Restarted};
 pub use interface::Candidate;

@@ -172,6 +172,7 @@ pub(crate) fn status(app: &App) -> NodeStatus {
         uses: ProcessUse::of_this(),
         linked: inner.ties.count() as u64,
         restarted: inner.lives.told(),
+        handshakes: inner.handshakes.counts(),
     }
 }
 

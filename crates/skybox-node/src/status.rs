@@ -9,6 +9,7 @@ use skybox_core::{Isolate, Mode, ModuleKind, NodeName, Replicas, Restart, Settin
 use skybox_plan::restart::{BACKOFF_FIRST, BACKOFF_MAX};
 
 use crate::cell::LimitedBy;
+use crate::conn::HandshakeCounts;
 use crate::host::{Ending, GivenUp};
 use crate::metrics::EdgeCounts;
 use crate::uses::ProcessUse;
@@ -248,4 +249,7 @@ pub struct NodeStatus {
     /// that lives; at most 1,000. Absent from a node of a version without.
     #[serde(default)]
     pub restarted: BTreeMap<String, u64>,
+    /// The connections that others have opened to it over TCP; absent from a node of a version without.
+    #[serde(default)]
+    pub handshakes: HandshakeCounts,
 }

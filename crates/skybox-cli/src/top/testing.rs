@@ -120,5 +120,6 @@ pub(super) fn node(local: u64, served: u64, cpu_ms: u64) -> NodeStatus {
         uses: Some(ProcessUse { memory_bytes: 64 << 20, cpu_ms }),
         linked: 0,
         restarted: BTreeMap::new(),
+        handshakes: skybox_node::HandshakeCounts::default(),
     }
 }

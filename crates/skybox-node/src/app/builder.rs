@@ -379,6 +379,7 @@ impl Builder {
                 by_type,
                 chosen,
                 links: Links::default(),
+                handshakes: Arc::default(),
                 owners: Owners::default(),
                 orphans: Orphans::default(),
                 monitors: Monitors::default(),

@@ -14,8 +14,9 @@ use super::proof::Proof;
 use super::socket::WriteHalf;
 use crate::app::AppInner;
 
-/// Connections that may be in their handshake at once; further ones wait in the kernel's queue.
-const HANDSHAKES_MAX: usize = 128;
+/// Connections of this machine that may be in their handshake at once; further ones wait in the kernel's queue. Over TCP
+/// nobody waits: see [`handshakes`](super::handshakes).
+const LOCAL_MAX: usize = 128;
 
 /// A socket that takes connections of other nodes.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Listener {
     async fn accept(&self) -> std::io::Result<Accepted> {
         match self {
             Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
-            Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+            Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, from)| Accepted::Tcp(stream, from)),
         }
     }
 }
@@ -80,9 +81,12 @@ fn bind_abstract(_name: &str) -> std::io::Result<UnixListener> {
 
 /// Takes connections until the App ends.
 pub(crate) async fn accept_loop(app: Weak<AppInner>, listener: Listener) {
-    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let local = Arc::new(Semaphore::new(LOCAL_MAX));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let waiting = match listener {
+            Listener::Unix(_) => local.clone().acquire_owned().await.ok(),
+            Listener::Tcp(_) => None,
+        };
         let accepted = listener.accept().await;
         let Some(app) = app.upgrade() else { return };
         match accepted {
@@ -94,27 +98,42 @@ pub(crate) async fn accept_loop(app: Weak<AppInner>, listener: Listener) {
             }
             Ok(accepted) => {
                 let runtime = app.runtime.clone();
-                let from = accepted.from();
-                runtime.spawn(async move {
-                    match in_time(welcome(&app, accepted)).await {
-                        Ok(conn) => app.links.accepted(&conn),
-                        Err(error) => {
-                            let why = skybox_core::TextChain::of(&error).joined();
-                            let from = from.map_or_else(String::new, |from| format!(" from {from}"));
-                            let line = format!("a connection{from} was refused: {why}");
-                            crate::log_limit::warn(error.cause(), &line);
-                        }
+                match accepted.from() {
+                    None => drop(runtime.spawn(async move {
+                        finish(&app, None, in_time(welcome(&app, accepted)).await);
+                        drop(waiting);
+                    })),
+                    Some(from) => {
+                        // Without a place it is closed here.
+                        let Some(place) = app.handshakes.begin(from.ip()) else { continue };
+                        runtime.spawn(async move {
+                            let opened = place.keeping(welcome(&app, accepted)).await;
+                            if let Some(opened) = opened {
+                                app.handshakes.ended(&opened);
+                                finish(&app, Some(from), opened);
+                            }
+                        });
                     }
-                    drop(place);
-                });
+                }
             }
+        }
+    }
+}
+
+fn finish(app: &AppInner, from: Option<SocketAddr>, opened: Result<Arc<Conn>, DialError>) {
+    match opened {
+        Ok(conn) => app.links.accepted(&conn),
+        Err(error) => {
+            let why = skybox_core::TextChain::of(&error).joined();
+            let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+            crate::log_limit::warn(error.cause(), &format!("a connection{from} was refused: {why}"));
         }
     }
 }
 
 enum Accepted {
     Unix(UnixStream),
-    Tcp(TcpStream),
+    Tcp(TcpStream, SocketAddr),
 }
 
 impl Accepted {
@@ -122,7 +141,7 @@ impl Accepted {
     fn from(&self) -> Option<SocketAddr> {
         match self {
             Accepted::Unix(_) => None,
-            Accepted::Tcp(stream) => stream.peer_addr().ok(),
+            Accepted::Tcp(_, from) => Some(*from),
         }
     }
 }
@@ -135,7 +154,7 @@ async fn welcome(app: &Arc<AppInner>, accepted: Accepted) -> Result<Arc<Conn>, D
             let (read, write) = stream.into_split();
             opening.shake(Proof::SameUser, read, WriteHalf::Unix(write)).await
         }
-        Accepted::Tcp(stream) => {
+        Accepted::Tcp(stream, _) => {
             stream.set_nodelay(true).map_err(DialError::Broke)?;
             #[cfg(feature = "tls")]
             if let Some(tls) = &app.tls {

@@ -1,5 +1,5 @@
-//! TLS between nodes that are real processes: who is let in, what each refusal says on both sides, and certificates
-//! that change under load.
+//! TLS between nodes that are real processes: who is let in, what each refusal says on both sides, certificates that
+//! change under load, and those who only knock.
 //!
 //! Each test starts its own binary again for every node, told to run that one test; there [`node::play`] makes the
 //! process a node. Nodes know each other by hand; `a` has the module that `b` calls.
@@ -7,6 +7,8 @@
 #![expect(unreachable_pub, reason = "`pub` is what makes a method part of a module's interface")]
 
 mod certs;
+mod half_open;
+mod hostile;
 mod node;
 mod operators;
 #[path = "../played/mod.rs"]

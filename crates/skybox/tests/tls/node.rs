@@ -90,6 +90,22 @@ async fn obey(app: App) {
                 Ok(n) => say(&format!("returned {n}")),
                 Err(error) => say(&format!("failed: {error:#}")),
             },
+            "thousand" => {
+                let echo = app.get::<Echo>();
+                let mut returned = 0;
+                for n in 0..1000 {
+                    match echo.echo(n).await {
+                        Ok(_) => returned += 1,
+                        Err(error) => tracing::error!("one of a thousand failed: {error:#}"),
+                    }
+                }
+                say(&format!("returned {returned}"));
+            }
+            "handshakes" => {
+                let metrics = app.metrics();
+                let lines = metrics.lines().filter(|line| line.starts_with("skybox_handshakes_"));
+                say(&lines.collect::<Vec<_>>().join("; "));
+            }
             "load" => {
                 for _ in 0..LOAD_CALLERS {
                     tokio::spawn(load.clone().call(app.clone()));

@@ -154,3 +154,18 @@ impl ServerCertVerifier for Trusting {
         rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
+
+/// The first word of a client that trusts everybody and has no certificate.
+pub fn client_hello() -> Vec<u8> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3 is there");
+    let trusting = builder.dangerous().with_custom_certificate_verifier(Arc::new(Trusting));
+    let mut config = trusting.with_no_client_auth();
+    config.alpn_protocols = SKYBOX.iter().map(|protocol| protocol.to_vec()).collect();
+    let name = ServerName::try_from("node").expect("a label is a name");
+    let mut connection = ClientConnection::new(Arc::new(config), name).expect("its settings are in order");
+    let mut hello = Vec::new();
+    connection.write_tls(&mut hello).expect("a Vec takes everything");
+    hello
+}
