@@ -8,6 +8,7 @@
 
 mod deaths;
 mod etcd;
+mod hosts;
 mod node;
 mod outages;
 mod pauses;
@@ -47,18 +48,20 @@ impl Catalog {
 pub struct Cart {
     node: String,
     user: String,
+    instance: String,
     total: u64,
 }
 
 #[skybox::module(keyed)]
 impl Cart {
     async fn start(app: &App, user: &str) -> skybox::Result<Cart> {
-        Ok(Cart { node: app.node().to_string(), user: user.to_owned(), total: 0 })
+        let instance = runs::instance(app.node());
+        Ok(Cart { node: app.node().to_string(), user: user.to_owned(), instance, total: 0 })
     }
 
     /// What is in it now, and where that is.
     pub async fn add(&mut self, n: u64) -> skybox::Result<(u64, String)> {
-        runs::note(&self.node, &self.user);
+        runs::note(&self.instance, &self.user);
         self.total += n;
         Ok((self.total, self.node.clone()))
     }

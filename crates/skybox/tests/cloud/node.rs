@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use skybox::App;
 use skybox_core::{ModulePlan, TextChain};
+use skybox_hosts::Host;
 use skybox_node::{Address, Operator};
 
 use crate::etcd::Etcd;
@@ -29,6 +30,8 @@ pub fn play(test: impl FnOnce()) {
 pub struct Node {
     pub name: String,
     process: Process,
+    /// Where it runs, if that is another host than the test's.
+    host: Option<Host>,
 }
 
 impl Node {
@@ -47,31 +50,58 @@ impl Node {
     }
 
     fn begin(etcd: &Etcd, name: &str) -> Node {
-        let mut command = Process::command();
+        Node::with(Process::command(), &etcd.address(), name, None)
+    }
+
+    /// Begins to start one on a host, with further variables of its environment.
+    pub fn begin_on(host: &Host, store: &str, name: &str, further: &[(String, String)]) -> Node {
+        let mut command = Process::command_as(|program| host.command(program));
+        command.envs(further.iter().map(|(name, value)| (name, value)));
+        Node::with(command, store, name, Some(host.clone()))
+    }
+
+    fn with(mut command: std::process::Command, store: &str, name: &str, host: Option<Host>) -> Node {
         command
             .env("SKYBOX_PROGRAM", PROGRAM)
-            .env("SKYBOX_STORE", etcd.address())
+            .env("SKYBOX_STORE", store)
             .env("SKYBOX_STORE__LEASE", LEASE)
             .env("SKYBOX_NODE__NAME", name)
             .env(RUNS, runs::file());
-        Node { name: name.to_owned(), process: Process::start(command) }
+        Node { name: name.to_owned(), process: Process::start(command), host }
     }
 
-    fn is_there(&mut self) {
+    /// Waits until it is there.
+    pub fn is_there(&mut self) {
         let said = self.answer();
         assert_eq!(said, "there", "{:#?}", self.log());
     }
 
     /// The plan of the whole program, as this node says it.
     pub fn plan(&self) -> skybox_core::Plan {
+        let plan = self.operate(async |operator| operator.plan().await.expect("it is a member of a cloud"));
+        serde_json::from_value(plan["shown"]["plan"].clone()).expect("a plan")
+    }
+
+    /// Has an order for the whole program carried out.
+    pub fn order(&self, order: serde_json::Value) -> serde_json::Value {
+        self.operate(async move |operator| operator.order(order).await.expect("it is a member of a cloud"))
+    }
+
+    /// Speaks to it as an operator of its own machine.
+    fn operate<V: Send>(&self, what: impl AsyncFnOnce(Operator) -> V + Send) -> V {
         let user = rustix::process::geteuid().as_raw();
         let address = Address::Abstract(format!("skybox/{user}/{PROGRAM}/{}", self.pid()));
-        let runtime = tokio::runtime::Runtime::new().expect("a test has threads");
-        let plan = runtime.block_on(async {
-            let operator = Operator::connect(PROGRAM, &address).await.expect("it listens");
-            operator.plan().await.expect("it is a member of a cloud")
-        });
-        serde_json::from_value(plan["shown"]["plan"].clone()).expect("a plan")
+        let asking = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a test has a thread").block_on(async {
+                what(Operator::connect(PROGRAM, &address).await.expect("it listens")).await
+            })
+        };
+        match &self.host {
+            // Sockets without files are those of one network.
+            Some(host) => host.inside(asking).expect("the host is there"),
+            None => asking(),
+        }
     }
 
     /// Waits until the plan is so.

@@ -26,10 +26,12 @@ fn a_node_that_was_stopped_runs_no_key_that_others_have_by_then() {
         // Of its calls, those that it made of its own keys at the moment when it woke were refused, or went to others.
         let tally = nodes[2].tally();
         println!("the one that was stopped: {:?} {:?}", tally.well, tally.failed);
-        let moved = runs::each_key_has_one_owner_after_the_other();
+        let moved = runs::each_key_has_one_instance_after_the_other();
         assert!(moved > 20, "what the stopped node had, others have: {moved} keys moved");
         for (user, runs) in runs::all() {
-            let late = runs.iter().find(|(at, node)| node == "c" && *at > stopped + 3_000_000 && *at < woken);
+            let late = runs.iter().find(|(at, instance)| {
+                runs::node_of(instance) == "c" && *at > stopped + 3_000_000 && *at < woken
+            });
             assert_eq!(late, None, "{user} ran on a stopped node");
         }
     });
@@ -52,7 +54,7 @@ fn a_node_that_is_told_to_end_hands_over_and_no_call_fails() {
             let tally = node.tally();
             assert!(tally.failed.is_empty(), "{}: {tally:#?}", node.name);
         }
-        runs::each_key_has_one_owner_after_the_other();
+        runs::each_key_has_one_instance_after_the_other();
     });
 }
 

@@ -22,8 +22,13 @@ pub fn now_us() -> u64 {
     now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
 }
 
-/// A call runs here.
-pub fn note(node: &str, user: &str) {
+/// A name for an instance that no other one has.
+pub fn instance(node: &str) -> String {
+    format!("{node}:{}", now_us())
+}
+
+/// A call of this instance runs.
+pub fn note(instance: &str, user: &str) {
     static FILE: OnceLock<Option<File>> = OnceLock::new();
     let file = FILE.get_or_init(|| {
         let path = std::env::var_os(RUNS)?;
@@ -31,34 +36,41 @@ pub fn note(node: &str, user: &str) {
     });
     if let Some(mut file) = file.as_ref() {
         // One write of a short line to the end is not torn.
-        file.write_all(format!("{} {node} {user}\n", now_us()).as_bytes()).expect("there is room");
+        file.write_all(format!("{} {instance} {user}\n", now_us()).as_bytes()).expect("there is room");
     }
 }
 
-/// What has run so far: when and where, by key.
+/// What has run so far: when and which instance, by key.
 pub fn all() -> BTreeMap<String, Vec<(u64, String)>> {
     let text = std::fs::read_to_string(file()).unwrap_or_default();
     let mut runs = BTreeMap::<_, Vec<_>>::new();
     for line in text.lines() {
         let fields: Vec<_> = line.split(' ').collect();
-        let [at, node, user] = fields[..] else { panic!("no run: {line}") };
-        runs.entry(user.to_owned()).or_default().push((at.parse().expect("a time"), node.to_owned()));
+        let [at, instance, user] = fields[..] else { panic!("no run: {line}") };
+        runs.entry(user.to_owned()).or_default().push((at.parse().expect("a time"), instance.to_owned()));
     }
     runs.values_mut().for_each(|runs| runs.sort());
     runs
 }
 
-/// Checks that no key has gone back to a node that it had left; says how many have moved at all.
-pub fn each_key_has_one_owner_after_the_other() -> usize {
+/// Checks that no instance of a key has run once another one had; says how often a key has passed from node to node.
+pub fn each_key_has_one_instance_after_the_other() -> usize {
     let mut moved = 0;
     for (user, runs) in all() {
-        let mut owners: Vec<_> = runs.iter().map(|(_, node)| node).collect();
-        owners.dedup();
-        let mut distinct = owners.clone();
+        let mut instances: Vec<_> = runs.iter().map(|(_, instance)| instance.as_str()).collect();
+        instances.dedup();
+        let mut distinct = instances.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        assert_eq!(distinct.len(), owners.len(), "{user} ran in turns on {owners:?}");
-        moved += usize::from(owners.len() > 1);
+        assert_eq!(distinct.len(), instances.len(), "{user} ran in turns in {instances:?}: {runs:?}");
+        let mut nodes: Vec<_> = instances.iter().map(|instance| node_of(instance)).collect();
+        nodes.dedup();
+        moved += nodes.len() - 1;
     }
     moved
+}
+
+/// The node of an instance.
+pub fn node_of(instance: &str) -> &str {
+    instance.split_once(':').map_or(instance, |(node, _)| node)
 }

@@ -29,10 +29,15 @@ pub struct Process {
 impl Process {
     /// What a process of this test is started with.
     pub fn command() -> Command {
+        Process::command_as(|program| Command::new(program))
+    }
+
+    /// The same, of whoever makes commands.
+    pub fn command_as(make: impl FnOnce(&std::path::Path) -> Command) -> Command {
         let thread = std::thread::current();
         let test = thread.name().filter(|name| *name != "main").map(str::to_owned);
         let test = test.or_else(|| std::env::args().skip(1).find(|argument| !argument.starts_with('-')));
-        let mut command = Command::new(std::env::current_exe().expect("a test's own binary is known"));
+        let mut command = make(&std::env::current_exe().expect("a test's own binary is known"));
         command
             .args([&test.expect("a test has a name"), "--exact", "--nocapture", "--test-threads=1"])
             .env(PLAYED, "1");
