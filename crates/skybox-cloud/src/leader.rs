@@ -8,19 +8,25 @@
 
 mod brake;
 mod decide;
+mod facts;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use skybox_core::{Code, Incarnation};
+use skybox_core::{Code, Incarnation, NodeName};
 use skybox_node::control::ModuleDecl;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::records::{AGAIN, ASSIGN, BRAKE, LEADER, Leader, NODE, OWN, PIN, Place, ROUTE, STATE, text};
+use crate::records::{
+    AGAIN, ASSIGN, BRAKE, CORDON, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN, PIN, PLACE, ROUTE, SCALE,
+    STATE, UNPLACED, text,
+};
 use crate::store::{Condition, Followed, LeaseId, Op, Pace, Revision, Store, StoreError, Txn, View, follow};
-use brake::{Brake, Sight};
-use decide::{Seen, Write, decide};
+use brake::{Brake, Held, Sight};
+use decide::{Mind, Seen, Write, decide};
+pub(crate) use facts::rules;
+use skybox_plan::place::{Explanation, Move, Placement, Rules};
 
 /// So many keys are written in one transaction, with what must be so of them: fewer than stores take.
 const WRITES_AT_ONCE: usize = 60;
@@ -30,6 +36,8 @@ const QUIET: Duration = Duration::from_millis(500);
 const QUIET_MAX: Duration = Duration::from_secs(5);
 /// How long an own write may take to be seen before all is looked at anew.
 const SEEN_WAIT: Duration = Duration::from_secs(5);
+/// How often a plan is looked at in which distances matter.
+const TICK: Duration = Duration::from_secs(1);
 /// The pause after a step that was not taken.
 const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest wait before the key of a leader that is gone is tried for: not all nodes ask in the same moment.
@@ -42,6 +50,7 @@ pub(crate) struct Candidate {
     pub(crate) me: Leader,
     pub(crate) build: String,
     pub(crate) modules: Arc<[ModuleDecl]>,
+    pub(crate) rules: Rules,
     pub(crate) lease: watch::Receiver<Option<LeaseId>>,
     pub(crate) pace: Pace,
     /// How long a node may be silent before it is taken for gone.
@@ -146,54 +155,29 @@ struct Planner {
 /// What the leader looks at.
 struct Eyes {
     nodes: Followed,
-    states: Followed,
-    assigns: Followed,
-    routes: Followed,
-    owns: Followed,
-    pins: Followed,
-    again: Followed,
-    brake: Followed,
+    all: Vec<(&'static str, Followed)>,
 }
+
+/// All but the nodes.
+const LOOKED_AT: [&str; 13] =
+    [STATE, ASSIGN, ROUTE, OWN, PLACE, FAR, PIN, SCALE, CORDON, AGAIN, BRAKE, FREEZE, UNPLACED];
 
 impl Eyes {
     fn open(candidate: &Candidate) -> Eyes {
         let runtime = tokio::runtime::Handle::current();
         let on = |prefix| follow(&runtime, candidate.store.clone(), prefix, candidate.pace);
-        Eyes {
-            nodes: on(NODE),
-            states: on(STATE),
-            assigns: on(ASSIGN),
-            routes: on(ROUTE),
-            owns: on(OWN),
-            pins: on(PIN),
-            again: on(AGAIN),
-            brake: on(BRAKE),
-        }
+        Eyes { nodes: on(NODE), all: LOOKED_AT.map(|prefix| (prefix, on(prefix))).into() }
     }
 
-    fn all(&self) -> [(&'static str, &Followed); 8] {
-        [
-            (NODE, &self.nodes),
-            (STATE, &self.states),
-            (ASSIGN, &self.assigns),
-            (ROUTE, &self.routes),
-            (OWN, &self.owns),
-            (PIN, &self.pins),
-            (AGAIN, &self.again),
-            (BRAKE, &self.brake),
-        ]
+    fn all(&self) -> impl Iterator<Item = (&'static str, &Followed)> {
+        [(NODE, &self.nodes)].into_iter().chain(self.all.iter().map(|(prefix, followed)| (*prefix, followed)))
     }
 
     fn take_over(&self, seen: &mut Seen) {
-        let now = |followed: &Followed| followed.views().borrow().clone();
-        seen.nodes.follow(&now(&self.nodes));
-        seen.states.follow(&now(&self.states));
-        seen.assigns.follow(&now(&self.assigns));
-        seen.routes.follow(&now(&self.routes));
-        seen.owns.follow(&now(&self.owns));
-        seen.pins.follow(&now(&self.pins));
-        seen.again.follow(&now(&self.again));
-        seen.brake.follow(&now(&self.brake));
+        for (prefix, followed) in self.all() {
+            let view = followed.views().borrow().clone();
+            seen.follow(prefix, &view);
+        }
     }
 
     /// Waits until one of these keys was seen to change at this revision or later.
@@ -226,7 +210,10 @@ impl Planner {
         let had = seen.assigns.iter().map(|(_, row)| (row.value.node.incarnation, row.value.node.clone()));
         let mut brake = Brake::new(self.candidate.ttl, had.collect());
         let mut degraded = false;
-        let changed: Vec<_> = eyes.all().map(|(_, followed)| followed.views()).into_iter().collect();
+        let changed: Vec<_> = eyes.all().map(|(_, followed)| followed.views()).collect();
+        let mut remembered = Placement::default();
+        // Distances and times go on although nothing is written.
+        let ticks = self.candidate.modules.iter().any(|module| module.needs.near.is_some());
         loop {
             let mut changed = changed.clone();
             for views in &mut changed {
@@ -246,10 +233,14 @@ impl Planner {
                     false => tracing::info!("enough nodes are there again"),
                 }
             }
-            let writes = decide(&seen, &self.candidate.modules, &self.candidate.build, brake.held());
+            let decided = decide(&seen, &self.mind(&remembered), brake.held());
+            remembered = decided.placement;
+            tell(&decided.moves);
+            let writes = decided.writes;
             if writes.is_empty() {
                 let any = futures_of(&mut changed);
-                match brake.until() {
+                let tick = ticks.then(|| Instant::now() + TICK);
+                match brake.until().into_iter().chain(tick).min() {
                     Some(until) => drop(tokio::time::timeout_at(until, any).await),
                     None => any.await,
                 }
@@ -266,6 +257,16 @@ impl Planner {
                     .await;
                 }
             }
+        }
+    }
+
+    fn mind<'m>(&'m self, remembered: &'m Placement) -> Mind<'m> {
+        Mind {
+            modules: &self.candidate.modules,
+            build: &self.candidate.build,
+            rules: &self.candidate.rules,
+            remembered,
+            now_ms: now_ms(),
         }
     }
 
@@ -301,10 +302,45 @@ impl Planner {
     }
 }
 
+/// Why a module is where it is, from what is in the store; nothing if there is no such module.
+pub(crate) async fn explain(
+    store: &Arc<dyn Store>,
+    modules: &[ModuleDecl],
+    build: &str,
+    rules: &Rules,
+    module: &str,
+) -> Result<Option<Explanation>, StoreError> {
+    let mut seen = Seen::default();
+    for prefix in [NODE].into_iter().chain(LOOKED_AT) {
+        let listed = store.list(prefix).await?;
+        seen.follow(prefix, &View::of(listed));
+    }
+    let (held, remembered) = (Held::new(), Placement::default());
+    let mind = Mind { modules, build, rules, remembered: &remembered, now_ms: now_ms() };
+    Ok(skybox_plan::place::explain(&decide::facts_of(&seen, &mind, &held), module))
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// Says what moves, and why.
+fn tell(moves: &[Move]) {
+    for Move { module, from, to, reason, shards } in moves {
+        let name = |node: &Option<NodeName>| node.as_ref().map_or("nowhere".to_owned(), NodeName::to_string);
+        match shards {
+            0 => tracing::info!(module, %reason, "moves from {} to {}", name(from), name(to)),
+            shards => {
+                tracing::info!(module, %reason, "{shards} shards move from {} to {}", name(from), name(to))
+            }
+        }
+    }
+}
+
 fn sight(seen: &Seen, away: bool) -> Sight {
     let nodes = || seen.nodes.iter().map(|(_, row)| &row.value);
     Sight {
-        nodes: nodes().map(|node| (node.incarnation, Place::of(node))).collect(),
+        nodes: nodes().map(|node| (node.incarnation, Node::clone(node))).collect(),
         leaving: nodes().filter(|node| node.draining).map(|node| node.incarnation).collect(),
         away,
         released: seen.brake.get(BRAKE).map_or(Revision::default(), |row| row.changed),

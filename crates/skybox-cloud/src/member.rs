@@ -2,6 +2,7 @@
 //!
 //! All of it runs on a thread of its own (`member/thread.rs`): a lease is renewed although the program's runtime is busy.
 
+mod far;
 mod lease;
 mod names;
 mod once;
@@ -18,14 +19,15 @@ use std::time::Duration;
 use skybox_core::{InstanceId, Plan, TextChain};
 use skybox_node::Fence;
 use skybox_node::control::{
-    Boxed, Control, ControlError, Hello, Joining, Leave, ModuleDecl, OnceTurn, Report, Unanswered,
+    Boxed, Control, ControlError, Joining, Leave, ModuleDecl, Newcomer, OnceTurn, Report, Unanswered,
 };
 use skybox_plan::names::{NameAnswer, NameAsk};
+use skybox_plan::place::Rules;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-use crate::leader::Candidate;
+use crate::leader::{Candidate, rules};
 use crate::records::{Leader, Node};
 use crate::store::{LeaseId, Pace, Store, StoreError};
 use names::Names;
@@ -67,6 +69,7 @@ pub(crate) struct Shared {
     store: Arc<dyn Store>,
     node: Node,
     modules: Arc<[ModuleDecl]>,
+    rules: Rules,
     standing: Mutex<Standing>,
     /// What it says of itself has changed.
     said: Notify,
@@ -158,8 +161,8 @@ impl Member {
                 may_have_run: false,
             })
         })?;
-        let connecting =
-            thread.runtime().spawn(thread::connect(joining.store.clone(), joining.hello.program.clone()));
+        let program = joining.newcomer.hello.program.clone();
+        let connecting = thread.runtime().spawn(thread::connect(joining.store.clone(), program));
         let store = connecting.await.unwrap_or_else(|error| {
             Err(StoreError::Unreachable { why: error.to_string(), may_have_run: false })
         });
@@ -172,7 +175,7 @@ impl Member {
             asked: false,
         })?;
         let runtime = thread.runtime().clone();
-        let mut member = Member::join(&runtime, store, joining.hello, joining.build, terms).await?;
+        let mut member = Member::join(&runtime, store, joining.newcomer, terms).await?;
         member.thread = Some(thread);
         Ok(member)
     }
@@ -184,22 +187,29 @@ impl Member {
     pub async fn join(
         runtime: &Handle,
         store: Arc<dyn Store>,
-        hello: Hello,
-        build: String,
+        newcomer: Newcomer,
         terms: Terms,
     ) -> Result<Member, ControlError> {
+        let Newcomer { hello, build, labels, capacity, resources, plan: how } = newcomer;
         let node = Node {
             name: hello.node,
             incarnation: hello.incarnation,
             address: hello.address,
             build,
             draining: false,
+            host: labels.get("host").cloned().unwrap_or_default(),
+            labels,
+            cpu_milli: capacity.cpu_milli.into(),
+            memory_bytes: capacity.memory_bytes,
+            gpu: capacity.gpu.into(),
+            capacity_from: capacity.to_string(),
         };
         let modules: Arc<[ModuleDecl]> = hello.modules.into();
         let shared = Arc::new(Shared {
             store: store.clone(),
             node: node.clone(),
             modules: modules.clone(),
+            rules: rules(&how),
             standing: Mutex::default(),
             said: Notify::new(),
             lease: watch::Sender::new(None),
@@ -217,7 +227,8 @@ impl Member {
             store,
             me,
             build: node.build.clone(),
-            modules,
+            modules: modules.clone(),
+            rules: rules(&how),
             lease: shared.lease.subscribe(),
             pace: shared.pace,
             ttl: terms.lease,
@@ -229,6 +240,7 @@ impl Member {
             runtime.spawn(names.clone().keep()),
             runtime.spawn(view::watch(shared.clone(), plans, heard)),
             runtime.spawn(candidate.run()),
+            runtime.spawn(far::measure(shared.clone(), far::wanted(&modules, &resources))),
         ];
         let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
         let member = Member { shared, names, plan, tasks, runtime: runtime.clone(), thread: None };

@@ -22,6 +22,7 @@ use skybox_core::Plan;
 use skybox_node::config::TlsFiles;
 pub use skybox_node::config::{Config, ConfigError};
 use skybox_node::control::PARENT_ENV;
+use skybox_plan::place::Explanation;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -180,6 +181,30 @@ pub enum Order {
         /// Which node.
         node: NodeName,
     },
+    /// There are so many instances of a module; an empty text takes that back.
+    Scale {
+        /// The module.
+        module: String,
+        /// How many, as in the source: `3`, `1..=8` or `per-node`.
+        replicas: String,
+    },
+    /// A node gets nothing more, and keeps what it has; or that is taken back.
+    Cordon {
+        /// Which node.
+        node: NodeName,
+        /// Whether it gets nothing more.
+        on: bool,
+    },
+    /// Nothing moves that need not; or that is taken back.
+    Freeze {
+        /// Whether nothing moves.
+        on: bool,
+    },
+    /// Where a module is, why, and what other nodes would have cost.
+    Explain {
+        /// The module.
+        module: String,
+    },
     /// The nodes that are lost are gone for good, however many they are: others take over what they had.
     GoOn,
     /// The plan, and the nodes' processes.
@@ -194,6 +219,8 @@ pub enum Order {
 pub enum Done {
     /// It is done: instances run where they should.
     Ok,
+    /// What was to be explained.
+    Explained(Box<Explanation>),
     /// It is begun: the program is killed if it has not ended by then.
     Ending {
         /// How long it has, in milliseconds.

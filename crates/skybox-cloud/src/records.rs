@@ -4,11 +4,13 @@
 //! |---|---|---|---|
 //! | `node/<incarnation>` | the node | the node | all nodes |
 //! | `state/<incarnation>` | the node | the node | the leader |
+//! | `far/<incarnation>` | the node | one node of each host | the leader |
 //! | `leader` | the leader | who is elected | all nodes |
+//! | `place/<module>`, `unplaced` | – | the leader | the leader, people |
 //! | `assign/<incarnation>` | – | the leader | that node |
 //! | `route/<module>` | – | the leader | all nodes |
 //! | `own/<module>/<shard>` | – | the leader; at a hand-over the old owner | all nodes |
-//! | `pin/<module>`, `again/<module>`, `brake` | – | nodes, for operators | the leader |
+//! | `pin/<module>`, `scale/<module>`, `again/<module>`, `cordon/<node>`, `freeze`, `brake` | – | nodes, for operators | the leader |
 //! | `once/<build>/<name>` | the node that runs it, then none | the node that runs it | who waits for it |
 //! | `name/<name>` | the node of its instance | that node | who asks |
 //!
@@ -20,7 +22,8 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skybox_core::{Incarnation, NodeName, Shard};
+use skybox_core::{Incarnation, NodeName, Replicas, Shard};
+use skybox_plan::place::Seat;
 
 use crate::store::{Entry, Revision, View};
 
@@ -42,6 +45,18 @@ pub const PIN: &str = "pin/";
 pub const AGAIN: &str = "again/";
 /// The key that is changed when people believe that nodes are gone which the brake holds.
 pub const BRAKE: &str = "brake";
+/// Before the module in the key of where it belongs.
+pub const PLACE: &str = "place/";
+/// Before the incarnation of the node that has measured it in the key of how far away resources are.
+pub const FAR: &str = "far/";
+/// Before the module in the key of how many instances people want.
+pub const SCALE: &str = "scale/";
+/// Before its name in the key of a node that gets nothing more.
+pub const CORDON: &str = "cordon/";
+/// The key that is there while nothing is to move that need not.
+pub const FREEZE: &str = "freeze";
+/// The key of what has no place, and why.
+pub const UNPLACED: &str = "unplaced";
 /// Before the build and the name in the key of what is done once.
 pub const ONCE: &str = "once/";
 /// Before the name in the key of the instance that has it.
@@ -61,6 +76,42 @@ pub struct Node {
     /// It hands over what it has, and gets nothing more.
     #[serde(default)]
     pub draining: bool,
+    /// The machine, whose other nodes share what it has.
+    #[serde(default)]
+    pub host: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Cores that it may use, in thousandths.
+    #[serde(default)]
+    pub cpu_milli: u64,
+    /// Memory that it may use, in bytes.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// GPUs that it may use.
+    #[serde(default)]
+    pub gpu: u64,
+    /// Who says how much that is, for people.
+    #[serde(default)]
+    pub capacity_from: String,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node {
+            name: NodeName::new(""),
+            incarnation: Incarnation(0),
+            address: String::new(),
+            build: String::new(),
+            draining: false,
+            host: String::new(),
+            labels: BTreeMap::new(),
+            cpu_milli: 0,
+            memory_bytes: 0,
+            gpu: 0,
+            capacity_from: String::new(),
+        }
+    }
 }
 
 /// What a node says of its instances.
@@ -102,15 +153,15 @@ pub struct Leader {
 /// What a node is to run, beside shards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assign {
-    /// The node.
-    pub node: Place,
+    /// The node, as it was when that was written.
+    pub node: Node,
     /// By module.
     pub modules: BTreeMap<String, Assigned>,
 }
 
 impl Assign {
     /// A node that is to run nothing.
-    pub fn nothing(node: &Place) -> Assign {
+    pub fn nothing(node: &Node) -> Assign {
         Assign { node: node.clone(), modules: BTreeMap::new() }
     }
 }
@@ -167,6 +218,45 @@ pub struct Own {
     /// Who becomes its owner once this one has let go.
     #[serde(default)]
     pub releasing_to: Option<Place>,
+}
+
+/// Where a module belongs, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seats {
+    /// Each of its nodes.
+    pub seats: Vec<Seat>,
+}
+
+/// How far away resources are from a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Far {
+    /// The host.
+    pub host: String,
+    /// By resource.
+    pub round_trips: BTreeMap<String, RoundTrip>,
+}
+
+/// A measured round trip.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundTrip {
+    /// In microseconds.
+    pub round_trip_us: u64,
+    /// How it was measured, for people.
+    pub method: String,
+}
+
+/// How many instances people want of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale {
+    /// So many.
+    pub replicas: Replicas,
+}
+
+/// That a node gets nothing more, and keeps what it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cordon {
+    /// Who has said so.
+    pub by: String,
 }
 
 /// Where people have said that a module belongs.

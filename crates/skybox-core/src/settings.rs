@@ -219,8 +219,8 @@ impl Settings {
         Ok(())
     }
 
-    /// The keys that are set but act only in a later version of Skybox, so that `start` can say so.
-    pub fn inactive(&self) -> Vec<&'static str> {
+    /// The keys that are set but act only where nodes of several machines agree through a store, so that `start` can say so.
+    pub fn for_clouds(&self) -> Vec<&'static str> {
         [
             ("memory", self.memory_bytes.is_some() && self.isolate.is_none()),
             ("gpu", self.gpu.is_some()),

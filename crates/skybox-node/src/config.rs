@@ -5,6 +5,7 @@
 
 mod labels;
 mod node;
+mod plan;
 mod resource;
 mod store;
 mod trace;
@@ -17,6 +18,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use node::{HoldWarning, NodeConfig, TlsFiles};
+pub use plan::PlanConfig;
 pub use resource::{Endpoint, Probe, ResourceConfig};
 pub use store::{StoreConfig, StoreTls};
 pub use trace::TraceConfig;
@@ -30,8 +32,8 @@ pub const CONFIG_ENV: &str = "SKYBOX_CONFIG";
 pub const FILE: &str = "skybox.toml";
 /// The key that says which implementation an interface has.
 const USE: &str = "use";
-const SECTIONS: [&str; 9] =
-    ["modules", "listeners", "resources", "admin", "node", "store", "tls", "trace", "config"];
+const SECTIONS: [&str; 10] =
+    ["modules", "listeners", "resources", "admin", "node", "store", "tls", "trace", "plan", "config"];
 
 /// What `skybox.toml` and the environment say.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +50,7 @@ pub struct Config {
     /// The files of `[tls]`, by key.
     tls: BTreeMap<String, (String, Place)>,
     trace: TraceConfig,
+    plan: PlanConfig,
     /// The program's own tables, `[config.…]`.
     own: toml::Table,
 }
@@ -180,6 +183,7 @@ impl Config {
                     }
                 }
                 "trace" => self::trace::read(&mut config.trace, &reader, value)?,
+                "plan" => self::plan::read(&mut config.plan, &reader, value)?,
                 "node" => self::node::read_node(&mut config.node, &reader, value)?,
                 "store" => self::store::read(&mut config.store, &reader, value)?,
                 "tls" => {
@@ -282,6 +286,10 @@ impl Config {
                 let set = labels::set(&mut self.node.labels, label, &value);
                 set.map_err(|message| ConfigError::Wrong { place, message })?;
             }
+            ["plan", key] => {
+                let wrong = |message| ConfigError::Wrong { place: place.clone(), message };
+                self.plan.set(key, &value).map_err(wrong)?;
+            }
             ["trace", key] => {
                 let set = self.trace.set(key, value, place.clone());
                 set.map_err(|message| ConfigError::Wrong { place, message })?;
@@ -291,7 +299,10 @@ impl Config {
             }
             // SKYBOX_NODE alone is a node's name, as its parent gives it.
             ["node"] => {}
-            ["modules" | "listeners" | "resources" | "admin" | "node" | "store" | "tls" | "trace", ..] => {
+            [
+                "modules" | "listeners" | "resources" | "admin" | "node" | "store" | "tls" | "trace" | "plan",
+                ..,
+            ] => {
                 let message =
                     "write SKYBOX_<section>__<name>__<key>, such as SKYBOX_MODULES__THUMBNAIL__REPLICAS"
                         .to_owned();
@@ -443,6 +454,11 @@ impl Config {
         all
     }
 
+    /// How much a move has to be worth to whoever plans.
+    pub fn plan(&self) -> &PlanConfig {
+        &self.plan
+    }
+
     /// Where spans go.
     pub fn trace(&self) -> &TraceConfig {
         &self.trace
@@ -568,7 +584,7 @@ mod tests {
             ("[modules.a\n", "skybox.toml:1: "),
             (
                 "[listener.http]\naddress = \"x\"\n",
-                "skybox.toml:1: there is no key `listener`; the keys are modules, listeners, resources, admin, node, store, tls, trace, config",
+                "skybox.toml:1: there is no key `listener`; the keys are modules, listeners, resources, admin, node, store, tls, trace, plan, config",
             ),
             (
                 "\n[listeners.http]\nadress = \"x\"\n",

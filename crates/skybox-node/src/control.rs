@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{InstanceId, ModuleKind, Plan};
+use skybox_core::{InstanceId, ModuleKind, Plan, Settings};
 use skybox_plan::names::{NameAnswer, NameAsk};
 use tokio::sync::watch;
 
@@ -21,7 +21,7 @@ use crate::fence::Fence;
 pub(crate) use alone::Alone;
 pub(crate) use by_hand::ByHand;
 pub(crate) use joining::join;
-pub use joining::{Joined, Joining, Membership};
+pub use joining::{Joined, Joining, Membership, Newcomer};
 pub use parent::{
     ControlError, FromNode, FromParent, Hello, NAME_ANSWERS_MAX, NODE_ENV, Opening, PARENT_ENV, ParentLink,
     line, read_line,
@@ -141,6 +141,9 @@ pub struct ModuleDecl {
     pub replicas: skybox_core::Replicas,
     /// Reserved cores for each, in thousandths.
     pub cpu_milli: u32,
+    /// What else it needs.
+    #[serde(default)]
+    pub needs: DeclaredNeeds,
     /// Of an interface, the names of its implementations in this program.
     #[serde(default)]
     pub implementations: Option<Vec<String>>,
@@ -148,6 +151,40 @@ pub struct ModuleDecl {
 
 /// Whom to tell how it went.
 pub type RunEnded = Box<dyn FnOnce(Result<(), String>) -> Boxed<'static, ()> + Send>;
+
+/// What a module needs beside cores, as its annotations and their overrides say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeclaredNeeds {
+    /// Reserved memory for each instance, in bytes.
+    pub memory_bytes: u64,
+    /// Reserved GPUs for each instance.
+    pub gpu: u32,
+    /// A resource or module to be close to.
+    pub near: Option<String>,
+    /// A module to share every node with.
+    pub with: Option<String>,
+    /// A module never to share a node with.
+    pub apart: Option<String>,
+    /// A label in which instances should differ.
+    pub spread: Option<String>,
+    /// A label, `key=value`, that a node must have.
+    pub on: Option<String>,
+}
+
+impl DeclaredNeeds {
+    pub(crate) fn of(settings: &Settings) -> DeclaredNeeds {
+        DeclaredNeeds {
+            memory_bytes: settings.memory_bytes.unwrap_or(0),
+            gpu: settings.gpu.unwrap_or(0),
+            near: settings.near.clone(),
+            with: settings.with.clone(),
+            apart: settings.apart.clone(),
+            spread: settings.spread.clone(),
+            on: settings.on.clone(),
+        }
+    }
+}
 
 /// The answer to `once`.
 pub enum OnceTurn {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use skybox_core::Incarnation;
 use tokio::time::Instant;
 
-use crate::records::Place;
+use crate::records::Node;
 use crate::store::Revision;
 
 /// Nodes that are lost within this long are lost together.
@@ -25,7 +25,7 @@ const TOO_MANY_PERCENT: usize = 20;
 const TOO_MANY_MIN: usize = 3;
 
 /// Nodes that are gone and count as if they were not.
-pub(crate) type Held = BTreeMap<Incarnation, Place>;
+pub(crate) type Held = BTreeMap<Incarnation, Node>;
 
 /// What is known of losses.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Brake {
     /// Nothing is acted on before.
     until: Option<Instant>,
     /// Those that were there the last time.
-    known: BTreeMap<Incarnation, Place>,
+    known: BTreeMap<Incarnation, Node>,
     /// When nodes were lost, the oldest first.
     losses: VecDeque<Instant>,
     held: Held,
@@ -47,7 +47,7 @@ pub(crate) struct Brake {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sight {
     /// Those that are there.
-    pub(crate) nodes: BTreeMap<Incarnation, Place>,
+    pub(crate) nodes: BTreeMap<Incarnation, Node>,
     /// Those of them that have said that they leave.
     pub(crate) leaving: Vec<Incarnation>,
     /// The store does not answer.
@@ -58,7 +58,7 @@ pub(crate) struct Sight {
 
 impl Brake {
     /// Of a leader that begins. `had`: the nodes that have something, some of which may be gone.
-    pub(crate) fn new(lease: Duration, had: BTreeMap<Incarnation, Place>) -> Brake {
+    pub(crate) fn new(lease: Duration, had: BTreeMap<Incarnation, Node>) -> Brake {
         Brake {
             lease,
             until: None,
@@ -76,10 +76,10 @@ impl Brake {
         if away {
             self.until = Some(now + self.lease * 2);
         }
-        for (life, place) in &self.known {
+        for (life, node) in &self.known {
             if !nodes.contains_key(life) && !self.held.contains_key(life) {
                 self.losses.push_back(now);
-                self.held.insert(*life, place.clone());
+                self.held.insert(*life, node.clone());
             }
         }
         while self.losses.front().is_some_and(|at| now.duration_since(*at) > TOGETHER) {
@@ -126,17 +126,17 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(6);
 
-    fn places(lives: impl IntoIterator<Item = u64>) -> BTreeMap<Incarnation, Place> {
-        let place = |life: u64| Place {
-            node: NodeName::new(format!("node-{life}")),
+    fn nodes(lives: impl IntoIterator<Item = u64>) -> BTreeMap<Incarnation, Node> {
+        let node = |life: u64| Node {
+            name: NodeName::new(format!("node-{life}")),
             incarnation: Incarnation(life),
-            address: String::new(),
+            ..Node::default()
         };
-        lives.into_iter().map(|life| (Incarnation(life), place(life))).collect()
+        lives.into_iter().map(|life| (Incarnation(life), node(life))).collect()
     }
 
     fn sight(lives: impl IntoIterator<Item = u64>) -> Sight {
-        Sight { nodes: places(lives), ..Sight::default() }
+        Sight { nodes: nodes(lives), ..Sight::default() }
     }
 
     fn held(brake: &Brake) -> Vec<u64> {
@@ -150,12 +150,12 @@ mod tests {
     #[test]
     fn a_single_loss_is_believed_at_once() {
         let start = Instant::now();
-        let mut brake = Brake::new(LEASE, places(1..=5));
+        let mut brake = Brake::new(LEASE, nodes(1..=5));
         brake.look(start, sight(1..=5));
         brake.look(start, sight(1..=4));
         assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));
         // Two of ten are no fifth.
-        let mut brake = Brake::new(LEASE, places(1..=10));
+        let mut brake = Brake::new(LEASE, nodes(1..=10));
         brake.look(start, sight(1..=8));
         assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));
     }
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn many_at_once_are_not_until_they_are_back_or_people_say_so() {
         let start = Instant::now();
-        let mut brake = Brake::new(LEASE, places(1..=10));
+        let mut brake = Brake::new(LEASE, nodes(1..=10));
         brake.look(start, sight(1..=10));
         brake.look(start + seconds(1), sight(1..=9));
         assert_eq!(held(&brake), Vec::<u64>::new(), "one is");
@@ -179,7 +179,7 @@ mod tests {
             (vec![], false),
             "two are gone, and now that is believed"
         );
-        let mut brake = Brake::new(LEASE, places(1..=10));
+        let mut brake = Brake::new(LEASE, nodes(1..=10));
         brake.look(start, sight(1..=6));
         assert!(brake.is_degraded(), "also where they were lost before this leader began");
         brake.look(start, Sight { released: Revision(7), ..sight(1..=6) });
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn after_the_store_was_away_nodes_have_time_to_come_back() {
         let start = Instant::now();
-        let mut brake = Brake::new(LEASE, places(1..=2));
+        let mut brake = Brake::new(LEASE, nodes(1..=2));
         brake.look(start, Sight { away: true, ..sight(1..=2) });
         brake.look(start + seconds(1), sight([1]));
         assert_eq!(held(&brake), [2]);
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn who_says_that_it_leaves_is_not_lost() {
-        let mut brake = Brake::new(LEASE, places(1..=4));
+        let mut brake = Brake::new(LEASE, nodes(1..=4));
         brake.look(Instant::now(), Sight { leaving: [2, 3, 4].map(Incarnation).to_vec(), ..sight(1..=4) });
         brake.look(Instant::now(), sight([1]));
         assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));

@@ -1,4 +1,4 @@
-//! From what is in the store to what has to be written there, as a pure function: whoever leads next goes on with the same.
+//! From what is in the store to what has to be written there, as a pure function.
 //!
 //! What is written is safe at every moment, whatever else has been written or read meanwhile:
 //! - A module without keys moves in three steps: start there, switch, drain here. It is assigned to its new nodes; once all
@@ -6,18 +6,21 @@
 //! - A shard moves in two: its owner is told to whom it goes, lets go of it, and says so by writing the new owner itself.
 //!   Of an owner that is gone, the leader writes the new one, provided that the old one's key is gone too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use serde::Serialize;
 use skybox_core::{ModuleKind, NodeName, SHARD_COUNT, Shard};
 use skybox_node::control::ModuleDecl;
-use skybox_plan::spread::{Assignment, Facts, ModuleFacts, Spread, spread};
+use skybox_plan::place::{Decision, Facts, Move, Placed, Placement, Rules, place};
 
 use super::brake::Held;
+use super::facts::facts;
 use crate::records::{
-    AGAIN, ASSIGN, Assign, Assigned, GaveUp, NODE, Node, Own, PIN, Pin, Place, ROUTE, Route, Row, STATE,
-    State, Table, life_in, of_life, own, text,
+    AGAIN, ASSIGN, Assign, Assigned, BRAKE, CORDON, Cordon, FAR, FREEZE, Far, GaveUp, NODE, Node, OWN, Own,
+    PIN, PLACE, Pin, Place, ROUTE, Route, Row, SCALE, STATE, Scale, Seats, State, Table, UNPLACED, life_in,
+    of_life, own, text,
 };
-use crate::store::{Condition, Op, Revision};
+use crate::store::{Condition, Op, Revision, View};
 
 /// What is in the store, as far as it matters here.
 #[derive(Clone, Debug, Default)]
@@ -27,9 +30,43 @@ pub(crate) struct Seen {
     pub(crate) assigns: Table<Assign>,
     pub(crate) routes: Table<Route>,
     pub(crate) owns: Table<Own>,
+    pub(crate) places: Table<Seats>,
+    pub(crate) far: Table<Far>,
     pub(crate) pins: Table<Pin>,
+    pub(crate) scales: Table<Scale>,
+    pub(crate) cordons: Table<Cordon>,
     pub(crate) again: Table<serde_json::Value>,
     pub(crate) brake: Table<serde_json::Value>,
+    pub(crate) freeze: Table<serde_json::Value>,
+    pub(crate) unplaced: Table<BTreeMap<String, String>>,
+}
+
+impl Seen {
+    /// Takes over what there is under one of the prefixes.
+    pub(crate) fn follow(&mut self, prefix: &str, view: &View) {
+        match prefix {
+            NODE => self.nodes.follow(view),
+            STATE => self.states.follow(view),
+            ASSIGN => self.assigns.follow(view),
+            ROUTE => self.routes.follow(view),
+            OWN => self.owns.follow(view),
+            PLACE => self.places.follow(view),
+            FAR => self.far.follow(view),
+            PIN => self.pins.follow(view),
+            SCALE => self.scales.follow(view),
+            CORDON => self.cordons.follow(view),
+            AGAIN => self.again.follow(view),
+            BRAKE => self.brake.follow(view),
+            FREEZE => self.freeze.follow(view),
+            UNPLACED => self.unplaced.follow(view),
+            other => unreachable!("`{other}` is looked at and not read"),
+        };
+    }
+
+    /// Whether nothing is to move that need not.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.freeze.get(FREEZE).is_some()
+    }
 }
 
 /// What is to be written, and what must be so for it to be right.
@@ -39,71 +76,129 @@ pub(crate) struct Write {
     pub(crate) op: Op,
 }
 
+/// How a leader decides, beside what is in the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Mind<'m> {
+    pub(crate) modules: &'m [ModuleDecl],
+    pub(crate) build: &'m str,
+    pub(crate) rules: &'m Rules,
+    /// Its last decision.
+    pub(crate) remembered: &'m Placement,
+    /// Milliseconds since 1970.
+    pub(crate) now_ms: u64,
+}
+
+/// What has come of it.
+#[derive(Debug, Default)]
+pub(crate) struct Decided {
+    pub(crate) writes: Vec<Write>,
+    pub(crate) placement: Placement,
+    pub(crate) moves: Vec<Move>,
+}
+
 /// A node that counts.
 #[derive(Clone, Debug)]
-struct Life<'s> {
-    place: Place,
+pub(crate) struct Life<'s> {
+    pub(crate) node: &'s Node,
     /// It gets nothing more.
-    draining: bool,
+    pub(crate) draining: bool,
     /// When its record was last put.
     changed: Revision,
     /// What it says of itself; nothing of one whose loss is not believed yet.
     state: Option<&'s State>,
     /// It is gone from the store, and that is not believed yet.
-    held: bool,
+    pub(crate) held: bool,
 }
 
 /// Decides. `held`: nodes that are gone from the store, and nothing of theirs is given to others yet.
-pub(crate) fn decide(seen: &Seen, modules: &[ModuleDecl], build: &str, held: &Held) -> Vec<Write> {
-    let deciding = Deciding { seen, modules, held, lives: lives(seen, build, held) };
-    deciding.all()
+pub(crate) fn decide(seen: &Seen, mind: &Mind<'_>, held: &Held) -> Decided {
+    Deciding { seen, mind, held, lives: lives(seen, mind.build, held) }.all()
+}
+
+/// What is decided on.
+pub(crate) fn facts_of(seen: &Seen, mind: &Mind<'_>, held: &Held) -> Facts {
+    Deciding { seen, mind, held, lives: lives(seen, mind.build, held) }.facts()
 }
 
 /// The life of each node that counts: the newest, where an old one is still there.
-fn lives<'s>(seen: &'s Seen, build: &str, held: &'s Held) -> BTreeMap<&'s NodeName, Life<'s>> {
+pub(crate) fn lives<'s>(seen: &'s Seen, build: &str, held: &'s Held) -> BTreeMap<&'s NodeName, Life<'s>> {
     let mut lives: BTreeMap<&NodeName, (Revision, Life<'_>)> = BTreeMap::new();
     for (_, row) in seen.nodes.iter() {
         let state = seen.states.get(&of_life(STATE, row.value.incarnation)).map(|row| &*row.value);
         let draining = row.value.draining || row.value.build != build;
-        let life = Life { place: Place::of(&row.value), draining, changed: row.changed, state, held: false };
+        let life = Life { node: &row.value, draining, changed: row.changed, state, held: false };
         match lives.get(&row.value.name) {
             Some((newest, _)) if *newest > row.created => {}
             _ => drop(lives.insert(&row.value.name, (row.created, life))),
         }
     }
-    for place in held.values() {
+    for node in held.values() {
         let changed = Revision::default();
-        let life = Life { place: place.clone(), draining: false, changed, state: None, held: true };
-        lives.entry(&place.node).or_insert((changed, life));
+        let life = Life { node, draining: false, changed, state: None, held: true };
+        lives.entry(&node.name).or_insert((changed, life));
     }
     lives.into_iter().map(|(name, (_, life))| (name, life)).collect()
 }
 
 struct Deciding<'s> {
     seen: &'s Seen,
-    modules: &'s [ModuleDecl],
+    mind: &'s Mind<'s>,
     held: &'s Held,
     lives: BTreeMap<&'s NodeName, Life<'s>>,
 }
 
 impl<'s> Deciding<'s> {
-    fn all(&self) -> Vec<Write> {
+    fn all(&self) -> Decided {
         let mut writes = self.second_chances();
-        let facts = self.facts();
-        let spread = spread(&facts);
+        let decision = self.placed();
+        let unplaced: BTreeMap<String, String> = decision
+            .unplaced
+            .iter()
+            .map(|unplaced| (unplaced.module.clone(), unplaced.why.clone()))
+            .collect();
         let mut assigns: BTreeMap<&NodeName, Assign> =
-            self.lives.iter().map(|(name, life)| (*name, Assign::nothing(&life.place))).collect();
-        for module in self.modules {
-            match spread.get(&module.name) {
-                Some(Assignment::Nodes(nodes)) => {
-                    self.replicated(&module.name, nodes, &mut assigns, &mut writes);
+            self.lives.iter().map(|(name, life)| (*name, Assign::nothing(life.node))).collect();
+        let none = Placed::default();
+        for module in self.mind.modules {
+            let placed = decision.placement.modules.get(&module.name).unwrap_or(&none);
+            match module.kind {
+                ModuleKind::Keyed => self.keyed(&module.name, placed, &mut writes),
+                _ => {
+                    let why = unplaced.get(&module.name).map(String::as_str);
+                    self.replicated(&module.name, placed, why, &mut assigns, &mut writes);
                 }
-                Some(Assignment::Owners(owners)) => self.keyed(&module.name, owners, &mut writes),
-                None => {}
             }
+            let seats = Seats { seats: placed.seats.clone() };
+            let key = format!("{PLACE}{}", module.name);
+            put_if_changed(&self.seen.places, key, &seats, &mut writes);
         }
         self.assign(assigns, &mut writes);
-        writes
+        put_if_changed(&self.seen.unplaced, UNPLACED.to_owned(), &unplaced, &mut writes);
+        Decided { writes, placement: decision.placement, moves: decision.moves }
+    }
+
+    fn placed(&self) -> Decision {
+        place(&self.facts())
+    }
+
+    fn facts(&self) -> Facts {
+        let Mind { modules, rules, remembered, now_ms, .. } = *self.mind;
+        let mut facts = facts(self.seen, &self.lives, modules, rules, remembered, now_ms);
+        for life in self.lives.values() {
+            for module in life.state.into_iter().flat_map(|state| state.gave_up.keys()) {
+                if self.gave_up(life, module).is_some_and(|gave_up| gave_up.failed_starts > 0) {
+                    facts.gave_up.insert((module.clone(), life.node.name.clone()));
+                }
+            }
+        }
+        // What nobody has any more but nodes that are gone is placed anew, whether that is believed or not.
+        for (module, placed) in facts.before.modules.iter().filter(|(_, placed)| placed.owners.is_empty()) {
+            let is_held = |name: &NodeName| self.lives.get(name).is_some_and(|life| life.held);
+            if placed.nodes().all(is_held) {
+                facts.gave_up.extend(placed.nodes().map(|name| (module.clone(), name.clone())));
+            }
+        }
+        facts
     }
 
     /// Grows when a module is to be tried where it was given up.
@@ -120,85 +215,11 @@ impl<'s> Deciding<'s> {
         life.state.is_some_and(|state| state.started.contains(module))
     }
 
-    fn facts(&self) -> Facts {
-        let nodes = self.lives.values().filter(|life| !life.draining).map(|life| life.place.node.clone());
-        let pins = self
-            .seen
-            .pins
-            .iter()
-            .filter_map(|(key, row)| Some((key.strip_prefix(PIN)?.to_owned(), row.value.nodes.clone())));
-        let mut gave_up = BTreeSet::new();
-        for life in self.lives.values() {
-            for module in life.state.into_iter().flat_map(|state| state.gave_up.keys()) {
-                if self.gave_up(life, module).is_some_and(|gave_up| gave_up.failed_starts > 0) {
-                    gave_up.insert((module.clone(), life.place.node.clone()));
-                }
-            }
-        }
-        let before = self.before();
-        // What nobody has any more but nodes that are gone is placed anew, whether that is believed or not.
-        for (module, assignment) in &before {
-            let Assignment::Nodes(nodes) = assignment else { continue };
-            let is_held = |name: &NodeName| self.lives.get(name).is_some_and(|life| life.held);
-            if nodes.iter().all(is_held) {
-                gave_up.extend(nodes.iter().map(|name| (module.clone(), name.clone())));
-            }
-        }
-        Facts {
-            modules: self.modules.iter().map(module_facts).collect(),
-            nodes: nodes.collect(),
-            guests: BTreeSet::new(),
-            pins: pins.filter(|(_, nodes)| !nodes.is_empty()).collect(),
-            gave_up,
-            before,
-        }
-    }
-
-    /// The decision that stands in the store.
-    fn before(&self) -> Spread {
-        let mut before = Spread::new();
-        for module in self.modules {
-            let assignment = match module.kind {
-                ModuleKind::Keyed => {
-                    let owner = |shard| {
-                        let row = self.seen.owns.get(&own(&module.name, Shard(shard)))?;
-                        let to = row.value.releasing_to.as_ref().filter(|to| self.is_current(to));
-                        Some(to.unwrap_or(&row.value.owner).node.clone())
-                    };
-                    Assignment::Owners((0..SHARD_COUNT).map(owner).collect())
-                }
-                _ => Assignment::Nodes(self.assigned_before(&module.name)),
-            };
-            before.insert(module.name.clone(), assignment);
-        }
-        before
-    }
-
-    /// In the order in which the route has them: it stays as it is.
-    fn assigned_before(&self, module: &str) -> Vec<NodeName> {
-        let has_it = |name: &NodeName| {
-            let Some(life) = self.lives.get(name) else { return false };
-            let row = self.seen.assigns.get(&of_life(ASSIGN, life.place.incarnation));
-            // Another life of a node has to be given it anew, and is given it.
-            row.is_some_and(|row| row.value.modules.get(module).is_some_and(|assigned| !assigned.leaving))
-        };
-        let route = self.seen.routes.get(&format!("{ROUTE}{module}"));
-        let known: Vec<_> = route.into_iter().flat_map(|row| row.value.assigned.iter().cloned()).collect();
-        let further = self.lives.keys().map(|name| (*name).clone()).filter(|name| !known.contains(name));
-        let all = known.iter().cloned().chain(further.collect::<Vec<_>>());
-        let lived_on = |name: &NodeName| known.contains(name) && self.lives.contains_key(name);
-        all.filter(|name| has_it(name) || lived_on(name)).collect()
-    }
-
-    fn is_current(&self, place: &Place) -> bool {
-        self.lives.get(&place.node).is_some_and(|life| life.place.incarnation == place.incarnation)
-    }
-
     /// Where a node that leaves has what all others gave up, they are asked once more: it may have been long ago, and there
     /// is nobody else.
     fn second_chances(&self) -> Vec<Write> {
         let mut writes = Vec::new();
-        for module in self.modules.iter().filter(|module| module.kind != ModuleKind::Keyed) {
+        for module in self.mind.modules.iter().filter(|module| module.kind != ModuleKind::Keyed) {
             let mut others = self.lives.values().filter(|life| !life.draining).peekable();
             if others.peek().is_none() || others.any(|life| self.gave_up(life, &module.name).is_none()) {
                 continue;
@@ -208,7 +229,7 @@ impl<'s> Deciding<'s> {
             let before = self.seen.again.get(&key);
             let since = before.map_or(Revision::default(), |row| row.changed);
             if let Some(life) = self.lives.values().filter(leaves).find(|life| life.changed > since) {
-                let op = Op::put(key.clone(), text(&format!("{} leaves", life.place.node)));
+                let op = Op::put(key.clone(), text(&format!("{} leaves", life.node.name)));
                 writes.push(Write { when: vec![unchanged(&key, before)], op });
             }
         }
@@ -218,15 +239,20 @@ impl<'s> Deciding<'s> {
     fn replicated(
         &self,
         module: &str,
-        assigned: &[NodeName],
+        placed: &Placed,
+        unplaced: Option<&str>,
         assigns: &mut BTreeMap<&'s NodeName, Assign>,
         writes: &mut Vec<Write>,
     ) {
         let chance = self.chance(module);
         let at = |name: &NodeName| self.lives.get(name);
+        let leaves = |name: &&NodeName| at(name).is_some_and(|life| life.draining);
+        // One that has no other place stays where it is; but nobody keeps a node from leaving while others serve.
+        let stay = placed.nodes().all(|name| leaves(&name));
+        let assigned: Vec<_> = placed.nodes().filter(|name| stay || !leaves(name)).cloned().collect();
         let started = |name: &NodeName| at(name).is_some_and(|life| self.started(life, module));
         let gave_up = |name: &NodeName| at(name).is_some_and(|life| self.gave_up(life, module).is_some());
-        let given_up = self.given_up(module, assigned);
+        let given_up = self.given_up(module, &assigned);
         let mut serving: Vec<_> = assigned.iter().filter(|name| started(name)).collect();
         // Start there, switch, drain here: the old ones go on until every new one is ready or has given up. If all have,
         // they go on as long as they can; a node that leaves does not wait for what does not come.
@@ -248,17 +274,15 @@ impl<'s> Deciding<'s> {
             }
         }
         let failed = match serving.is_empty() {
-            true if assigned.is_empty() => Some("unplaced: no node takes it".to_owned()),
+            true if assigned.is_empty() => {
+                Some(format!("unplaced: {}", unplaced.unwrap_or("no node takes it")))
+            }
             true => given_up,
             false => None,
         };
-        let serving = serving.into_iter().filter_map(|name| Some(at(name)?.place.clone())).collect();
-        let route = Route { serving, assigned: assigned.to_vec(), failed };
-        let key = format!("{ROUTE}{module}");
-        let before = self.seen.routes.get(&key);
-        if before.is_none_or(|row| *row.value != route) {
-            writes.push(Write { when: vec![unchanged(&key, before)], op: Op::put(key, text(&route)) });
-        }
+        let serving = serving.into_iter().filter_map(|name| Some(Place::of(at(name)?.node))).collect();
+        let route = Route { serving, assigned, failed };
+        put_if_changed(&self.seen.routes, format!("{ROUTE}{module}"), &route, writes);
     }
 
     /// Why a module was given up by all nodes where it belongs, if it was.
@@ -271,19 +295,14 @@ impl<'s> Deciding<'s> {
     fn assign(&self, assigns: BTreeMap<&NodeName, Assign>, writes: &mut Vec<Write>) {
         for (name, assign) in assigns {
             let life = &self.lives[name];
-            if life.held {
-                continue;
-            }
-            let key = of_life(ASSIGN, life.place.incarnation);
-            let before = self.seen.assigns.get(&key);
-            if before.is_none_or(|row| *row.value != assign) {
-                writes.push(Write { when: vec![unchanged(&key, before)], op: Op::put(key, text(&assign)) });
+            if !life.held {
+                put_if_changed(&self.seen.assigns, of_life(ASSIGN, life.node.incarnation), &assign, writes);
             }
         }
         for (key, row) in self.seen.assigns.iter() {
             let Some(life) = life_in(key, ASSIGN) else { continue };
             let node = of_life(NODE, life);
-            let counts = self.lives.values().any(|current| current.place.incarnation == life);
+            let counts = self.lives.values().any(|current| current.node.incarnation == life);
             if !counts && self.seen.nodes.get(&node).is_none() {
                 let when = vec![Condition::ChangedAt(key.to_owned(), row.changed), Condition::Absent(node)];
                 writes.push(Write { when, op: Op::Delete(key.to_owned()) });
@@ -295,16 +314,16 @@ impl<'s> Deciding<'s> {
         }
     }
 
-    fn keyed(&self, module: &str, owners: &[Option<NodeName>], writes: &mut Vec<Write>) {
-        for (shard, target) in (0..SHARD_COUNT).zip(owners) {
-            let Some(target) = target.as_ref().and_then(|name| self.lives.get(name)) else { continue };
+    fn keyed(&self, module: &str, placed: &Placed, writes: &mut Vec<Write>) {
+        for shard in 0..SHARD_COUNT {
+            let owner = placed.owner(usize::from(shard)).and_then(|name| self.lives.get(name));
             // To nobody whose loss is not believed yet is anything given.
-            let to = target.place.clone();
+            let Some(target) = owner.filter(|life| !life.held) else { continue };
+            let to = Place::of(target.node);
             let key = own(module, Shard(shard));
             let before = self.seen.owns.get(&key);
             let mut when = vec![unchanged(&key, before)];
             let next = match before.map(|row| &*row.value) {
-                _ if target.held => continue,
                 None => Own { owner: to, epoch: 1, releasing_to: None },
                 Some(before) => {
                     let old = before.owner.incarnation;
@@ -321,11 +340,22 @@ impl<'s> Deciding<'s> {
                     }
                 }
             };
-            if before.is_some_and(|row| *row.value == next) {
-                continue;
+            if before.is_none_or(|row| *row.value != next) {
+                writes.push(Write { when, op: Op::put(key, text(&next)) });
             }
-            writes.push(Write { when, op: Op::put(key, text(&next)) });
         }
+    }
+}
+
+fn put_if_changed<V: Serialize + PartialEq>(
+    table: &Table<V>,
+    key: String,
+    value: &V,
+    writes: &mut Vec<Write>,
+) {
+    let before = table.get(&key);
+    if before.is_none_or(|row| *row.value != *value) {
+        writes.push(Write { when: vec![unchanged(&key, before)], op: Op::put(key, text(value)) });
     }
 }
 
@@ -333,14 +363,5 @@ fn unchanged<V>(key: &str, before: Option<&Row<V>>) -> Condition {
     match before {
         Some(row) => Condition::ChangedAt(key.to_owned(), row.changed),
         None => Condition::Absent(key.to_owned()),
-    }
-}
-
-fn module_facts(module: &ModuleDecl) -> ModuleFacts {
-    ModuleFacts {
-        name: module.name.clone(),
-        kind: module.kind,
-        replicas: module.replicas,
-        cpu_milli: module.cpu_milli,
     }
 }

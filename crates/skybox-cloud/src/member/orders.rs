@@ -12,7 +12,8 @@ use super::Shared;
 use super::view::Sight;
 use crate::parent::{Done, GaveUp as ShownGaveUp, Order};
 use crate::records::{
-    AGAIN, ASSIGN, Assign, BRAKE, GaveUp, NODE, OWN, PIN, Pin, ROUTE, STATE, State, Table, own_in, text,
+    AGAIN, ASSIGN, Assign, BRAKE, CORDON, Cordon, FREEZE, GaveUp, NODE, OWN, PIN, Pin, ROUTE, SCALE, STATE,
+    Scale, State, Table, own_in, text,
 };
 use crate::store::{Followed, Op, Revision, StoreError, Txn, follow};
 
@@ -33,6 +34,11 @@ pub(super) async fn carry_out(
             Err(why) => Ok(Done::Refused(why)),
             Ok(_) => put(shared, format!("{AGAIN}{module}"), "ordered").await,
         },
+        Order::Scale { module, replicas } => scale(shared, &module, &replicas).await,
+        Order::Cordon { node, on } => cordon(shared, &node, on).await,
+        Order::Freeze { on: true } => put(shared, FREEZE.to_owned(), "frozen").await,
+        Order::Freeze { on: false } => delete(shared, FREEZE.to_owned()).await,
+        Order::Explain { module } => explain_module(shared, &module).await,
         Order::GoOn => put(shared, BRAKE.to_owned(), "go on").await,
         Order::Drain { .. } | Order::Kill { .. } | Order::Stop => {
             Ok(Done::Refused("that is for the node itself, or for whoever starts its process".to_owned()))
@@ -46,6 +52,59 @@ async fn put(shared: &Shared, key: String, why: &str) -> Result<Done, StoreError
     let value = text(&format!("{why} at {}", shared.node.name));
     shared.store.commit(Txn::of([Op::put(key, value)])).await?;
     Ok(Done::Ok)
+}
+
+async fn delete(shared: &Shared, key: String) -> Result<Done, StoreError> {
+    shared.store.commit(Txn::of([Op::Delete(key)])).await?;
+    Ok(Done::Ok)
+}
+
+async fn scale(shared: &Shared, module: &str, replicas: &str) -> Result<Done, StoreError> {
+    match known(shared, module) {
+        Err(why) => return Ok(Done::Refused(why)),
+        Ok(ModuleKind::Keyed) => {
+            return Ok(Done::Refused(format!("`{module}` is keyed: it has an instance for each key")));
+        }
+        Ok(_) => {}
+    }
+    let key = format!("{SCALE}{module}");
+    if replicas.is_empty() {
+        return delete(shared, key).await;
+    }
+    match replicas.parse() {
+        Err(error) => Ok(Done::Refused(format!("`{replicas}`: {error}"))),
+        Ok(replicas) => {
+            shared.store.commit(Txn::of([Op::put(key, text(&Scale { replicas }))])).await?;
+            Ok(Done::Ok)
+        }
+    }
+}
+
+async fn cordon(shared: &Shared, node: &NodeName, on: bool) -> Result<Done, StoreError> {
+    let key = format!("{CORDON}{node}");
+    if !on {
+        return delete(shared, key).await;
+    }
+    let names = Whole::open(shared).await?.sight().plan(None, &[]).nodes;
+    if !names.contains_key(node) {
+        let names: Vec<_> = names.keys().map(NodeName::as_str).collect();
+        return Ok(Done::Refused(format!("there is no node `{node}`; there are {}", names.join(", "))));
+    }
+    let cordon = Cordon { by: format!("ordered at {}", shared.node.name) };
+    shared.store.commit(Txn::of([Op::put(key, text(&cordon))])).await?;
+    Ok(Done::Ok)
+}
+
+async fn explain_module(shared: &Shared, module: &str) -> Result<Done, StoreError> {
+    if let Err(why) = known(shared, module) {
+        return Ok(Done::Refused(why));
+    }
+    let explained =
+        crate::leader::explain(&shared.store, &shared.modules, &shared.node.build, &shared.rules, module);
+    Ok(match explained.await? {
+        Some(explanation) => Done::Explained(Box::new(explanation)),
+        None => Done::Refused(format!("nothing is known of `{module}` yet")),
+    })
 }
 
 fn known(shared: &Shared, module: &str) -> Result<ModuleKind, String> {

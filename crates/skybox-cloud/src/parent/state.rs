@@ -541,6 +541,9 @@ impl State {
                     Done::Ok
                 }
             },
+            Order::Scale { .. } | Order::Cordon { .. } | Order::Freeze { .. } | Order::Explain { .. } => {
+                Done::Refused("the parent of one machine cannot do that yet: nodes of a cloud can".to_owned())
+            }
             Order::GoOn => Done::Refused("nothing is held back: the parent sees nodes die".to_owned()),
             Order::Kill { node } => self.kill(&node),
             Order::Drain { node } => match self.drain(&node) {

@@ -35,7 +35,8 @@ pub struct View {
 }
 
 impl View {
-    fn of(listed: Listed) -> View {
+    /// What was listed.
+    pub fn of(listed: Listed) -> View {
         let entries = listed.entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         View { revision: listed.revision, entries }
     }

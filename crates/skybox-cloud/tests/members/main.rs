@@ -1,6 +1,7 @@
 //! Nodes that form a cloud through a store: who leads, what is placed where, and what becomes of it when nodes come, leave
 //! and die. The nodes here do what their plan says, without a program; real ones are in the tests of `skybox`.
 
+mod needs;
 mod stage;
 
 use std::collections::BTreeSet;
@@ -30,9 +31,7 @@ async fn leader(stage: &Stage) -> Option<NodeName> {
 }
 
 async fn order(node: &Node, order: Order) -> Done {
-    let order = serde_json::to_value(order).expect("plain data");
-    let done = node.member.order(order).await.expect("the store is there");
-    serde_json::from_value(done).expect("an answer")
+    node.order_raw(serde_json::to_value(order).expect("plain data")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

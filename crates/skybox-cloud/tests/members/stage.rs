@@ -9,7 +9,9 @@ use skybox_cloud::member::{Member, Terms};
 use skybox_cloud::records::{OWN, Own, Table, own_in};
 use skybox_cloud::store::{Memory, Store, View};
 use skybox_core::{Incarnation, InstanceId, ModuleKind, ModulePlan, NodeName, Plan, Replicas};
-use skybox_node::control::{Control, Hello, ModuleDecl, Report};
+use skybox_node::capacity::{Capacity, Source};
+use skybox_node::config::PlanConfig;
+use skybox_node::control::{Control, DeclaredNeeds, Hello, ModuleDecl, Newcomer, Report};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -26,7 +28,19 @@ pub(crate) struct Stage {
 }
 
 pub(crate) fn module(name: &str, kind: ModuleKind, replicas: Replicas) -> ModuleDecl {
-    ModuleDecl { name: name.to_owned(), kind, replicas, cpu_milli: 0, implementations: None }
+    ModuleDecl {
+        name: name.to_owned(),
+        kind,
+        replicas,
+        cpu_milli: 0,
+        needs: Default::default(),
+        implementations: None,
+    }
+}
+
+/// One that needs something.
+pub(crate) fn needs(name: &str, replicas: Replicas, cpu_milli: u32, needs: DeclaredNeeds) -> ModuleDecl {
+    ModuleDecl { cpu_milli, needs, ..module(name, ModuleKind::Replicated, replicas) }
 }
 
 impl Stage {
@@ -46,6 +60,20 @@ impl Stage {
         name: &str,
         fails: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Node {
+        self.node_with(name, Machine::default(), fails).await
+    }
+
+    /// One on a machine of some kind.
+    pub(crate) async fn node_on(&self, name: &str, machine: Machine) -> Node {
+        self.node_with(name, machine, |_| None).await
+    }
+
+    async fn node_with(
+        &self,
+        name: &str,
+        machine: Machine,
+        fails: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Node {
         let life = Incarnation(self.lives.fetch_add(1, Ordering::Relaxed));
         let hello = Hello {
             node: NodeName::new(name),
@@ -58,7 +86,26 @@ impl Stage {
         };
         let store: Arc<dyn Store> = Arc::new(self.store.clone());
         let terms = Terms { lease: LEASE, jitter: || 0.5 };
-        let member = Member::join(&Handle::current(), store, hello, "build".to_owned(), terms).await;
+        let labels = machine.labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let newcomer = Newcomer {
+            hello,
+            build: "build".to_owned(),
+            labels: labels.chain([("host".to_owned(), format!("host-of-{name}"))]).collect(),
+            capacity: Capacity {
+                cpu_milli: machine.cpu_milli,
+                cpu_from: Source::Machine,
+                memory_bytes: machine.memory_bytes,
+                memory_from: Source::Machine,
+                gpu: 0,
+            },
+            resources: BTreeMap::new(),
+            plan: PlanConfig {
+                min_stay: Some(Duration::ZERO),
+                settle: Some(Duration::from_secs(1)),
+                moves: None,
+            },
+        };
+        let member = Member::join(&Handle::current(), store, newcomer, terms).await;
         let member = Arc::new(member.expect("the store is there"));
         let started = Arc::new(Mutex::new(BTreeSet::new()));
         let playing = tokio::spawn(play(member.clone(), NodeName::new(name), started, Box::new(fails)));
@@ -78,6 +125,20 @@ impl Stage {
             epoch = epoch.max(row.value.epoch);
         }
         (owners, epoch)
+    }
+}
+
+/// What a node runs on.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) cpu_milli: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) labels: Vec<(&'static str, &'static str)>,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine { cpu_milli: 4_000, memory_bytes: 8 << 30, labels: Vec::new() }
     }
 }
 
@@ -121,6 +182,16 @@ impl Node {
             owning(plan, module) == Some(wanted.clone())
         })
         .await;
+    }
+
+    pub(crate) fn member_plan(&self) -> Arc<Plan> {
+        self.member.plans().borrow().clone()
+    }
+
+    /// Has an order carried out, as it comes from a command line.
+    pub(crate) async fn order_raw(&self, order: serde_json::Value) -> skybox_cloud::parent::Done {
+        let done = self.member.order(order).await.expect("the store is there");
+        serde_json::from_value(done).expect("an answer")
     }
 
     pub(crate) fn instance(&self, count: u64) -> InstanceId {

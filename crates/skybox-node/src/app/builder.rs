@@ -23,7 +23,10 @@ use crate::between::{Orphans, Owners};
 use crate::call::install_panic_hook;
 use crate::cell::{Birth, Family, Inside};
 use crate::config::{Config, ConfigError, TlsFiles};
-use crate::control::{Alone, ByHand, Control, ControlError, Joining, ModuleDecl, OnceTurn, ParentLink, join};
+use crate::control::{
+    Alone, ByHand, Control, ControlError, DeclaredNeeds, Joining, ModuleDecl, Newcomer, OnceTurn, ParentLink,
+    join,
+};
 use crate::host::{AnyHost, HostSeed};
 use crate::interface::{Candidate, CandidateRegistration};
 use crate::links::Links;
@@ -351,8 +354,15 @@ impl Builder {
             (None, Others::None) => Arc::new(Alone::new(&identity.node, &declared)),
             (None, Others::ByHand(peers)) => Arc::new(ByHand::new(&identity.node, peers, &declared)),
             (None, Others::Cloud(store)) => {
-                let hello = identity.hello(&sockets.address, declared, stop_wait);
-                join(Joining { hello, build: identity.build.clone(), store: store.clone() }).await?
+                let newcomer = Newcomer {
+                    hello: identity.hello(&sockets.address, declared, stop_wait),
+                    build: identity.build.clone(),
+                    labels: config.node_labels(),
+                    capacity: config.node_capacity(),
+                    resources: config.resources().map(|(name, at)| (name.to_owned(), at.clone())).collect(),
+                    plan: config.plan().clone(),
+                };
+                join(Joining { newcomer, store: store.clone() }).await?
             }
             (Some(path), _) => Arc::new(
                 ParentLink::connect(path, identity.hello(&sockets.address, declared, stop_wait)).await?,
@@ -483,6 +493,7 @@ fn declare(linked: &Linked) -> Vec<ModuleDecl> {
             kind: descriptor.kind,
             replicas: settings.replicas,
             cpu_milli: settings.cpu_milli.unwrap_or(0),
+            needs: DeclaredNeeds::of(settings),
             implementations: module.is_interface.then(|| linked.implementations(module)),
         }
     });

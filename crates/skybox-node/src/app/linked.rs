@@ -48,6 +48,7 @@ pub(super) fn modules(config: &Config, named: &[&'static CandidateRegistration])
         }
     }
     let candidates = candidates(named);
+    let in_cloud = config.store()?.is_some();
     check_names(config, &registrations, &candidates)?;
     let (mut settings, mut stops, mut chosen) = (Vec::new(), Vec::new(), HashMap::new());
     for module in &registrations {
@@ -62,8 +63,11 @@ pub(super) fn modules(config: &Config, named: &[&'static CandidateRegistration])
             chosen.insert(interface, candidate);
         }
         let of_module = config.settings(descriptor.name, needs)?;
-        for key in of_module.inactive() {
-            tracing::warn!(module = descriptor.name, "`{key}` is set; it acts in a later version of Skybox");
+        for key in of_module.for_clouds().into_iter().filter(|_| !in_cloud) {
+            tracing::warn!(
+                module = descriptor.name,
+                "`{key}` is set; it acts where nodes agree through a store"
+            );
         }
         settings.push(of_module);
         stops.push(stops_of_module);

@@ -144,6 +144,7 @@ mod tests {
             kind,
             replicas,
             cpu_milli: 0,
+            needs: Default::default(),
             implementations: None,
         };
         let modules = [
@@ -180,6 +181,7 @@ mod tests {
             kind: ModuleKind::Replicated,
             replicas: skybox_core::Replicas::PerNode,
             cpu_milli: 0,
+            needs: Default::default(),
             implementations: None,
         };
         let control = ByHand::new(&me, &BTreeMap::from([(peer.clone(), "b:1".to_owned())]), &[module]);

@@ -1,20 +1,37 @@
 //! Joining the cloud whose store the configuration names. Who does that lives in `skybox-cloud`, which this crate does not
 //! know; it says that it is there through the linker.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Boxed, Control, ControlError, Hello};
-use crate::config::StoreConfig;
+use crate::capacity::Capacity;
+use crate::config::{PlanConfig, ResourceConfig, StoreConfig};
+
+/// A node that wants to join, and the store by which it does.
+#[derive(Clone, Debug)]
+pub struct Joining {
+    /// The node.
+    pub newcomer: Newcomer,
+    /// The store.
+    pub store: StoreConfig,
+}
 
 /// A node that wants to join.
 #[derive(Clone, Debug)]
-pub struct Joining {
+pub struct Newcomer {
     /// Who it is.
     pub hello: Hello,
     /// Which build of the program it runs.
     pub build: String,
-    /// The store.
-    pub store: StoreConfig,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it may use.
+    pub capacity: Capacity,
+    /// What modules may be near to, by name.
+    pub resources: BTreeMap<String, ResourceConfig>,
+    /// How it plans when it leads.
+    pub plan: PlanConfig,
 }
 
 /// Something that makes nodes members of a cloud.

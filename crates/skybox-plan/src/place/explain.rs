@@ -1,5 +1,6 @@
 //! Why a module is where it is, and what other nodes would have cost.
 
+use serde::{Deserialize, Serialize};
 use skybox_core::NodeName;
 
 use super::board::{Board, Taken};
@@ -10,7 +11,7 @@ use super::words;
 use super::world::{Near, World};
 
 /// Where a module is, why, and why not elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The module.
     pub module: String,
@@ -25,7 +26,7 @@ pub struct Explanation {
 }
 
 /// An instance, and why it is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Here {
     /// Its place.
     pub seat: Seat,
@@ -36,7 +37,7 @@ pub struct Here {
 }
 
 /// A node that has no instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Elsewhere {
     /// The node.
     pub node: NodeName,
@@ -47,7 +48,7 @@ pub struct Elsewhere {
 }
 
 /// What an instance costs on a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// The measured round trip to what it is near to, in microseconds; `None` if there is none, or it is unknown.
     pub near_us: Option<u64>,

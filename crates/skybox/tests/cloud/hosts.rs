@@ -142,7 +142,10 @@ fn a_node_that_reaches_others_but_not_the_store_serves_what_has_no_keys() {
         let said = cloud.nodes[2].tally();
         assert_eq!(["page", "double"].map(|what| said.failed(what)), [0; 2], "{said:#?}");
         // What was under way when the others took it for lost may have run.
-        assert!(!said.failed.keys().any(|how| how.starts_with("order") && !how.contains("SKY-111")), "{said:#?}");
+        assert!(
+            !said.failed.keys().any(|how| how.starts_with("order") && !how.contains("SKY-111")),
+            "{said:#?}"
+        );
         for store in 0..STORES {
             cloud.hosts.heal_between(Cloud::host_of(2), store).expect("it is healed");
         }
