@@ -15,19 +15,25 @@ use crate::runs;
 const STORES: usize = 3;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Hosts, an etcd on three of them, and a node on each of the others.
-struct Cloud {
-    nodes: Vec<Node>,
+/// Hosts, an etcd on three of them, and a node on each of the others but the last, which a test may use.
+pub struct Cloud {
+    pub nodes: Vec<Node>,
     // Dropped after the nodes, and the hosts last.
     _etcd: EtcdCluster,
-    hosts: Hosts,
+    pub hosts: Hosts,
     directory: PathBuf,
 }
 
 impl Cloud {
     /// Starts nodes of these names; nothing if this user may not make hosts.
     fn start(names: &[&str]) -> Option<Cloud> {
-        let hosts = Hosts::for_test(STORES + names.len())?;
+        Cloud::start_with(names, |_| Vec::new())
+    }
+
+    /// The same, with something on the hosts before that says further variables of the nodes' environment.
+    pub fn start_with(names: &[&str], first: impl FnOnce(&Hosts) -> Vec<(String, String)>) -> Option<Cloud> {
+        let hosts = Hosts::for_test(STORES + names.len() + 1)?;
+        let environment = first(&hosts);
         let etcd = EtcdCluster::start(&hosts, 0..STORES).expect("etcd runs");
         etcd.wait_for_leader().expect("it has a leader");
         let directory = std::env::temp_dir().join(format!("skybox-cloud-hosts-{}", std::process::id()));
@@ -43,6 +49,7 @@ impl Cloud {
                 ("SKYBOX_TLS__KEY", text(&files.key)),
             ];
             let further = further.map(|(name, value)| (name.to_owned(), value));
+            let further: Vec<_> = further.into_iter().chain(environment.clone()).collect();
             Node::begin_on(hosts.host(at), &etcd.endpoints(), name, &further)
         });
         let mut nodes: Vec<_> = nodes.collect();
@@ -52,7 +59,7 @@ impl Cloud {
     }
 
     /// The host of a node.
-    fn host_of(node: usize) -> usize {
+    pub fn host_of(node: usize) -> usize {
         STORES + node
     }
 }

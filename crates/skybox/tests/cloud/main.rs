@@ -7,8 +7,10 @@
 #![expect(unreachable_pub, reason = "`pub` is what makes a method part of a module's interface")]
 
 mod deaths;
+mod distance;
 mod etcd;
 mod hosts;
+mod ledger;
 mod node;
 mod outages;
 mod pauses;

@@ -12,6 +12,7 @@ use skybox_hosts::Host;
 use skybox_node::{Address, Operator};
 
 use crate::etcd::Etcd;
+use crate::ledger::Ledger;
 use crate::played::{PATIENCE, Process, orders, say};
 use crate::runs::{self, RUNS};
 use crate::{Cart, Catalog, Saved, double};
@@ -132,6 +133,11 @@ impl Node {
         serde_json::from_str(&self.ask("tally")).expect("a tally")
     }
 
+    /// What its payments have taken since it was asked for the last time, in microseconds.
+    pub fn paid(&mut self) -> Vec<u64> {
+        serde_json::from_str(&self.ask("paid")).expect("numbers")
+    }
+
     /// Calls without end, from this node.
     pub fn load(&mut self) {
         assert_eq!(self.ask("load"), "loading");
@@ -242,13 +248,21 @@ fn be_a_node() -> ! {
 
 /// Does what its test says, line by line, until the test is gone.
 async fn obey(app: App) {
-    let load = Arc::new(Load { app, tally: Mutex::default() });
+    let load = Arc::new(Load { app, tally: Mutex::default(), pay_us: Mutex::default() });
     let mut orders = orders();
     while let Some(line) = orders.recv().await {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("load", _) => {
                 load.clone().begin();
                 say("loading");
+            }
+            ("pay", _) => {
+                load.clone().pay();
+                say("paying");
+            }
+            ("paid", _) => {
+                let took = std::mem::take(&mut *load.pay_us.lock().expect("nobody panics under it"));
+                say(&serde_json::to_string(&took).expect("plain data"));
             }
             ("tally", _) => {
                 let tally = load.tally.lock().expect("nobody panics under it").clone();
@@ -266,6 +280,9 @@ async fn obey(app: App) {
 /// Callers of each kind, and the pause of each between two calls: some 1,000 calls a second in all.
 const CALLERS: u64 = 8;
 const PAUSE: Duration = Duration::from_millis(24);
+/// Those who pay, and how often each does: 167 times a second in all.
+const PAYERS: u64 = 16;
+const PAY_EVERY: Duration = Duration::from_millis(96);
 /// First failures that are told in full.
 const FIRST: usize = 20;
 
@@ -273,6 +290,8 @@ const FIRST: usize = 20;
 struct Load {
     app: App,
     tally: Mutex<Tally>,
+    /// What payments have taken since somebody asked for the last time, in microseconds.
+    pay_us: Mutex<Vec<u64>>,
 }
 
 impl Load {
@@ -295,6 +314,25 @@ impl Load {
                     load.count("cart", load.app.at::<Cart>(&user).add(1).await);
                     load.count("saved", load.app.at::<Saved>(&user).add(1).await);
                     tokio::time::sleep(PAUSE).await;
+                }
+            });
+        }
+    }
+
+    /// Pays without end: a third of 500 payments a second, as long as each takes less than that takes.
+    fn pay(self: Arc<Load>) {
+        for _ in 0..PAYERS {
+            let load = self.clone();
+            let ledger = load.app.get::<Ledger>();
+            tokio::spawn(async move {
+                let mut ticks = tokio::time::interval(PAY_EVERY);
+                ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                loop {
+                    ticks.tick().await;
+                    let began = std::time::Instant::now();
+                    load.count("pay", ledger.pay().await);
+                    let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    load.pay_us.lock().expect("nobody panics under it").push(took);
                 }
             });
         }

@@ -1,0 +1,80 @@
+//! A module that is near a real Postgres, whose distance changes.
+
+use std::time::{Duration, Instant};
+
+use skybox_core::ModulePlan;
+use skybox_hosts::Postgres;
+
+use crate::hosts::Cloud;
+use crate::node::{Node, play};
+
+/// Half of the way to and fro, to all hosts but one.
+const FAR: Duration = Duration::from_millis(10);
+
+fn is_on(plan: &skybox_core::Plan, node: &str) -> bool {
+    let Some(ModulePlan::Replicated { assigned, serving, .. }) = plan.modules.get("ledger") else {
+        return false;
+    };
+    assigned == serving && serving.len() == 1 && serving[0].as_str() == node
+}
+
+/// What the next payments of each node take; their median in microseconds.
+fn pays(nodes: &mut [Node]) -> u64 {
+    let mut took = Vec::new();
+    for node in nodes.iter_mut() {
+        node.paid();
+        node.goes_on_with(&["pay"], 100);
+        took.extend(node.paid());
+    }
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+#[test]
+fn what_is_near_a_database_goes_where_that_is_closest_and_no_call_fails() {
+    play(|| {
+        let names = ["a", "b", "c"];
+        let mut database = None;
+        let started = Cloud::start_with(&names, |hosts| {
+            // It has a host of its own, after those of the nodes.
+            let db = Cloud::host_of(names.len());
+            database = Some(Postgres::start(hosts, db).expect("Postgres runs"));
+            for (node, far) in [(0, FAR), (1, Duration::ZERO), (2, FAR)] {
+                hosts.delay_between(db, Cloud::host_of(node), far).expect("it is far away");
+            }
+            let address = database.as_ref().expect("just started").address().to_string();
+            vec![
+                ("SKYBOX_RESOURCES__DB__ADDRESS".to_owned(), address),
+                ("SKYBOX_PLAN__MIN_STAY".to_owned(), "5s".to_owned()),
+                ("SKYBOX_PLAN__SETTLE".to_owned(), "3s".to_owned()),
+            ]
+        });
+        let Some(mut cloud) = started else { return };
+        let began = Instant::now();
+        cloud.nodes[0].sees("the ledger where its database is", |plan| is_on(plan, "b"));
+        println!("placed {:?} after the nodes were there", began.elapsed());
+        for node in &mut cloud.nodes {
+            assert_eq!(node.ask("pay"), "paying");
+        }
+        let before = pays(&mut cloud.nodes);
+        let db = Cloud::host_of(names.len());
+        cloud.hosts.delay_between(db, Cloud::host_of(0), Duration::ZERO).expect("it is close now");
+        cloud.hosts.delay_between(db, Cloud::host_of(1), FAR).expect("it is far away now");
+        let swapped = Instant::now();
+        let between = pays(&mut cloud.nodes);
+        cloud.nodes[2].sees("the ledger where its database is now", |plan| is_on(plan, "a"));
+        let moved = swapped.elapsed();
+        let after = pays(&mut cloud.nodes);
+        println!(
+            "moved {moved:?} after the distances were swapped; four round trips take {before} us before, {between} us until \
+             it moves, {after} us after"
+        );
+        println!("{:#}", cloud.nodes[2].order(serde_json::json!({"explain": {"module": "ledger"}})));
+        for node in &mut cloud.nodes {
+            let tally = node.tally();
+            println!("{}: {} payments", node.name, tally.well("pay"));
+            assert_eq!(tally.failed("pay"), 0, "{}: {tally:#?}", node.name);
+        }
+        drop(database);
+    });
+}
