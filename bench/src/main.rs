@@ -15,6 +15,7 @@ mod child;
 mod figures;
 mod hello;
 mod overload;
+mod plan;
 mod store;
 mod stream;
 mod subject;
@@ -45,6 +46,8 @@ enum Bench {
     Hello(hello::Options),
     /// What becomes of a module that is asked for more than it can do.
     Overload(overload::Options),
+    /// What a plan for a large cloud costs, and how good it is.
+    Plan(plan::Options),
     /// What a real etcd has to do for thousands of nodes.
     Store(store::Options),
     /// What a stream carries between two processes, beside a bare socket.
@@ -73,6 +76,7 @@ fn main() -> Result<()> {
         Bench::Beside(options) => call::run_beside(&options),
         Bench::Hello(options) => hello::run(&options),
         Bench::Overload(options) => overload::run(&options),
+        Bench::Plan(options) => plan::run(&options),
         Bench::Store(options) => store::run(&options),
         Bench::Stream(options) => stream::run(&options),
         Bench::Cells(options) => cells::run(&options),

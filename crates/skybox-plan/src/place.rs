@@ -18,8 +18,8 @@
 //!
 //! The first plan is made greedily, the most important and the largest modules first; what then fits nowhere has others make
 //! room, in chains; small clouds have something better looked for, in [`Rules::search_steps`] steps. So the answer is not
-//! always the best one, but it never breaks a hard need. The same facts always give the same answer, and the answer handed
-//! back as [`Facts::before`] gives itself.
+//! always the best one, but it never breaks a hard need. The same facts always give the same answer. The answer
+//! handed back as [`Facts::before`] gives itself; only where something has no place may looking once more find one.
 //!
 //! # What moves
 //!

@@ -35,6 +35,8 @@ pub(super) struct Board<'w> {
     pub(super) world: &'w World<'w>,
     pub(super) seats: Vec<Vec<Taken>>,
     on_node: Vec<Vec<u32>>,
+    /// Where instances were before this decision: one that comes back has never left.
+    pub(super) homes: Vec<Vec<Taken>>,
     pub(super) ledger: Ledger,
     /// What was done, so that what leads nowhere can be undone.
     done: Vec<Done>,
@@ -52,6 +54,7 @@ impl<'w> Board<'w> {
             world,
             seats: vec![Vec::new(); world.modules.len()],
             on_node: vec![Vec::new(); world.nodes.len()],
+            homes: vec![Vec::new(); world.modules.len()],
             ledger: world.ledger(),
             done: Vec::new(),
         }
@@ -119,9 +122,11 @@ impl<'w> Board<'w> {
         self.done.push(Done::Added { module, node: taken.node });
     }
 
-    /// A new instance.
+    /// One more instance.
     pub(super) fn start(&mut self, module: usize, node: usize, why: Reason) {
-        self.add(module, Taken { node, since_ms: self.world.facts.now_ms, why, kept: false });
+        let home = self.homes[module].iter().find(|home| home.node == node).copied();
+        let new = Taken { node, since_ms: self.world.facts.now_ms, why, kept: false };
+        self.add(module, home.unwrap_or(new));
     }
 
     pub(super) fn remove(&mut self, module: usize, node: usize) -> Option<Taken> {

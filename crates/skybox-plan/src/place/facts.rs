@@ -175,7 +175,7 @@ pub struct Rules {
     pub near_trips_per_s: u64,
     /// What a call over the network is taken to cost beside one within a node, in microseconds. 100.
     pub network_call_us: u64,
-    /// Steps of the search for something better than the first plan, which small clouds are worth. 20,000, some
+    /// Steps of the search for something better than the first plan, which small clouds are worth. 5,000, some
     /// milliseconds; 0 for none.
     pub search_steps: u64,
 }
@@ -195,7 +195,7 @@ impl Default for Rules {
             low_for_ms: 5 * 60_000,
             near_trips_per_s: 100,
             network_call_us: 100,
-            search_steps: 20_000,
+            search_steps: 5_000,
         }
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn keep(board: &mut Board<'_>, wanted: &Wanted) -> Kept {
                 continue;
             };
             let taken = Taken { node, since_ms: seat.since_ms, why: seat.why, kept: true };
+            board.homes[module].push(taken);
             match why_leave(board, module, node) {
                 None => board.add(module, taken),
                 Some(reason) => {

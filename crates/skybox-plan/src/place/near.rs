@@ -5,10 +5,17 @@ use super::board::{Board, Taken};
 use super::decision::Reason;
 use super::keep::Kept;
 use super::scale::Budget;
+use super::search;
 use super::world::Near;
 
 /// Moves the furthest of each module's instances first, as far as the budget goes.
-pub(super) fn come_closer(board: &mut Board<'_>, better: &mut Better, budget: &mut Budget, kept: &mut Kept) {
+pub(super) fn come_closer(
+    board: &mut Board<'_>,
+    wanted: &[usize],
+    better: &mut Better,
+    budget: &mut Budget,
+    kept: &mut Kept,
+) {
     let world = board.world;
     if world.facts.frozen {
         return;
@@ -21,13 +28,24 @@ pub(super) fn come_closer(board: &mut Board<'_>, better: &mut Better, budget: &m
         let module = *module;
         let mut seats: Vec<(u64, Taken)> = board.seats[module]
             .iter()
-            .filter(|taken| taken.kept && !board.has_follower_on(module, taken.node))
+            .filter(|taken| !board.has_follower_on(module, taken.node))
             .filter_map(|taken| Some((board.near_measured_us(module, taken.node)?, *taken)))
             .collect();
         seats.sort_by_key(|(us, taken)| (std::cmp::Reverse(*us), taken.node));
         for (now_us, taken) in seats {
             let Some(to) = closer(board, module, taken.node, now_us) else { continue };
-            if better.pays(world, module, &taken) && budget.left() > 0 {
+            if !taken.kept {
+                // It has not been started yet, and others have made room since its place was chosen. In a small cloud that
+                // was looked at already.
+                let costs = |node| {
+                    world.near_cost(board.near_us(module, node)) as i64
+                        + board.traffic_cost(module, node, wanted)
+                };
+                if !search::is_small(world, wanted) && costs(to) < costs(taken.node) {
+                    board.remove(module, taken.node);
+                    board.start(module, to, Reason::New);
+                }
+            } else if better.pays(world, module, &taken) && budget.left() > 0 {
                 budget.spend(1);
                 board.remove(module, taken.node);
                 board.start(module, to, Reason::Near);

@@ -13,15 +13,13 @@ use super::world::World;
 const CHAIN_MAX: usize = 3;
 /// How many may leave one host for it.
 const LEAVING_MAX: usize = 3;
-/// How many nodes are looked at in one decision for the sake of those that fit nowhere.
-const VISITS_MAX: usize = 1_000_000;
+/// How many nodes are looked at in one decision for the sake of those that fit nowhere: some ten milliseconds.
+const VISITS_MAX: usize = 300_000;
+/// What it costs to have one try to move on, in such looks.
+const VISITS_OF_TRY: usize = 50;
 
-/// Fills everything that is missing, the important first; gives the owners of keyed modules' shards.
-pub(super) fn repair(
-    board: &mut Board<'_>,
-    wanted: &[usize],
-    budget: &mut Budget,
-) -> BTreeMap<usize, Owners> {
+/// Fills what is missing, the important first; gives the owners of keyed modules' shards.
+pub(super) fn fill(board: &mut Board<'_>, wanted: &[usize], budget: &mut Budget) -> BTreeMap<usize, Owners> {
     let world = board.world;
     let mut owners = BTreeMap::new();
     for module in &world.order {
@@ -31,11 +29,15 @@ pub(super) fn repair(
             owners.insert(*module, shards::settle(board, *module, budget));
         }
     }
-    if world.facts.frozen {
-        return owners;
-    }
+    owners
+}
+
+/// Has others make room for what is still missing.
+pub(super) fn make_room(board: &mut Board<'_>, wanted: &[usize]) {
+    let world = board.world;
     let mut visits = VISITS_MAX;
     for module in world.order.iter().filter(|module| world.is_replicated(**module)) {
+        candidates::fill(board, *module, wanted);
         while board.seats[*module].len() < wanted[*module] {
             let made = others_move(board, *module, wanted, CHAIN_MAX, &mut visits)
                 || others_go(board, *module, wanted, &mut visits);
@@ -44,7 +46,6 @@ pub(super) fn repair(
             }
         }
     }
-    owners
 }
 
 /// Whether the host would do if it were empty.
@@ -106,14 +107,14 @@ fn others_move(
         if *visits == 0 {
             return false;
         }
-        if make_room(board, module, node, wanted, (chain, LEAVING_MAX), visits) {
+        if make_room_on(board, module, node, wanted, (chain, LEAVING_MAX), visits) {
             return true;
         }
     }
     false
 }
 
-fn make_room(
+fn make_room_on(
     board: &mut Board<'_>,
     module: usize,
     node: usize,
@@ -125,13 +126,14 @@ fn make_room(
         if *visits == 0 {
             return false;
         }
+        *visits = visits.saturating_sub(VISITS_OF_TRY);
         let mark = board.mark();
         board.remove(other, taken.node);
         let mut made = board.fits(module, node);
         if made {
             board.start(module, node, Reason::New);
         } else if leaving > 1 {
-            made = make_room(board, module, node, wanted, (chain, leaving - 1), visits);
+            made = make_room_on(board, module, node, wanted, (chain, leaving - 1), visits);
         }
         if made && move_on(board, other, taken.node, wanted, chain, visits) {
             return true;

@@ -4,6 +4,7 @@
 use super::board::{Board, Taken};
 use super::decision::Reason;
 use super::keep::Kept;
+use super::world::World;
 
 /// Where there are more, so few steps would see too little.
 const NODES_MAX: usize = 16;
@@ -37,12 +38,18 @@ struct Search<'s, 'w> {
     found: Option<Vec<Vec<usize>>>,
 }
 
+/// Whether a cloud is small enough to look.
+pub(super) fn is_small(world: &World<'_>, wanted: &[usize]) -> bool {
+    world.facts.rules.search_steps > 0
+        && world.nodes.len() <= NODES_MAX
+        && wanted.iter().sum::<usize>() <= INSTANCES_MAX
+}
+
 /// Replaces what is on the board if there is something better.
 pub(super) fn improve(board: &mut Board<'_>, wanted: &[usize], kept: &Kept) {
     let world = board.world;
     let steps = world.facts.rules.search_steps;
-    let instances: usize = wanted.iter().sum();
-    if world.facts.frozen || world.nodes.len() > NODES_MAX || instances > INSTANCES_MAX {
+    if world.facts.frozen || !is_small(world, wanted) {
         return;
     }
     let order: Vec<usize> =
@@ -88,11 +95,11 @@ pub(super) fn improve(board: &mut Board<'_>, wanted: &[usize], kept: &Kept) {
     }
     search.module(0);
     if let Some(found) = search.found {
-        replace(board, found, kept);
+        replace(board, found);
     }
 }
 
-fn replace(board: &mut Board<'_>, found: Vec<Vec<usize>>, kept: &Kept) {
+fn replace(board: &mut Board<'_>, found: Vec<Vec<usize>>) {
     let before = board.seats.clone();
     let replicated: Vec<_> =
         board.world.order.iter().copied().filter(|module| board.world.is_replicated(*module)).collect();
@@ -103,10 +110,7 @@ fn replace(board: &mut Board<'_>, found: Vec<Vec<usize>>, kept: &Kept) {
     }
     for module in replicated {
         for node in &found[module] {
-            let stayed = kept.stays[module].iter().find(|taken| taken.node == *node);
-            let now_ms = board.world.facts.now_ms;
-            let new = Taken { node: *node, since_ms: now_ms, why: Reason::New, kept: false };
-            board.add(module, stayed.copied().unwrap_or(new));
+            board.start(module, *node, Reason::New);
         }
     }
 }
@@ -178,9 +182,12 @@ impl Search<'_, '_> {
         }
         // Without it there may be too few for anything better.
         let short = self.wanted[module].saturating_sub(chosen + rest.len());
-        let mut least = self.score();
-        least.missing[self.class[module]].1 += short;
-        if least < self.best {
+        let is_worse = short > 0 && {
+            let mut least = self.score();
+            least.missing[self.class[module]].1 += short;
+            least >= self.best
+        };
+        if !is_worse {
             self.choose(at, module, rest, chosen);
         }
     }

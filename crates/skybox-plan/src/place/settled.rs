@@ -12,6 +12,9 @@ use super::shards::Owners;
 use super::world::World;
 use super::{near, repair, search, spread, traffic, words};
 
+/// How often what is missing is looked after in one decision.
+const ROUNDS_MAX: usize = 4;
+
 /// A decision with all that led to it.
 pub(super) struct Settled<'w> {
     pub(super) board: Board<'w>,
@@ -32,18 +35,27 @@ impl<'w> Settled<'w> {
         let mut better = Better::new(world);
         // 1. What can stay, stays.
         let mut kept = keep::keep(&mut board, &wanted);
-        // 2. What is missing gets a place, by others making room if need be.
-        let owners = repair::repair(&mut board, &wanted.instances, &mut budget);
-        if !world.facts.frozen {
-            // 3. Instances that should differ in a label do, as far as there are places.
+        // 2. What is missing gets a place, if there is one.
+        let owners = repair::fill(&mut board, &wanted.instances, &mut budget);
+        for _ in 0..ROUNDS_MAX {
+            if world.facts.frozen {
+                break;
+            }
+            let mark = board.mark();
+            // 3. If there is none, others make room.
+            repair::make_room(&mut board, &wanted.instances);
+            // 4. Instances that should differ in a label do, as far as there are places.
             spread::mend(&mut board, &wanted.instances, &mut kept);
-            // 4. A small cloud has something better looked for.
+            // 5. A small cloud has something better looked for. All of this again, while that changes anything.
             search::improve(&mut board, &wanted.instances, &kept);
+            if board.mark() == mark {
+                break;
+            }
         }
-        // 5. What found no other place stays where it should not.
+        // 6. What found no other place stays where it should not.
         keep::put_back(&mut board, &mut kept, &wanted.instances);
-        // 6. What may move because that pays, within the budget.
-        near::come_closer(&mut board, &mut better, &mut budget, &mut kept);
+        // 7. What may move because that pays, within the budget.
+        near::come_closer(&mut board, &wanted.instances, &mut better, &mut budget, &mut kept);
         let proposals = traffic::gather(&mut board, &wanted.instances, &mut better, &mut budget, &mut kept);
         Settled { board, wanted, kept, budget, better, owners, proposals }
     }

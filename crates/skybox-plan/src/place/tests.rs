@@ -1,5 +1,6 @@
 //! Small clouds, told in a few words, and where the plan puts things.
 
+mod events;
 mod hour;
 mod keyed;
 mod moves;
@@ -86,6 +87,10 @@ fn why(decision: &Decision) -> Vec<String> {
         .iter()
         .map(|unplaced| format!("{} {}: {}", unplaced.module, unplaced.missing, unplaced.why))
         .collect()
+}
+
+fn missing(decision: &Decision) -> u32 {
+    decision.unplaced.iter().map(|unplaced| unplaced.missing).sum()
 }
 
 /// Decides, and makes that the placement. Nothing moves when the same is decided again.
