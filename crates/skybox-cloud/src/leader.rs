@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::records::{
-    AGAIN, ASSIGN, BRAKE, CORDON, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN, PIN, PLACE, ROUTE, SCALE,
-    STATE, UNPLACED, text,
+    AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN, PIN,
+    PLACE, ROUTE, SCALE, STATE, UNPLACED, text,
 };
 use crate::store::{Condition, Followed, LeaseId, Op, Pace, Revision, Store, StoreError, Txn, View, follow};
 use brake::{Brake, Held, Sight};
@@ -156,6 +156,8 @@ struct Planner {
 struct Eyes {
     nodes: Followed,
     all: Vec<(&'static str, Followed)>,
+    /// What it has written for people.
+    degraded: Followed,
 }
 
 /// All but the nodes.
@@ -166,15 +168,21 @@ impl Eyes {
     fn open(candidate: &Candidate) -> Eyes {
         let runtime = tokio::runtime::Handle::current();
         let on = |prefix| follow(&runtime, candidate.store.clone(), prefix, candidate.pace);
-        Eyes { nodes: on(NODE), all: LOOKED_AT.map(|prefix| (prefix, on(prefix))).into() }
+        let all = LOOKED_AT.map(|prefix| (prefix, on(prefix))).into();
+        Eyes { nodes: on(NODE), all, degraded: on(DEGRADED) }
     }
 
-    fn all(&self) -> impl Iterator<Item = (&'static str, &Followed)> {
+    /// All that is decided by.
+    fn decisive(&self) -> impl Iterator<Item = (&'static str, &Followed)> {
         [(NODE, &self.nodes)].into_iter().chain(self.all.iter().map(|(prefix, followed)| (*prefix, followed)))
     }
 
+    fn all(&self) -> impl Iterator<Item = (&'static str, &Followed)> {
+        self.decisive().chain([(DEGRADED, &self.degraded)])
+    }
+
     fn take_over(&self, seen: &mut Seen) {
-        for (prefix, followed) in self.all() {
+        for (prefix, followed) in self.decisive() {
             let view = followed.views().borrow().clone();
             seen.follow(prefix, &view);
         }
@@ -236,7 +244,8 @@ impl Planner {
             let decided = decide(&seen, &self.mind(&remembered), brake.held());
             remembered = decided.placement;
             tell(&decided.moves);
-            let writes = decided.writes;
+            let mut writes = decided.writes;
+            writes.extend(self.degraded(&eyes.degraded.views().borrow(), &brake));
             if writes.is_empty() {
                 let any = futures_of(&mut changed);
                 let tick = ticks.then(|| Instant::now() + TICK);
@@ -268,6 +277,21 @@ impl Planner {
             remembered,
             now_ms: now_ms(),
         }
+    }
+
+    /// What has to be written so that whoever asks is told what is held back; nothing if that is there.
+    fn degraded(&self, view: &View, brake: &Brake) -> Option<Write> {
+        let entry = view.entries.get(DEGRADED);
+        if !brake.is_degraded() {
+            return entry.map(|_| Write { when: Vec::new(), op: Op::Delete(DEGRADED.to_owned()) });
+        }
+        // Without a lease this node leads no more, which it is about to see.
+        let lease = (*self.candidate.lease.borrow())?;
+        let mut held: Vec<_> = brake.held().values().map(|node| node.name.clone()).collect();
+        held.sort();
+        let value = text(&Degraded { held });
+        let is_there = entry.is_some_and(|entry| entry.value == value && entry.lease == Some(lease));
+        (!is_there).then(|| Write { when: Vec::new(), op: Op::put_on(lease, DEGRADED, value) })
     }
 
     async fn first_nodes(&self, eyes: &Eyes) {

@@ -241,6 +241,13 @@ pub enum Done {
         /// The modules that living nodes gave up, in the order in which they did.
         #[serde(default)]
         gave_up: BTreeMap<String, Vec<GaveUp>>,
+        /// Of a cloud, the node that leads, if one does at this moment.
+        #[serde(default)]
+        leader: Option<NodeName>,
+        /// Of a cloud, nodes that were lost too many at once to be believed: nothing of theirs is given to others until
+        /// enough of them are back, or for [`Order::GoOn`].
+        #[serde(default)]
+        degraded: Vec<NodeName>,
     },
 }
 

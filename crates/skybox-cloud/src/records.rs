@@ -6,6 +6,7 @@
 //! | `state/<incarnation>` | the node | the node | the leader |
 //! | `far/<incarnation>` | the node | one node of each host | the leader |
 //! | `leader` | the leader | who is elected | all nodes |
+//! | `degraded` | the leader | the leader | nodes, for operators |
 //! | `place/<module>`, `unplaced` | – | the leader | the leader, people |
 //! | `assign/<incarnation>` | – | the leader | that node |
 //! | `route/<module>` | – | the leader | all nodes |
@@ -29,6 +30,8 @@ use crate::store::{Entry, Revision, View};
 
 /// The key of the leader.
 pub const LEADER: &str = "leader";
+/// The key of what the leader holds back since too many nodes were lost at once. There while it does.
+pub const DEGRADED: &str = "degraded";
 /// Before the incarnation in the key of a node.
 pub const NODE: &str = "node/";
 /// Before the incarnation in the key of what a node says of itself.
@@ -148,6 +151,13 @@ pub struct Leader {
     pub name: NodeName,
     /// Which life.
     pub incarnation: Incarnation,
+}
+
+/// That too many nodes were lost at once to be believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Degraded {
+    /// The nodes that are gone, and nothing of theirs is given to others yet.
+    pub held: Vec<NodeName>,
 }
 
 /// What a node is to run, beside shards.

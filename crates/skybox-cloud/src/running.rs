@@ -257,7 +257,7 @@ impl Running {
         let who = || format!("the parent of {} (process {})", self.program, self.pid);
         let answer = tokio::time::timeout(STATUS_WAIT, self.order(&Order::Show)).await;
         match answer.map_err(|_| RunningError::Silent { who: who() })?? {
-            Done::Shown { plan, processes, pins, listeners, gave_up } => {
+            Done::Shown { plan, processes, pins, listeners, gave_up, .. } => {
                 Ok(Some(Shown { plan, processes, pins, listeners, gave_up }))
             }
             other => Err(RunningError::Refused(format!("{} answered {other:?}", who()))),

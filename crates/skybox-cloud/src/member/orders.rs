@@ -12,8 +12,8 @@ use super::Shared;
 use super::view::Sight;
 use crate::parent::{Done, GaveUp as ShownGaveUp, Order};
 use crate::records::{
-    AGAIN, ASSIGN, Assign, BRAKE, CORDON, Cordon, FREEZE, GaveUp, NODE, OWN, PIN, Pin, ROUTE, SCALE, STATE,
-    Scale, State, Table, own_in, text,
+    AGAIN, ASSIGN, Assign, BRAKE, CORDON, Cordon, DEGRADED, Degraded, FREEZE, GaveUp, LEADER, Leader, NODE,
+    OWN, PIN, Pin, ROUTE, SCALE, STATE, Scale, State, Table, own_in, text,
 };
 use crate::store::{Followed, Op, Revision, StoreError, Txn, follow};
 
@@ -126,7 +126,8 @@ impl Whole {
     async fn open(shared: &Shared) -> Result<Whole, StoreError> {
         let runtime = tokio::runtime::Handle::current();
         let on = |prefix| (prefix, follow(&runtime, shared.store.clone(), prefix, shared.pace));
-        let whole = Whole { followed: [NODE, STATE, ASSIGN, ROUTE, OWN, PIN].map(on).into_iter().collect() };
+        let prefixes = [NODE, STATE, ASSIGN, ROUTE, OWN, PIN, LEADER, DEGRADED];
+        let whole = Whole { followed: prefixes.map(on).into_iter().collect() };
         for followed in whole.followed.values() {
             tokio::select! {
                 _ = followed.at(Revision::default()) => {}
@@ -188,6 +189,12 @@ async fn show(shared: &Shared) -> Result<Done, StoreError> {
         plan,
         processes: BTreeMap::new(),
         listeners: BTreeMap::new(),
+        leader: whole.table::<Leader>(LEADER).get(LEADER).map(|row| row.value.name.clone()),
+        degraded: whole
+            .table::<Degraded>(DEGRADED)
+            .get(DEGRADED)
+            .map(|row| row.value.held.clone())
+            .unwrap_or_default(),
     })
 }
 

@@ -565,6 +565,8 @@ impl State {
                     .map(|module| (module.name.clone(), self.gave_up(&module.name)))
                     .filter(|(_, gave_up)| !gave_up.is_empty())
                     .collect(),
+                leader: None,
+                degraded: Vec::new(),
             },
             Order::Stop => {
                 self.stop();

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use skybox_cloud::parent::{Done, Order};
-use skybox_cloud::records::{LEADER, Leader};
-use skybox_cloud::store::Store;
+use skybox_cloud::records::{LEADER, Leader, NODE, of_life};
+use skybox_cloud::store::{Op, Store, Txn};
 use skybox_core::{ModuleKind, ModulePlan, NodeName, Replicas};
 use skybox_node::control::{Control, Leave, OnceTurn, Report};
 use skybox_plan::names::{Holder, NameAnswer, NameAsk};
@@ -170,6 +170,53 @@ async fn people_move_what_they_want_where_they_want_it() {
     assert!(matches!(&wrong, Done::Refused(why) if why.contains("no module `cart`")), "{wrong:?}");
     let wrong = a.member.order(json!({"fly": {}})).await.expect_err("there is no such order");
     assert!(format!("{wrong:?}").contains("fly"), "{wrong:?}");
+}
+
+/// Who leads and what is held back, as a node says.
+async fn told(node: &Node) -> (Option<NodeName>, Vec<NodeName>) {
+    match order(node, Order::Show).await {
+        Done::Shown { leader, degraded, .. } => (leader, degraded),
+        other => panic!("it was asked to show: {other:?}"),
+    }
+}
+
+/// Waits until a node says so.
+async fn tells(node: &Node, leader: Option<&NodeName>, degraded: &[NodeName]) {
+    let so = async {
+        while told(node).await != (leader.cloned(), degraded.to_vec()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(stage::PATIENCE, so).await;
+    assert!(waited.is_ok(), "{} says {:?}, not {leader:?} and {degraded:?}", node.name, told(node).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_are_lost_at_once_are_held_back_until_people_say_go_on() {
+    let stage = shop();
+    let (a, b, c, d, e) =
+        tokio::join!(stage.node("a"), stage.node("b"), stage.node("c"), stage.node("d"), stage.node("e"));
+    a.sees_owners("carts", &["a", "b", "c", "d", "e"]).await;
+    let leads = leader(&stage).await;
+    tells(&c, leads.as_ref(), &[]).await;
+    let (mut left, mut others): (Vec<_>, Vec<_>) =
+        [a, b, c, d, e].into_iter().partition(|node| Some(&node.name) == leads.as_ref());
+    left.push(others.remove(3));
+    let lost: Vec<_> = others.iter().map(|node| node.name.clone()).collect();
+    let keys: Vec<_> = others.iter().map(|node| Op::Delete(of_life(NODE, node.life))).collect();
+    drop(others);
+    // As if their leases had ended in one moment.
+    stage.store.commit(Txn::of(keys)).await.expect("it is there");
+    left[1].sees("the lost ones gone", |plan| plan.nodes.len() == 2).await;
+    tells(&left[1], leads.as_ref(), &lost).await;
+    let (owners, epoch) = stage.owners("carts").await;
+    assert_eq!((owners.len(), epoch), (5, 1), "nobody else has what they had: {owners:?}");
+    assert!(matches!(order(&left[1], Order::GoOn).await, Done::Ok));
+    let names: Vec<_> = left.iter().map(|node| node.name.as_str()).collect();
+    for node in &left {
+        node.sees_owners("carts", &names).await;
+        tells(node, leads.as_ref(), &[]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

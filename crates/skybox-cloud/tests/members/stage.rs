@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 /// How long a node counts as alive here.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 /// The longest any wait may take. Generous: it only ends tests that would fail anyway.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A store, and the modules of the program.
 pub(crate) struct Stage {
