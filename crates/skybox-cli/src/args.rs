@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Kill(KillArgs),
     /// Have a node hand everything over and end
     Drain(NodeArgs),
+    /// Say that nodes of a cloud that were lost at once are gone for good: others take over what they had
+    GoOn(GoOnArgs),
     /// End the whole program
     Stop(StopArgs),
     /// Make certificates for nodes and operators on several machines
@@ -228,6 +230,12 @@ pub(crate) struct NodeArgs {
     /// Which node
     #[arg(value_parser = node)]
     pub(crate) node: NodeName,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GoOnArgs {
     #[command(flatten)]
     pub(crate) which: Which,
 }

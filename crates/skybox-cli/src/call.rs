@@ -40,7 +40,7 @@ pub(crate) async fn call(args: &CallArgs) -> anyhow::Result<ExitCode> {
     let arguments: Value = serde_json::from_str(text).with_context(|| {
         format!("the arguments are not JSON: {text}; write them by name, as in '{{\"id\": 1}}', or in order, as in '[1]'")
     })?;
-    let program = choose(&args.read.which, Purpose::Change)?;
+    let program = choose(&args.read.which, Purpose::Change).await?;
     let node = program.operator(args.from.as_ref()).await?;
     let (stdin, mistake) = match args.stdin.clone().or(dash.then_some(None)) {
         None => (None, None),

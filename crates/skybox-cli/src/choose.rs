@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use skybox_cloud::certs::AUTHORITY_CERTIFICATE;
-use skybox_cloud::running::{Running, running};
+use skybox_cloud::running::{Running, running, together};
 use skybox_node::config::TlsFiles;
 
 use crate::args::Which;
@@ -19,18 +19,25 @@ pub(crate) enum Purpose {
 }
 
 /// The program that is meant: the named one, the only one, or the one of this directory.
-pub(crate) fn choose(which: &Which, purpose: Purpose) -> anyhow::Result<Running> {
+pub(crate) async fn choose(which: &Which, purpose: Purpose) -> anyhow::Result<Running> {
     if let (Some(at), Some(identity)) = (&which.at, &which.identity) {
         return Ok(Running::at(at, operator_files(identity))?);
     }
     let here = std::env::current_dir().map(|directory| names_of(&directory)).unwrap_or_default();
-    let mut all = running();
+    let mut all = together(running()).await;
     let candidates: Vec<_> = all
         .iter()
-        .map(|running| Candidate { program: &running.program, pid: running.pid, split: running.is_split() })
+        .map(|running| {
+            let (program, pids) = (running.program.as_str(), running.pids());
+            Candidate { program, pids, split: running.has_parent() }
+        })
         .collect();
     let at = pick(&candidates, which.program.as_deref(), &here, purpose)?;
-    Ok(all.swap_remove(at))
+    let chosen = all.swap_remove(at);
+    Ok(match &which.identity {
+        Some(identity) => chosen.with_certificate(operator_files(identity)),
+        None => chosen,
+    })
 }
 
 /// The files that `skybox certs operator` has made.
@@ -48,10 +55,11 @@ fn operator_files(identity: &Path) -> TlsFiles {
 }
 
 /// A running program, as far as it matters here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Candidate<'r> {
     program: &'r str,
-    pid: u32,
+    pids: Vec<u32>,
+    /// Whether it has a parent.
     split: bool,
 }
 
@@ -84,7 +92,9 @@ fn pick(
             ),
         };
     };
-    let found = those(&|candidate| candidate.program == named || candidate.pid.to_string() == named);
+    let found = those(&|candidate| {
+        candidate.program == named || candidate.pids.iter().any(|pid| pid.to_string() == named)
+    });
     match found.as_slice() {
         [only] => Ok(*only),
         [] => bail!("no program `{named}` is running; there are\n{}", list()),
@@ -93,8 +103,13 @@ fn pick(
 }
 
 fn line(candidate: &Candidate<'_>) -> String {
-    let form = if candidate.split { "nodes" } else { "a single process" };
-    format!("  {:16}  process {:<8} {form}", candidate.program, candidate.pid)
+    let Candidate { program, pids, split } = candidate;
+    let form = match pids.as_slice() {
+        _ if *split => "nodes".to_owned(),
+        [_] => "a single process".to_owned(),
+        several => format!("{} nodes of a cloud", several.len()),
+    };
+    format!("  {program:16}  process {:<8} {form}", pids.first().copied().unwrap_or_default())
 }
 
 /// The names that programs built from this directory have: the nearest package's, and its binaries'.
@@ -134,10 +149,12 @@ mod tests {
         named: Option<&str>,
         here: &[&str],
     ) -> Result<u32, String> {
-        let all: Vec<_> =
-            running.iter().map(|&(program, pid)| Candidate { program, pid, split: pid % 2 == 0 }).collect();
+        let all: Vec<_> = running
+            .iter()
+            .map(|&(program, pid)| Candidate { program, pids: vec![pid], split: pid % 2 == 0 })
+            .collect();
         let here: Vec<_> = here.iter().map(|name| (*name).to_owned()).collect();
-        pick(&all, named, &here, purpose).map(|at| all[at].pid).map_err(|error| error.to_string())
+        pick(&all, named, &here, purpose).map(|at| all[at].pids[0]).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -38,9 +38,9 @@ struct Section {
 
 /// Shows a module.
 pub(crate) async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let running = choose(&args.read.which, Purpose::Look)?;
-    let shown = running.shown().await?;
-    let program = gather(&running, shown, running.nodes().await?);
+    let running = choose(&args.read.which, Purpose::Look).await?;
+    let (shown, statuses) = running.look().await?;
+    let program = gather(&running, shown, statuses);
     let Some(module) = program.modules.iter().find(|module| module.module == args.module) else {
         let names = joined(program.modules.iter().map(|module| module.module.as_str()));
         bail!("there is no module `{}`; there are {names}", args.module);

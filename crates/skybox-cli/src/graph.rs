@@ -54,10 +54,10 @@ impl Edge {
 
 /// Shows the edges.
 pub(crate) async fn graph(args: &GraphArgs) -> anyhow::Result<ExitCode> {
-    let program = choose(&args.read.which, Purpose::Look)?;
-    let shown = program.shown().await?;
+    let program = choose(&args.read.which, Purpose::Look).await?;
+    let (shown, statuses) = program.look().await?;
     let (mut counts, mut modules) = (Vec::new(), BTreeMap::new());
-    for (node, status) in program.nodes().await? {
+    for (node, status) in statuses {
         match status {
             Ok(status) => {
                 for module in status.modules {

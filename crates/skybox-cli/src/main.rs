@@ -60,6 +60,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
             Command::Restart(args) => restart::restart(&args).await,
             Command::Kill(args) => orders::kill(&args).await,
             Command::Drain(args) => orders::drain(&args).await,
+            Command::GoOn(args) => orders::go_on(&args).await,
             Command::Stop(args) => orders::stop(&args).await,
             Command::Certs(args) => certs::certs(&args),
         }

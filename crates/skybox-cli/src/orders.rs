@@ -1,4 +1,4 @@
-//! `move`, `kill`, `drain` and `stop`: orders for a program's parent.
+//! `move`, `kill`, `drain`, `go-on` and `stop`: orders for a program's parent, or for its cloud.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use skybox_cloud::running::{Running, running};
 use skybox_core::NodeName;
 use skybox_node::Extent;
 
-use crate::args::{KillArgs, MoveArgs, NodeArgs, StopArgs, Victim};
+use crate::args::{GoOnArgs, KillArgs, MoveArgs, NodeArgs, StopArgs, Victim};
 use crate::choose::{Purpose, choose};
 use crate::ps::joined;
 
@@ -23,7 +23,7 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 
 /// Moves a module; ends when it serves there.
 pub(crate) async fn move_module(args: &MoveArgs) -> anyhow::Result<ExitCode> {
-    let program = choose(&args.which, Purpose::Change)?;
+    let program = choose(&args.which, Purpose::Change).await?;
     let order = Order::Move { module: args.module.clone(), nodes: args.nodes.clone() };
     program.order(&order).await?;
     match args.nodes.as_slice() {
@@ -34,11 +34,14 @@ pub(crate) async fn move_module(args: &MoveArgs) -> anyhow::Result<ExitCode> {
 
 /// Kills a node's process, or one instance.
 pub(crate) async fn kill(args: &KillArgs) -> anyhow::Result<ExitCode> {
-    let program = choose(&args.which, Purpose::Change)?;
+    let program = choose(&args.which, Purpose::Change).await?;
     match &args.victim {
         Victim::Node(node) => {
             program.order(&Order::Kill { node: node.clone() }).await?;
-            say(&format!("{node} was killed; it is started again"))
+            match program.has_parent() {
+                true => say(&format!("{node} was killed; it is started again")),
+                false => say(&format!("{node} was killed")),
+            }
         }
         Victim::Instance(instance) => match program.kill_instance(instance).await? {
             Some((killed, node)) => {
@@ -60,16 +63,31 @@ pub(crate) async fn kill(args: &KillArgs) -> anyhow::Result<ExitCode> {
 
 /// Drains a node; ends when it has ended.
 pub(crate) async fn drain(args: &NodeArgs) -> anyhow::Result<ExitCode> {
-    choose(&args.which, Purpose::Change)?.order(&Order::Drain { node: args.node.clone() }).await?;
-    match &args.which.at {
-        None => say(&format!("{} has handed everything over and ended", args.node)),
-        Some(_) => say(&format!("{} drains", args.node)),
+    let program = choose(&args.which, Purpose::Change).await?;
+    program.order(&Order::Drain { node: args.node.clone() }).await?;
+    match program.has_parent() {
+        true => say(&format!("{} has handed everything over and ended", args.node)),
+        false => say(&format!("{} drains", args.node)),
+    }
+}
+
+/// Says that the nodes which a cloud holds back are gone for good.
+pub(crate) async fn go_on(args: &GoOnArgs) -> anyhow::Result<ExitCode> {
+    let program = choose(&args.which, Purpose::Change).await?;
+    let held = program.shown().await?.map(|shown| shown.degraded).unwrap_or_default();
+    program.order(&Order::GoOn).await?;
+    match held.as_slice() {
+        [] => say("nothing was held back"),
+        held => {
+            let nodes = joined(held.iter().map(NodeName::as_str));
+            say(&format!("others take over what {nodes} had"))
+        }
     }
 }
 
 /// Ends a program; ends when it has ended.
 pub(crate) async fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
-    let program = choose(&args.which, Purpose::Change)?;
+    let program = choose(&args.which, Purpose::Change).await?;
     let patience = match program.order(&Order::Stop).await? {
         Done::Ending { within_ms } => Duration::from_millis(within_ms).saturating_add(KILLED_WAIT),
         _ => SINGLE_STOP_WAIT,
@@ -85,7 +103,8 @@ pub(crate) async fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn is_there(program: &Running) -> bool {
-    running().contains(program)
+    let is_it = |one: &Running| (&one.program, one.pid) == (&program.program, program.pid);
+    running().iter().any(is_it)
 }
 
 fn say(text: &str) -> anyhow::Result<ExitCode> {

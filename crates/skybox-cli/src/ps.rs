@@ -1,6 +1,7 @@
 //! `skybox ps`: the nodes of a program, its modules, and what runs where.
 
 mod cells;
+mod cloud;
 mod holds;
 mod knots;
 mod names;
@@ -13,15 +14,16 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use skybox_cloud::parent::GaveUp;
-use skybox_cloud::running::{ALONE, Running, RunningError, Shown};
+use skybox_cloud::running::{ALONE, Running, RunningError, Shown, Statuses};
 use skybox_core::{ModuleKind, ModulePlan, NodeName};
-use skybox_node::{CellStatus, ImplementationStatus, ModuleStatus, NodeStatus, PolicyStatus};
+use skybox_node::{CellStatus, ImplementationStatus, ModuleStatus, PolicyStatus};
 
 use crate::args::PsArgs;
 use crate::call::print_json;
 use crate::choose::{Purpose, choose};
 use crate::table::{self, Cell, Table, Tone, paint};
 use cells::show_cells;
+use cloud::{Cloud, show_trouble, title};
 use holds::{Held, show_holds};
 use knots::{Wait, knots};
 use names::show_names;
@@ -34,8 +36,10 @@ use tree::show_tree;
 pub(crate) struct Program {
     pub(crate) program: String,
     pid: u32,
-    /// Whether it has a parent and nodes, or is a single process.
+    /// Whether it has nodes that somebody plans for, or is a single process.
     split: bool,
+    /// Of nodes that agree through a store: what there is to be said of them all.
+    cloud: Option<Cloud>,
     /// Where each listener is bound.
     listeners: BTreeMap<String, String>,
     nodes: Vec<Node>,
@@ -47,6 +51,8 @@ pub(crate) struct Program {
 #[derive(Debug, Serialize)]
 struct Node {
     node: String,
+    /// Where other nodes reach it, of a cloud.
+    address: Option<String>,
     /// Absent between two lives.
     pid: Option<u32>,
     state: State,
@@ -69,6 +75,23 @@ enum State {
     Draining,
     /// Its process is there and says nothing, or there is none.
     Silent,
+    /// It may be there: it is on another machine, and was not asked without a certificate.
+    NotAsked,
+    /// It is gone with too many others, and that is not believed yet.
+    HeldBack,
+}
+
+impl State {
+    fn text(self) -> (&'static str, Tone) {
+        match self {
+            State::Ready => ("ready", Tone::Good),
+            State::NotReady => ("not ready", Tone::Faint),
+            State::Draining => ("draining", Tone::Faint),
+            State::Silent => ("silent", Tone::Bad),
+            State::NotAsked => ("not asked", Tone::Faint),
+            State::HeldBack => ("lost", Tone::Bad),
+        }
+    }
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -152,13 +175,11 @@ pub(crate) struct Instance {
     pub(crate) falls_with: u64,
 }
 
-pub(crate) type Statuses = BTreeMap<NodeName, Result<NodeStatus, RunningError>>;
-
 /// Shows a program.
 pub(crate) async fn ps(args: &PsArgs) -> anyhow::Result<ExitCode> {
-    let running = choose(&args.read.which, Purpose::Look)?;
-    let shown = running.shown().await?;
-    let program = gather(&running, shown, running.nodes().await?);
+    let running = choose(&args.read.which, Purpose::Look).await?;
+    let (shown, statuses) = running.look().await?;
+    let program = gather(&running, shown, statuses);
     let colours = table::colours(&std::io::stdout());
     if args.read.json {
         print_json(&program)?;
@@ -192,7 +213,8 @@ pub(crate) fn gather(running: &Running, shown: Option<Shown>, statuses: Statuses
         knots,
         program: running.program.clone(),
         pid: running.pid,
-        split: running.is_split(),
+        split: shown.is_some(),
+        cloud: Cloud::of(shown.as_ref()),
         listeners,
         nodes: nodes(shown.as_ref(), statuses),
         modules: modules.into_values().collect(),
@@ -260,6 +282,12 @@ fn place(module: &mut Module, shown: Option<&Shown>) {
         module.assigned = module.serving.clone();
         return;
     };
+    if shown.trouble.is_some() {
+        // Whatever the plan is: there it lives.
+        module.serving = module.live.keys().cloned().collect();
+        module.assigned = module.serving.clone();
+        return;
+    }
     module.failed_on = shown.gave_up.get(&module.module).cloned().unwrap_or_default();
     module.pinned = shown.pins.get(&module.module).map(|nodes| texts(nodes)).unwrap_or_default();
     match shown.plan.modules.get(&module.module) {
@@ -300,13 +328,17 @@ pub(crate) fn form(kind: ModuleKind) -> &'static str {
 
 fn nodes(shown: Option<&Shown>, mut statuses: Statuses) -> Vec<Node> {
     let mut names: BTreeSet<NodeName> = statuses.keys().cloned().collect();
-    names.extend(shown.into_iter().flat_map(|shown| shown.processes.keys().cloned()));
+    names.extend(shown.into_iter().flat_map(|shown| shown.processes.keys().chain(&shown.degraded).cloned()));
     let node = |name: NodeName| {
         let draining = shown.and_then(|shown| shown.plan.nodes.get(&name)).is_some_and(|node| node.draining);
         let process = shown.and_then(|shown| shown.processes.get(&name).copied());
+        let planned = shown.filter(|shown| shown.cloud).and_then(|shown| shown.plan.nodes.get(&name));
+        let address = planned.map(|node| node.address.clone());
+        let held_back = shown.is_some_and(|shown| shown.degraded.contains(&name));
         match statuses.remove(&name) {
             Some(Ok(status)) => Node {
                 node: name.to_string(),
+                address,
                 pid: Some(status.pid),
                 state: match status.ready {
                     _ if draining => State::Draining,
@@ -319,9 +351,15 @@ fn nodes(shown: Option<&Shown>, mut statuses: Statuses) -> Vec<Node> {
             },
             unknown => Node {
                 node: name.to_string(),
+                address,
                 pid: process,
-                // Its process runs, and has not joined yet.
-                state: if unknown.is_none() { State::NotReady } else { State::Silent },
+                state: match &unknown {
+                    None if held_back => State::HeldBack,
+                    // Its process runs, and has not joined yet.
+                    None => State::NotReady,
+                    Some(Err(RunningError::NotHere { .. })) => State::NotAsked,
+                    Some(_) => State::Silent,
+                },
                 up_ms: None,
                 serves: Vec::new(),
                 error: unknown.and_then(Result::err).map(|error| format!("{:#}", anyhow::Error::from(error))),
@@ -332,19 +370,11 @@ fn nodes(shown: Option<&Shown>, mut statuses: Statuses) -> Vec<Node> {
 }
 
 fn show(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Result<()> {
-    let form = match (program.split, program.nodes.len()) {
-        (false, _) => "a single process".to_owned(),
-        (true, 1) => "1 node".to_owned(),
-        (true, n) => format!("{n} nodes"),
-    };
-    let listeners = program.listeners.iter().map(|(name, address)| format!(", {name} on {address}"));
-    writeln!(
-        out,
-        "{} (process {}): {form}{}\n",
-        program.program,
-        program.pid,
-        listeners.collect::<String>()
-    )?;
+    // In a cloud every node has its own.
+    let listeners = program.listeners.iter().filter(|_| program.cloud.is_none());
+    let listeners = listeners.map(|(name, address)| format!(", {name} on {address}"));
+    writeln!(out, "{}{}\n", title(program), listeners.collect::<String>())?;
+    show_trouble(program, out, colours)?;
     nodes_table(program).write(out, colours)?;
     writeln!(out)?;
     modules_table(program).write(out, colours)?;
@@ -361,20 +391,23 @@ fn show(program: &Program, out: &mut impl Write, colours: bool) -> std::io::Resu
     }
     for node in program.nodes.iter().filter(|node| node.error.is_some()) {
         let error = node.error.as_deref().unwrap_or_default();
-        writeln!(out, "\n{}", paint(&format!("{}: {error}", node.node), Tone::Bad, colours))?;
+        let text = match node.state {
+            State::NotAsked => paint(error, Tone::Faint, colours),
+            _ => paint(&format!("{}: {error}", node.node), Tone::Bad, colours),
+        };
+        writeln!(out, "\n{text}")?;
     }
     Ok(())
 }
 
 fn nodes_table(program: &Program) -> Table {
-    let mut table = Table::new(&["NODE", "PROCESS", "STATE", "UP", "SERVES", "INSTANCES"]);
+    let mut headings = vec!["NODE", "PROCESS", "STATE", "UP", "SERVES", "INSTANCES"];
+    if program.cloud.is_some() {
+        headings.insert(1, "ADDRESS");
+    }
+    let mut table = Table::new(&headings);
     for node in &program.nodes {
-        let state = match node.state {
-            State::Ready => Cell::new("ready", Tone::Good),
-            State::NotReady => Cell::new("not ready", Tone::Faint),
-            State::Draining => Cell::new("draining", Tone::Faint),
-            State::Silent => Cell::new("silent", Tone::Bad),
-        };
+        let (state, tone) = node.state.text();
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for module in &program.modules {
             if let Some(here) = module.live.get(&node.node) {
@@ -384,14 +417,18 @@ fn nodes_table(program: &Program) -> Table {
         let one =
             |(module, n): (&str, u64)| if n == 1 { module.to_owned() } else { format!("{module} ×{n}") };
         let counts: Vec<_> = counts.into_iter().map(one).collect();
-        table.row(vec![
+        let mut cells = vec![
             node.node.as_str().into(),
             node.pid.map_or("–".to_owned(), |pid| pid.to_string()).into(),
-            state,
+            Cell::new(state, tone),
             node.up_ms.map_or("–".to_owned(), table::duration).into(),
             node.serves.join(", ").into(),
             counts.join(", ").into(),
-        ]);
+        ];
+        if program.cloud.is_some() {
+            cells.insert(1, node.address.clone().unwrap_or_else(|| "–".to_owned()).into());
+        }
+        table.row(cells);
     }
     table
 }

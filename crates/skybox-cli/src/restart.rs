@@ -11,7 +11,7 @@ use crate::choose::{Purpose, choose};
 
 /// Restarts a module on every node that runs it; ends when it is done, or cannot be.
 pub(crate) async fn restart(args: &RestartArgs) -> anyhow::Result<ExitCode> {
-    let running = choose(&args.which, Purpose::Change)?;
+    let running = choose(&args.which, Purpose::Change).await?;
     let what = match &args.key {
         Some(key) => format!("{}[{key}]", args.module),
         None => args.module.clone(),

@@ -42,7 +42,7 @@ struct Top {
 
 /// Shows what a program does.
 pub(crate) async fn top(args: &TopArgs) -> anyhow::Result<ExitCode> {
-    let running = choose(&args.read.which, Purpose::Look)?;
+    let running = choose(&args.read.which, Purpose::Look).await?;
     let every = args.every;
     if args.once || args.read.json {
         let (before, began) = (look(&running).await?.0, Instant::now());

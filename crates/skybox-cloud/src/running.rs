@@ -1,8 +1,14 @@
 //! The running programs of this user, found and asked: what a command line shows and orders.
 //!
-//! A program of several nodes has a directory with its parent's socket and its nodes'. A single process has a socket
-//! without a file, whose name says whose it is; the kernel lists those. Both are proven by connecting, which also
+//! A program of several nodes has a directory with its parent's socket and its nodes'. A process without a parent has a
+//! socket without a file, whose name says whose it is; the kernel lists those. Both are proven by connecting, which also
 //! checks that the same user runs them.
+//!
+//! Such a process may be a node of a cloud. Any of those knows the plan of all, and so where the others are
+//! (`running/sight.rs`); several of one cloud on this machine are one program (`running/clouds.rs`).
+
+mod clouds;
+mod sight;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,11 +16,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use skybox_core::{CallErrorKind, Code, NodeName, Plan};
+use skybox_node::config::TlsFiles;
 use skybox_node::{Address, AskError, Killed, NodeStatus, Operator, Restarted};
 
 use crate::client::{Client, ClientError};
 use crate::parent::{Done, GaveUp, Order};
 use crate::runtime_dir::{self, PARENT_SOCKET};
+pub use clouds::together;
+use sight::Sight;
 
 /// How long a program may take to say what it runs. It is a few messages on this machine; a process that was
 /// stopped or whose runtime hangs says nothing.
@@ -28,28 +37,48 @@ pub const ALONE: &str = "alone";
 pub struct Running {
     /// Its name.
     pub program: String,
-    /// Its process: the parent's, if it has several nodes.
+    /// Its process: the parent's, if it has one; of several nodes of a cloud the lowest; zero on other machines.
     pub pid: u32,
     place: Place,
+    /// An operator's certificate, for nodes on other machines.
+    files: Option<TlsFiles>,
+}
+
+/// What nodes have said of themselves, or why they have not.
+pub type Statuses = BTreeMap<NodeName, Result<NodeStatus, RunningError>>;
+
+/// A process without a parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    socket: Address,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     /// The directory of its parent.
     Directory(PathBuf),
-    /// The socket of the only process.
-    Process(Address),
-    /// A node on any machine, and an operator's certificate for it.
+    /// Processes without a parent: one, or nodes of one cloud.
+    Processes(Vec<Process>),
+    /// A node on any machine.
     #[cfg(feature = "tls")]
-    Remote(String, skybox_node::config::TlsFiles),
+    Remote(String),
 }
 
-/// What a parent knows.
+/// What a parent knows, or a cloud.
 #[derive(Clone, Debug)]
 pub struct Shown {
+    /// Whether the nodes agree through a store, and have no parent.
+    pub cloud: bool,
+    /// Why the cloud's store did not say what it has, if it did not: then the plan is empty.
+    pub trouble: Option<String>,
+    /// The node that leads the cloud, if one does.
+    pub leader: Option<NodeName>,
+    /// Nodes of the cloud that are held back: lost too many at once to be believed.
+    pub degraded: Vec<NodeName>,
     /// The plan.
     pub plan: Plan,
-    /// The nodes' processes.
+    /// The nodes' processes, where a parent has started them.
     pub processes: BTreeMap<NodeName, u32>,
     /// Where people have said that modules belong.
     pub pins: BTreeMap<String, Vec<NodeName>>,
@@ -113,6 +142,17 @@ pub enum RunningError {
         /// What was ordered.
         what: &'static str,
     },
+    /// A node of a cloud that nobody here can ask.
+    #[error(
+        "{node} at {address} was not asked: it is no process of yours on this machine that answers, and one on another machine \
+         needs an operator's certificate, `--identity`"
+    )]
+    NotHere {
+        /// Which node.
+        node: NodeName,
+        /// Where the plan has it.
+        address: String,
+    },
     /// No such node, or none that lives.
     #[error("{0}")]
     NoNode(String),
@@ -138,12 +178,13 @@ impl RunningError {
     }
 }
 
-/// Every running program of this user, by name and process.
+/// Every running program of this user, by name and process. Nodes of one cloud are one program each: [`together`].
 pub fn running() -> Vec<Running> {
     let split = runtime_dir::running().into_iter().map(|(program, pid, directory)| Running {
         program,
         pid,
         place: Place::Directory(directory),
+        files: None,
     });
     let mut all: Vec<Running> = split.chain(single()).collect();
     all.sort_by(|a, b| (&a.program, a.pid).cmp(&(&b.program, b.pid)));
@@ -166,8 +207,9 @@ fn parse_socket(line: &str, user: u32) -> Option<Running> {
     let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
     let (_, name) = line.split_once('@')?;
     let (program, pid) = name.strip_prefix(&format!("skybox/{user}/"))?.rsplit_once('/')?;
-    let place = Place::Process(Address::Abstract(name.to_owned()));
-    (flags & LISTENS != 0).then_some(Running { program: program.to_owned(), pid: pid.parse().ok()?, place })
+    let pid = pid.parse().ok()?;
+    let place = Place::Processes(vec![Process { pid, socket: Address::Abstract(name.to_owned()) }]);
+    (flags & LISTENS != 0).then_some(Running { program: program.to_owned(), pid, place, files: None })
 }
 
 impl Running {
@@ -176,126 +218,74 @@ impl Running {
     /// # Errors
     /// [`RunningError::Certificate`].
     #[cfg(feature = "tls")]
-    pub fn at(address: &str, files: skybox_node::config::TlsFiles) -> Result<Running, RunningError> {
+    pub fn at(address: &str, files: TlsFiles) -> Result<Running, RunningError> {
         let certificate = files.certificate.clone();
         let wrong = |why: String| RunningError::Certificate { certificate: certificate.clone(), why };
         let text = std::fs::read(&files.certificate).map_err(|error| wrong(error.to_string()))?;
         let uris = skybox_node::tls::uris_in(&text).map_err(wrong)?;
         let program = uris.iter().find_map(|uri| uri.strip_prefix("spiffe://")?.split('/').next());
         let program = program.ok_or_else(|| wrong("it has no spiffe:// URI".to_owned()))?.to_owned();
-        Ok(Running { program, pid: 0, place: Place::Remote(address.to_owned(), files) })
+        Ok(Running { program, pid: 0, place: Place::Remote(address.to_owned()), files: Some(files) })
     }
 
-    /// Whether it has a parent and nodes, and is not a single process.
-    pub fn is_split(&self) -> bool {
+    /// The same, asked with an operator's certificate where nodes of its cloud are on other machines.
+    #[cfg(feature = "tls")]
+    pub fn with_certificate(self, files: TlsFiles) -> Running {
+        Running { files: Some(files), ..self }
+    }
+
+    /// Whether it has a parent, which starts its nodes and ends them.
+    pub fn has_parent(&self) -> bool {
         matches!(self.place, Place::Directory(_))
     }
 
-    /// Gives an order to its parent; resolves when it is done. A single process knows only [`Order::Stop`]: it is
-    /// sent SIGTERM.
+    /// Its processes: the parent's, or those on this machine that are known to be of it.
+    pub fn pids(&self) -> Vec<u32> {
+        match &self.place {
+            Place::Processes(here) => here.iter().map(|process| process.pid).collect(),
+            _ => vec![self.pid],
+        }
+    }
+
+    /// Gives an order to its parent, or to a node of its cloud; resolves when it is done. [`Order::Drain`] of a node of a
+    /// cloud resolves when that has begun. A single process knows only [`Order::Stop`]: it is sent SIGTERM.
     ///
     /// # Errors
-    /// [`RunningError`]; `Refused` with the parent's reason.
+    /// [`RunningError`]; `Refused` with the reason of whoever was asked.
     pub async fn order(&self, order: &Order) -> Result<Done, RunningError> {
-        #[cfg(feature = "tls")]
-        if let Place::Remote(at, files) = &self.place {
-            return self.order_remote(at, files, order).await;
-        }
-        let Place::Directory(directory) = &self.place else { return self.order_single(order) };
+        let Place::Directory(directory) = &self.place else {
+            return self.sight().await?.order(self, order).await;
+        };
         match Client::at(directory.join(PARENT_SOCKET)).order(order).await? {
             Done::Refused(why) => Err(RunningError::Refused(why)),
             done => Ok(done),
         }
     }
 
-    /// A node by hand knows no orders but one: to drain.
-    #[cfg(feature = "tls")]
-    async fn order_remote(
-        &self,
-        at: &str,
-        files: &skybox_node::config::TlsFiles,
-        order: &Order,
-    ) -> Result<Done, RunningError> {
-        let Order::Drain { node } = order else {
-            return Err(RunningError::Remote { at: at.to_owned(), what: name_of(order) });
-        };
-        let failed = |source| RunningError::Node { node: node.clone(), source: Box::new(source) };
-        let operator = remote(&self.program, at, files).await?;
-        let status = operator.status().await.map_err(failed)?;
-        if status.node != *node {
-            return Err(RunningError::NoNode(format!("{} is at {at}, not {node}", status.node)));
-        }
-        operator.drain().await.map_err(failed)?;
-        Ok(Done::Ok)
-    }
-
-    fn order_single(&self, order: &Order) -> Result<Done, RunningError> {
-        let what = match order {
-            Order::Stop => {
-                let process = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
-                let process = process.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound));
-                let term =
-                    |process| Ok(rustix::process::kill_process(process, rustix::process::Signal::TERM)?);
-                let sent = process.and_then(term);
-                return sent
-                    .map(|()| Done::Ok)
-                    .map_err(|source| RunningError::Signal { pid: self.pid, source });
-            }
-            other => name_of(other),
-        };
-        Err(RunningError::Single { program: self.program.clone(), pid: self.pid, what })
-    }
-
-    /// What its parent knows; `None` for a single process.
+    /// What its parent or its cloud knows; `None` for a single process.
     ///
     /// # Errors
     /// [`RunningError`].
     pub async fn shown(&self) -> Result<Option<Shown>, RunningError> {
-        if !self.is_split() {
-            return Ok(None);
-        }
-        let who = || format!("the parent of {} (process {})", self.program, self.pid);
-        let answer = tokio::time::timeout(STATUS_WAIT, self.order(&Order::Show)).await;
-        match answer.map_err(|_| RunningError::Silent { who: who() })?? {
-            Done::Shown { plan, processes, pins, listeners, gave_up, .. } => {
-                Ok(Some(Shown { plan, processes, pins, listeners, gave_up }))
-            }
-            other => Err(RunningError::Refused(format!("{} answered {other:?}", who()))),
-        }
+        Ok(self.sight().await?.into_shown())
     }
 
     /// What every living node runs and has counted, or why it does not say; by name.
     ///
     /// # Errors
-    /// [`RunningError`] if the parent cannot be asked.
-    pub async fn nodes(&self) -> Result<BTreeMap<NodeName, Result<NodeStatus, RunningError>>, RunningError> {
-        #[cfg(feature = "tls")]
-        if let Place::Remote(at, files) = &self.place {
-            let asked = async {
-                let operator = remote(&self.program, at, files).await?;
-                operator.status().await.map_err(|source| at_node(at, source))
-            };
-            let silent = |_| RunningError::Silent { who: at.clone() };
-            let status = tokio::time::timeout(STATUS_WAIT, asked).await.map_err(silent)??;
-            return Ok(BTreeMap::from([(status.node.clone(), Ok(status))]));
-        }
-        let shown = self.shown().await?;
-        let asked = self.addresses(shown.as_ref()).into_iter().map(|(node, address)| {
-            let program = self.program.clone();
-            let asked = tokio::spawn({
-                let node = node.clone();
-                async move { status(&program, node, &address).await }
-            });
-            (node, asked)
-        });
-        let asked: Vec<_> = asked.collect();
-        let mut nodes = BTreeMap::new();
-        for (node, asked) in asked {
-            let silent = |_| RunningError::Silent { who: node.to_string() };
-            let status = asked.await.map_err(silent).and_then(|status| status);
-            nodes.insert(node, status);
-        }
-        Ok(nodes)
+    /// [`RunningError`] if nobody can be asked which there are.
+    pub async fn nodes(&self) -> Result<Statuses, RunningError> {
+        Ok(self.look().await?.1)
+    }
+
+    /// Both of these, asked together.
+    ///
+    /// # Errors
+    /// As those of [`nodes`](Running::nodes).
+    pub async fn look(&self) -> Result<(Option<Shown>, Statuses), RunningError> {
+        let mut sight = self.sight().await?;
+        let statuses = sight.statuses().await;
+        Ok((sight.into_shown(), statuses))
     }
 
     /// Has every node that runs a module start it anew, one node after the other, or the owner of a key that key; says
@@ -308,9 +298,10 @@ impl Running {
         module: &str,
         key: Option<&str>,
     ) -> Result<BTreeMap<NodeName, Result<Restarted, RunningError>>, RunningError> {
+        let sight = self.sight().await?;
         let mut nodes = BTreeMap::new();
-        for node in self.names().await? {
-            let answer = match self.operator(Some(&node)).await {
+        for node in sight.nodes_with(module) {
+            let answer = match sight.operator_of(&node).await {
                 Ok(operator) => {
                     operator.restart(module, key).await.map_err(|error| told(node.clone(), error))
                 }
@@ -322,7 +313,7 @@ impl Running {
             nodes.insert(node, answer);
         }
         // Nodes where it is not any more may have given it up before, and were not asked to start it.
-        if self.is_split() && key.is_none() {
+        if sight.is_planned() && key.is_none() {
             self.order(&Order::TryAgain { module: module.to_owned() }).await?;
         }
         Ok(nodes)
@@ -333,10 +324,11 @@ impl Running {
     /// # Errors
     /// [`RunningError`]: of a node that could not be asked, if no other has it.
     pub async fn kill_instance(&self, instance: &str) -> Result<Option<(Killed, NodeName)>, RunningError> {
+        let sight = self.sight().await?;
         let mut silent = None;
-        for node in self.names().await? {
+        for node in sight.nodes() {
             let killed = async {
-                let operator = self.operator(Some(&node)).await?;
+                let operator = sight.operator_of(&node).await?;
                 operator.kill(instance).await.map_err(|error| told(node.clone(), error))
             };
             match killed.await {
@@ -349,76 +341,34 @@ impl Running {
         silent.map_or(Ok(None), Err)
     }
 
-    /// The names of its living nodes.
-    async fn names(&self) -> Result<Vec<NodeName>, RunningError> {
-        #[cfg(feature = "tls")]
-        if let Place::Remote(at, _) = &self.place {
-            return Ok(vec![NodeName::new(at)]);
-        }
-        Ok(self.addresses(self.shown().await?.as_ref()).into_keys().collect())
-    }
-
-    fn addresses(&self, shown: Option<&Shown>) -> BTreeMap<NodeName, Address> {
-        match (&self.place, shown) {
-            (Place::Process(address), _) => BTreeMap::from([(NodeName::new(ALONE), address.clone())]),
-            #[cfg(feature = "tls")]
-            (Place::Remote(..), _) => BTreeMap::new(),
-            (Place::Directory(_), None) => BTreeMap::new(),
-            // Whatever nodes say to each other, people of this user reach them here.
-            (Place::Directory(directory), Some(shown)) => {
-                let socket = |node: &NodeName| Address::Unix(directory.join(format!("{node}.sock")));
-                shown.plan.nodes.keys().map(|node| (node.clone(), socket(node))).collect()
-            }
-        }
-    }
-
     /// A connection to one of its nodes, the named one or the first that does not drain.
     ///
     /// # Errors
     /// [`RunningError`].
     pub async fn operator(&self, node: Option<&NodeName>) -> Result<Operator, RunningError> {
-        #[cfg(feature = "tls")]
-        if let Place::Remote(at, files) = &self.place {
-            return remote(&self.program, at, files).await;
+        self.sight().await?.operator(self, node).await
+    }
+
+    async fn sight(&self) -> Result<Sight, RunningError> {
+        match &self.place {
+            Place::Directory(directory) => Sight::of_parent(self, directory).await,
+            Place::Processes(here) => Ok(Sight::of_processes(self, here).await),
+            #[cfg(feature = "tls")]
+            Place::Remote(at) => Sight::of_remote(self, at).await,
         }
-        let shown = self.shown().await?;
-        let mut addresses = self.addresses(shown.as_ref());
-        if node.is_none()
-            && let Some(shown) = &shown
-        {
-            addresses.retain(|name, _| shown.plan.nodes.get(name).is_some_and(|node| !node.draining));
-        }
-        let names: Vec<_> = addresses.keys().map(NodeName::to_string).collect();
-        let found = match node {
-            Some(node) => addresses.remove_entry(node).ok_or_else(|| {
-                RunningError::NoNode(format!("there is no node `{node}`; there are {}", names.join(", ")))
-            }),
-            None => addresses.pop_first().ok_or_else(|| {
-                RunningError::NoNode(format!(
-                    "no node of {} (process {}) is there yet",
-                    self.program, self.pid
-                ))
-            }),
-        };
-        let (node, address) = found?;
-        let failed = |source| RunningError::Node { node, source: Box::new(source) };
-        Operator::connect(&self.program, &address).await.map_err(failed)
+    }
+
+    /// Sends SIGTERM to its only process.
+    fn terminate(&self) -> Result<Done, RunningError> {
+        signal(self.pid, rustix::process::Signal::TERM)
     }
 }
 
-#[cfg(feature = "tls")]
-async fn remote(
-    program: &str,
-    at: &str,
-    files: &skybox_node::config::TlsFiles,
-) -> Result<Operator, RunningError> {
-    let connected = Operator::connect_tls(program, at, files.clone()).await;
-    connected.map_err(|source| at_node(at, source))
-}
-
-#[cfg(feature = "tls")]
-fn at_node(at: &str, source: AskError) -> RunningError {
-    RunningError::Node { node: NodeName::new(at), source: Box::new(source) }
+fn signal(pid: u32, signal: rustix::process::Signal) -> Result<Done, RunningError> {
+    let process = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let process = process.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound));
+    let send = |process| Ok(rustix::process::kill_process(process, signal)?);
+    process.and_then(send).map(|()| Done::Ok).map_err(|source| RunningError::Signal { pid, source })
 }
 
 /// What a node has said to an order.
@@ -449,15 +399,6 @@ fn name_of(order: &Order) -> &'static str {
     }
 }
 
-async fn status(program: &str, node: NodeName, address: &Address) -> Result<NodeStatus, RunningError> {
-    let asked = async { Operator::connect(program, address).await?.status().await };
-    match tokio::time::timeout(STATUS_WAIT, asked).await {
-        Ok(Ok(status)) => Ok(status),
-        Ok(Err(source)) => Err(RunningError::Node { node, source: Box::new(source) }),
-        Err(_) => Err(RunningError::Silent { who: node.to_string() }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -466,7 +407,7 @@ mod tests {
     fn a_listening_socket_says_whose_it_is() {
         let line = "0000000000000000: 00000002 00000000 00010000 0001 01 51234 @skybox/1000/shop/4711";
         let found = parse_socket(line, 1000).expect("a listening socket of that user");
-        assert_eq!((found.program.as_str(), found.pid, found.is_split()), ("shop", 4711, false));
+        assert_eq!((found.program.as_str(), found.pid, found.has_parent()), ("shop", 4711, false));
         assert_eq!(parse_socket(line, 1001), None);
         assert_eq!(parse_socket(&line.replace("00010000", "00000000"), 1000), None, "an accepted connection");
         for other in [

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 use super::names::{links, names};
-use super::{Instance, Module, Node, Program, State};
+use super::{Instance, Module, Node, Program};
 use crate::table::{self, Tone, paint};
 
 /// Instances of a module that are shown under each node; a line says how many more there are.
@@ -75,12 +75,7 @@ impl<'p> Forest<'p> {
 }
 
 fn node_branch(forest: &Forest<'_>, node: &Node) -> Branch {
-    let (state, tone) = match node.state {
-        State::Ready => ("ready", Tone::Good),
-        State::NotReady => ("not ready", Tone::Faint),
-        State::Draining => ("draining", Tone::Faint),
-        State::Silent => ("silent", Tone::Bad),
-    };
+    let (state, tone) = node.state.text();
     let pid = node.pid.map(|pid| format!("process {pid}"));
     let up = node.up_ms.map(|up| format!("up {}", table::duration(up)));
     let mut branch = Branch::new(line(&node.node, [Some(state.to_owned()), pid, up]), tone);
@@ -178,6 +173,7 @@ fn line<const N: usize>(name: &str, parts: [Option<String>; N]) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::State;
     use super::*;
 
     fn instance(name: &str, spawned_by: Option<&str>) -> Instance {
@@ -217,6 +213,7 @@ mod tests {
         let booths = many.chain([named, instance("a.3", Some("z.9"))]).collect();
         let node = Node {
             node: "node-1".to_owned(),
+            address: None,
             pid: Some(7),
             state: State::Ready,
             up_ms: Some(4_000),
@@ -227,6 +224,7 @@ mod tests {
             program: "fair".to_owned(),
             pid: 1,
             split: true,
+            cloud: None,
             listeners: Default::default(),
             nodes: vec![node],
             modules: vec![desk, module("booth", "spawned", booths)],

@@ -3,11 +3,15 @@
 //! Each test has a directory of its own for configuration, store and sockets, and ends every process that was started
 //! in it, also when it fails.
 
+#[path = "../../../skybox/tests/cloud/etcd.rs"]
+#[expect(unreachable_pub, reason = "it is written for another test as well")]
+mod etcd;
 mod http;
 mod peer;
 mod stage;
 
 mod certs;
+mod clouds;
 mod commands;
 mod ends;
 mod explains;

@@ -61,6 +61,12 @@ pub(crate) fn lobby() -> &'static Path {
     LOBBY.get_or_init(|| built(&["--package", "skybox-cli", "--example", "lobby"], "examples/lobby"))
 }
 
+/// A program of a cloud.
+pub(crate) fn harbour() -> &'static Path {
+    static HARBOUR: OnceLock<PathBuf> = OnceLock::new();
+    HARBOUR.get_or_init(|| built(&["--package", "skybox-cli", "--example", "harbour"], "examples/harbour"))
+}
+
 /// A program with an interface, and two implementations of it.
 pub(crate) fn payments_shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();

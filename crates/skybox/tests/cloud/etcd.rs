@@ -5,9 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::played::PATIENCE;
-
 const MEMBERS: usize = 3;
+/// The longest that it may take until they have a leader. Generous: it only ends tests that would fail anyway.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Etcd {
     directory: PathBuf,
