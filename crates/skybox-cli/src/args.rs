@@ -9,6 +9,7 @@ use skybox_core::NodeName;
 use skybox_node::Right;
 
 use crate::top::Sort;
+use crate::unit::UnitArgs;
 
 /// Runs one program as several processes on this machine, shows what runs where, and moves it.
 #[derive(Debug, Parser)]
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Stop(StopArgs),
     /// Make certificates for nodes and operators on several machines
     Certs(CertsArgs),
+    /// Print a systemd unit that keeps a node of a program running on this machine
+    Unit(Box<UnitArgs>),
 }
 
 #[derive(Clone, Debug, clap::Args)]

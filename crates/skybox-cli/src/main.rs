@@ -15,6 +15,7 @@ mod restart;
 mod run;
 mod table;
 mod top;
+mod unit;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
             Command::GoOn(args) => orders::go_on(&args).await,
             Command::Stop(args) => orders::stop(&args).await,
             Command::Certs(args) => certs::certs(&args),
+            Command::Unit(args) => unit::unit(&args),
         }
     })
 }

@@ -29,6 +29,7 @@ pub use builder::{AppError, Builder};
 pub(crate) use current::AppId;
 pub use current::NoApp;
 pub use identity::program_name;
+pub use lifecycle::DRAIN_MAX;
 pub(crate) use lifecycle::close;
 pub use missing::Missing;
 pub use scope::{Scoped, spawn};

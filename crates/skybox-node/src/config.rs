@@ -152,12 +152,25 @@ impl Config {
             }
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        for (name, value) in std::env::vars() {
-            config.set_variable(&name, value)?;
+        config.override_with(std::env::vars())?;
+        Ok(config)
+    }
+
+    /// Takes over variables as they would stand in the environment of a program; those that are no `SKYBOX_…` are left
+    /// out. For whoever prepares one for another process; [`load`](Config::load) has read this process's own.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the variable.
+    pub fn override_with(
+        &mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(), ConfigError> {
+        for (name, value) in variables {
+            self.set_variable(&name, value)?;
         }
         // What does not belong together is told before anything starts, as every other mistake is.
-        config.store()?;
-        Ok(config)
+        self.store()?;
+        Ok(())
     }
 
     /// Reads a file's text.

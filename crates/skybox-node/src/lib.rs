@@ -45,7 +45,7 @@ mod tie;
 mod uses;
 mod watchdog;
 
-pub use app::{App, AppError, Builder, Missing, NoApp, Scoped, program_name, spawn};
+pub use app::{App, AppError, Builder, DRAIN_MAX, Missing, NoApp, Scoped, program_name, spawn};
 pub use call::ItemError;
 pub use call::{CallOptions, Handle};
 pub use cell::LimitedBy;

@@ -21,7 +21,7 @@ use crate::metrics::OWN_ERROR;
 use crate::thread::Inherited;
 
 /// How long a node that leaves waits until what has been gathered is sent.
-const FLUSH_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
 /// Who knows which trace a span belongs to: an exporter.
 pub trait SpanContexts: fmt::Debug + Send + Sync {

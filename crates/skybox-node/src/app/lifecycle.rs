@@ -21,7 +21,8 @@ use skybox_core::Plan;
 
 use super::{App, AppError, AppInner};
 use crate::control::{Leave, PARENT_ENV, Report};
-use crate::host::{lock, stop};
+use crate::host::{CLOSE_WAIT, lock, stop};
+use crate::spans::FLUSH_WAIT;
 
 /// How long a leaving node waits until the plan has others serve what it has.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(10);
@@ -31,6 +32,17 @@ const ANSWERED_WAIT: Duration = Duration::from_secs(10);
 /// How long the answers of stopped calls may take to be handed to the kernel. A peer that does not read is not waited
 /// for any longer, nor is code that holds its thread.
 const STOPPED_WAIT: Duration = Duration::from_secs(1);
+/// The `stop` of a module that says nothing of its length.
+const LAST_WORD_WAIT: Duration = Duration::from_secs(10);
+/// The longest that a node takes from SIGTERM until [`App::draining`] resolves: others take over, calls and the `stop` of
+/// instances end, answers and spans leave. A module with a longer `stop_wait` than 10 s may take as much longer. Whoever
+/// ends the process waits longer than this: `main` has to come to its end as well.
+pub const DRAIN_MAX: Duration = HAND_OVER_WAIT
+    .saturating_add(CLOSE_WAIT)
+    .saturating_add(LAST_WORD_WAIT)
+    .saturating_add(ANSWERED_WAIT)
+    .saturating_add(STOPPED_WAIT)
+    .saturating_add(FLUSH_WAIT);
 /// How long `main` may take to its end after everything has been handed over. What it waits for then is mostly a
 /// connection that its client holds open. Beside what the `stop` of its modules takes.
 const EXIT_WAIT: Duration = Duration::from_secs(10);
