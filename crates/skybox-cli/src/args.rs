@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use skybox_core::NodeName;
 use skybox_node::Right;
 
+use crate::doctor::DoctorArgs;
 use crate::top::Sort;
 use crate::unit::UnitArgs;
 
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Certs(CertsArgs),
     /// Print a systemd unit that keeps a node of a program running on this machine
     Unit(Box<UnitArgs>),
+    /// Look for what keeps a node of this machine from joining its cloud, or will: clock, certificates, etcd, other nodes
+    Doctor(DoctorArgs),
 }
 
 #[derive(Clone, Debug, clap::Args)]

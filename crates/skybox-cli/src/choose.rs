@@ -41,7 +41,7 @@ pub(crate) async fn choose(which: &Which, purpose: Purpose) -> anyhow::Result<Ru
 }
 
 /// The files that `skybox certs operator` has made.
-fn operator_files(identity: &Path) -> TlsFiles {
+pub(crate) fn operator_files(identity: &Path) -> TlsFiles {
     let with = |end: &str| {
         let mut path = identity.as_os_str().to_owned();
         path.push(end);

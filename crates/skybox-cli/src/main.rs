@@ -7,6 +7,7 @@ mod args;
 mod call;
 mod certs;
 mod choose;
+mod doctor;
 mod explain;
 mod graph;
 mod orders;
@@ -65,6 +66,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
             Command::Stop(args) => orders::stop(&args).await,
             Command::Certs(args) => certs::certs(&args),
             Command::Unit(args) => unit::unit(&args),
+            Command::Doctor(args) => doctor::doctor(&args).await,
         }
     })
 }

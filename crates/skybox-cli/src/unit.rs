@@ -154,7 +154,7 @@ fn judge(args: &UnitArgs) -> anyhow::Result<()> {
 }
 
 /// The variables in a file, as far as they are written simply.
-fn lines(text: &str) -> impl Iterator<Item = (String, String)> {
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = (String, String)> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
     lines.filter_map(|line| {
         let (name, value) = line.split_once('=')?;

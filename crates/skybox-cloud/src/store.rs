@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use embedded::{Embedded, serve};
 #[cfg(feature = "etcd")]
-pub use etcd::{Etcd, EtcdConfig};
+pub use etcd::{Etcd, EtcdConfig, MemberStatus};
 pub use follow::{Followed, Pace, View, follow};
 pub use memory::Memory;
 

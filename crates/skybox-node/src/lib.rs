@@ -73,7 +73,9 @@ pub use watchdog::HoldStatus;
 /// What certificates say, and why some are refused.
 #[cfg(feature = "tls")]
 pub mod tls {
-    pub use crate::conn::tls::{Identity, IdentityError, TlsError, TlsFilesError, is_name, uris_in};
+    pub use crate::conn::tls::{
+        Identity, IdentityError, TlsError, TlsFilesError, is_name, judge_files, uris_in,
+    };
 }
 
 use skybox_core::TraceContext;

@@ -13,6 +13,7 @@ mod stage;
 mod certs;
 mod clouds;
 mod commands;
+mod doctor;
 mod ends;
 mod explains;
 mod frames;

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use skybox_core::TextChain;
 use skybox_node::config::StoreConfig;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -47,36 +46,7 @@ impl StoreThread {
 #[cfg(feature = "etcd")]
 pub(super) async fn connect(config: StoreConfig, program: String) -> Result<Arc<dyn Store>, StoreError> {
     use crate::store::{Etcd, EtcdConfig};
-    let refused = |why: String| StoreError::Refused { why };
-    let user = config.credentials().map_err(|error| refused(TextChain::of(&error).joined()))?;
-    let config = EtcdConfig {
-        members: config.members(),
-        prefix: config.prefix(&program),
-        user,
-        tls: tls(&config).map_err(refused)?,
-        ..EtcdConfig::default()
-    };
-    Ok(Arc::new(Etcd::connect(config).await?))
-}
-
-#[cfg(feature = "etcd")]
-fn tls(config: &StoreConfig) -> Result<Option<etcd_client::TlsOptions>, String> {
-    use etcd_client::{Certificate, Identity, TlsOptions};
-    if !config.is_tls() {
-        return Ok(None);
-    }
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
-    };
-    let files = config.tls();
-    let mut options = TlsOptions::new();
-    if let Some(authority) = &files.authority {
-        options = options.ca_certificate(Certificate::from_pem(read(authority)?));
-    }
-    if let Some((certificate, key)) = &files.identity {
-        options = options.identity(Identity::from_pem(read(certificate)?, read(key)?));
-    }
-    Ok(Some(options))
+    Ok(Arc::new(Etcd::connect(EtcdConfig::of(&config, &program)?).await?))
 }
 
 /// Says that it cannot.
@@ -84,6 +54,6 @@ fn tls(config: &StoreConfig) -> Result<Option<etcd_client::TlsOptions>, String> 
 pub(super) async fn connect(_config: StoreConfig, _program: String) -> Result<Arc<dyn Store>, StoreError> {
     let why = "the program is built without the feature `etcd` of skybox";
     let error = StoreError::Refused { why: why.to_owned() };
-    tracing::debug!("{}", TextChain::of(&error).joined());
+    tracing::debug!("{}", skybox_core::TextChain::of(&error).joined());
     Err(error)
 }

@@ -4,6 +4,9 @@
 //! come and go, and elections take a moment. A transaction is sent again only if it was certainly not carried out: if its
 //! answer is lost, whoever sent it knows best how to find out what became of it.
 
+mod checkup;
+mod configured;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +17,8 @@ use etcd_client::{
 };
 use tokio::time::Instant;
 use tonic::{Code, ConnectError, Status};
+
+pub use checkup::MemberStatus;
 
 use super::{
     Asked, Change, Changes, Committed, Condition, Entry, Lease, LeaseId, Listed, Op, Revision, Store,

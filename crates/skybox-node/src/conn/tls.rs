@@ -27,6 +27,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use tokio::net::TcpStream;
 
+pub use files::judge_files;
 use files::{ALPN, Loaded, Stamp};
 pub use identity::{Identity, IdentityError, is_name};
 pub use refusal::{TlsError, TlsFilesError};

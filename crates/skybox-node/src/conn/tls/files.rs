@@ -4,11 +4,12 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -56,7 +57,7 @@ impl Loaded {
             certificate: files.certificate.clone(),
             source: TlsError::of(error, &[]),
         };
-        let identity = verifier.check_own(&chain).map_err(refused)?;
+        let identity = verifier.check_own(&chain, UnixTime::now()).map_err(refused)?;
         let verifier = Arc::new(verifier);
         let apart = |source| TlsFilesError::Apart {
             certificate: files.certificate.clone(),
@@ -68,6 +69,30 @@ impl Loaded {
         let server = server(provider, verifier.clone(), chain, key).map_err(apart)?;
         Ok(Loaded { client: Arc::new(client), server: Arc::new(server), identity, verifier })
     }
+}
+
+/// Judges the files of a node or an operator as its peers would, and says for how long they will be let in, counted from
+/// now; at most a hundred years, and as whole hours.
+///
+/// # Errors
+/// [`TlsFilesError`], with the file and what is wrong with it.
+pub fn judge_files(program: &str, files: &TlsFiles) -> Result<(Identity, Duration), TlsFilesError> {
+    const HOUR: u64 = 3_600;
+    const HOURS_MAX: u64 = 100 * 366 * 24;
+    let loaded = Loaded::read(program, files)?;
+    let chain = certificates(&files.certificate, "certificate")?;
+    let now = UnixTime::now().as_secs();
+    let lasts = |hours: u64| {
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(now + hours * HOUR));
+        loaded.verifier.check_own(&chain, then).is_ok()
+    };
+    // What is let in now is so until some moment, and not afterwards.
+    let (mut good, mut bad) = (0, HOURS_MAX);
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        if lasts(middle) { good = middle } else { bad = middle }
+    }
+    Ok((loaded.identity, Duration::from_secs(good * HOUR)))
 }
 
 fn client(

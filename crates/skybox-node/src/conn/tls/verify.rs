@@ -62,11 +62,10 @@ impl Verifier {
         )
     }
 
-    /// Judges one's own certificate as the other side will, so that a wrong file is found here.
-    pub(super) fn check_own(&self, chain: &[CertificateDer<'_>]) -> Result<Identity, Error> {
+    /// Judges one's own certificate as the other side will at that time, so that a wrong file is found here.
+    pub(super) fn check_own(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Identity, Error> {
         let (end_entity, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
         let identity = self.identity(end_entity)?;
-        let now = UnixTime::now();
         self.clients.verify_client_cert(end_entity, intermediates, now)?;
         if let Identity::Node(_) = identity {
             self.check_chain(end_entity, intermediates, now)?;
