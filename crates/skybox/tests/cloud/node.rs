@@ -304,6 +304,7 @@ impl Load {
                     load.count("page", catalog.page(n).await);
                     load.count("order", catalog.order(n).await);
                     load.count("double", load.app.enter(double(n)).await);
+                    // Sleeps because that is how often it calls.
                     tokio::time::sleep(PAUSE).await;
                 }
             });
@@ -313,6 +314,7 @@ impl Load {
                     let user = format!("user-{}", (n + count * CALLERS) % 256);
                     load.count("cart", load.app.at::<Cart>(&user).add(1).await);
                     load.count("saved", load.app.at::<Saved>(&user).add(1).await);
+                    // Sleeps because that is how often it calls.
                     tokio::time::sleep(PAUSE).await;
                 }
             });

@@ -66,12 +66,11 @@ fn all_nodes_are_replaced_one_after_the_other_and_no_call_fails() {
         let mut nodes = Node::start_all(&etcd, &["a", "b"]);
         caller.sees_settled(&["a", "b", "caller"]);
         caller.load();
-        for at in 0..2 {
-            nodes[at].signal(Signal::TERM);
-            assert_eq!(nodes[at].answer(), "drained", "{:#?}", nodes[at].log());
-            assert!(nodes[at].end().success());
-            let name = nodes[at].name.clone();
-            nodes[at] = Node::start(&etcd, &name);
+        for node in &mut nodes {
+            node.signal(Signal::TERM);
+            assert_eq!(node.answer(), "drained", "{:#?}", node.log());
+            assert!(node.end().success());
+            *node = Node::start(&etcd, &node.name.clone());
             caller.sees_settled(&["a", "b", "caller"]);
             caller.goes_on(40);
         }
