@@ -86,12 +86,14 @@ async fn figures(app: &App) -> String {
 
     let inner = app.inner();
     let plan = inner.control.plans().borrow().clone();
-    let asked = plan.nodes.iter().filter(|(node, _)| **node != inner.node).map(|(node, entry)| {
-        let (program, address) = (inner.program.clone(), entry.address.clone());
-        let ask = async move {
-            let Ok(address) = address.parse::<Address>();
-            Operator::connect(&program, &address).await?.status().await
-        };
+    // Those of other machines are asked there: nobody collects through one node what a whole cloud has.
+    let here = plan.nodes.iter().filter_map(|(node, entry)| {
+        let Ok(address) = entry.address.parse::<Address>();
+        (*node != inner.node && !matches!(address, Address::Tcp(_))).then_some((node, address))
+    });
+    let asked = here.map(|(node, address)| {
+        let program = inner.program.clone();
+        let ask = async move { Operator::connect(&program, &address).await?.status().await };
         (node, inner.runtime.spawn(tokio::time::timeout(PEER_WAIT, ask)))
     });
     let asked: Vec<_> = asked.collect();

@@ -4,6 +4,7 @@
 //! give what it had to others. Of many at once, or where the store itself was away, it is more likely that something else
 //! is broken, and to move everything would add to it. So nothing that they had is given to others
 //!
+//! - for a quarter of a lease: those that are lost in one moment are noticed so far apart, as each renews in its turn;
 //! - for two leases after the store was away: nodes come back meanwhile;
 //! - after more than a fifth of the nodes (at least three) were lost within 30 s, until enough of them are back, or an
 //!   operator says go on. The cloud is *degraded* then, and only modules that nobody has any more are placed anew.
@@ -23,6 +24,8 @@ const TOGETHER: Duration = Duration::from_secs(30);
 const TOO_MANY_PERCENT: usize = 20;
 /// And no fewer than these.
 const TOO_MANY_MIN: usize = 3;
+/// The part of a lease for which others are waited for that are lost in the same moment.
+const GATHERING_PARTS: u32 = 4;
 
 /// Nodes that are gone and count as if they were not.
 pub(crate) type Held = BTreeMap<Incarnation, Node>;
@@ -38,6 +41,8 @@ pub(crate) struct Brake {
     /// When nodes were lost, the oldest first.
     losses: VecDeque<Instant>,
     held: Held,
+    /// Since when each of them is gone.
+    since: BTreeMap<Incarnation, Instant>,
     degraded: bool,
     /// When people have said go on the last time.
     released: Option<Revision>,
@@ -65,6 +70,7 @@ impl Brake {
             known: had,
             losses: VecDeque::new(),
             held: Held::new(),
+            since: BTreeMap::new(),
             degraded: false,
             released: None,
         }
@@ -80,12 +86,14 @@ impl Brake {
             if !nodes.contains_key(life) && !self.held.contains_key(life) {
                 self.losses.push_back(now);
                 self.held.insert(*life, node.clone());
+                self.since.insert(*life, now);
             }
         }
         while self.losses.front().is_some_and(|at| now.duration_since(*at) > TOGETHER) {
             self.losses.pop_front();
         }
         self.held.retain(|life, _| !nodes.contains_key(life));
+        self.since.retain(|life, _| self.held.contains_key(life));
         let all = nodes.len() + self.held.len();
         let too_many = |lost: usize| lost >= TOO_MANY_MIN && lost * 100 > all * TOO_MANY_PERCENT;
         self.degraded = too_many(self.held.len()) && (self.degraded || too_many(self.losses.len()));
@@ -95,9 +103,13 @@ impl Brake {
             self.degraded = false;
         }
         self.until = self.until.filter(|until| *until > now);
-        if told || (self.until.is_none() && !self.degraded) {
+        if told {
             self.held.clear();
+        } else if self.until.is_none() && !self.degraded {
+            let (since, gathering) = (&self.since, self.lease / GATHERING_PARTS);
+            self.held.retain(|life, _| since.get(life).is_some_and(|since| now < *since + gathering));
         }
+        self.since.retain(|life, _| self.held.contains_key(life));
         // Who has said that it leaves is not lost.
         self.known = nodes.into_iter().filter(|(life, _)| !leaving.contains(life)).collect();
     }
@@ -114,7 +126,11 @@ impl Brake {
 
     /// When to look again although nothing has changed.
     pub(crate) fn until(&self) -> Option<Instant> {
-        self.until.filter(|_| !self.held.is_empty())
+        if self.held.is_empty() {
+            return None;
+        }
+        let gathered = self.since.values().min().map(|since| *since + self.lease / GATHERING_PARTS);
+        self.until.or(gathered.filter(|_| !self.degraded))
     }
 }
 
@@ -148,15 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn a_single_loss_is_believed_at_once() {
+    fn a_single_loss_is_believed_soon() {
         let start = Instant::now();
         let mut brake = Brake::new(LEASE, nodes(1..=5));
         brake.look(start, sight(1..=5));
         brake.look(start, sight(1..=4));
-        assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));
+        assert_eq!((held(&brake), brake.until()), (vec![5], Some(start + LEASE / 4)));
+        brake.look(start + LEASE / 4, sight(1..=4));
+        assert_eq!((held(&brake), brake.is_degraded(), brake.until()), (vec![], false, None));
         // Two of ten are no fifth.
         let mut brake = Brake::new(LEASE, nodes(1..=10));
         brake.look(start, sight(1..=8));
+        brake.look(start + LEASE / 4, sight(1..=8));
         assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));
     }
 
@@ -165,17 +184,16 @@ mod tests {
         let start = Instant::now();
         let mut brake = Brake::new(LEASE, nodes(1..=10));
         brake.look(start, sight(1..=10));
-        brake.look(start + seconds(1), sight(1..=9));
-        assert_eq!(held(&brake), Vec::<u64>::new(), "one is");
-        brake.look(start + seconds(2), sight(1..=6));
-        assert_eq!((held(&brake), brake.is_degraded()), (vec![7, 8, 9], true));
+        // Each of them has renewed its lease at another moment.
+        for (count, left) in [9, 8, 7, 6].into_iter().enumerate() {
+            brake.look(start + Duration::from_millis(400 * count as u64), sight(1..=left));
+        }
+        assert_eq!((held(&brake), brake.is_degraded()), (vec![7, 8, 9, 10], true));
         brake.look(start + seconds(600), sight(1..=6));
-        assert_eq!((held(&brake), brake.is_degraded()), (vec![7, 8, 9], true), "however long it takes");
-        let mut back =
-            Brake { known: brake.known.clone(), held: brake.held.clone(), losses: VecDeque::new(), ..brake };
-        back.look(start + seconds(601), sight((1..=6).chain([8])));
+        assert_eq!((held(&brake), brake.is_degraded()), (vec![7, 8, 9, 10], true), "however long it takes");
+        brake.look(start + seconds(601), sight((1..=6).chain([8, 9])));
         assert_eq!(
-            (held(&back), back.is_degraded()),
+            (held(&brake), brake.is_degraded()),
             (vec![], false),
             "two are gone, and now that is believed"
         );

@@ -79,8 +79,12 @@ impl Node {
 
     /// The plan of the whole program, as this node says it.
     pub fn plan(&self) -> skybox_core::Plan {
-        let plan = self.operate(async |operator| operator.plan().await.expect("it is a member of a cloud"));
-        serde_json::from_value(plan["shown"]["plan"].clone()).expect("a plan")
+        serde_json::from_value(self.show()["shown"]["plan"].clone()).expect("a plan")
+    }
+
+    /// All that is shown of the whole program.
+    pub fn show(&self) -> serde_json::Value {
+        self.operate(async |operator| operator.plan().await.expect("it is a member of a cloud"))
     }
 
     /// Has an order for the whole program carried out.
@@ -107,16 +111,20 @@ impl Node {
 
     /// Waits until the plan is so.
     pub fn sees(&self, what: &str, is_so: impl Fn(&skybox_core::Plan) -> bool) {
+        self.waits(what, || is_so(&self.plan()));
+    }
+
+    /// Waits until something is so.
+    pub fn waits(&self, what: &str, is_so: impl Fn() -> bool) {
         let until = std::time::Instant::now() + PATIENCE;
-        loop {
-            let plan = self.plan();
-            if is_so(&plan) {
-                return;
-            }
+        while !is_so() {
+            let late = std::time::Instant::now() >= until;
             assert!(
-                std::time::Instant::now() < until,
-                "{} waited {PATIENCE:?} for {what}: {plan:#?}",
-                self.name
+                !late,
+                "{} waited {PATIENCE:?} for {what}: {:?} {:#?}",
+                self.name,
+                self.plan(),
+                self.log()
             );
             // Sleeps because there is nothing to wait for but another answer.
             std::thread::sleep(Duration::from_millis(20));

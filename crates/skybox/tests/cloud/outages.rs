@@ -85,3 +85,40 @@ fn owners(node: &Node) -> skybox_core::Shards {
         other => panic!("it is keyed: {other:?}"),
     }
 }
+
+/// So many of ten nodes are lost in one moment.
+const LOST: usize = 4;
+
+#[test]
+fn many_nodes_lost_at_once_are_not_believed_until_somebody_says_so() {
+    play(|| {
+        let etcd = Etcd::start();
+        let names: Vec<_> = (0..10).map(|n| format!("n{n}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let mut nodes = Node::start_all(&etcd, &names);
+        nodes[0].sees_settled(&names);
+        let before = owners(&nodes[0]);
+        // Whoever leads may be among them.
+        for node in nodes.drain(10 - LOST..) {
+            node.signal(rustix::process::Signal::KILL);
+        }
+        let looking = &nodes[0];
+        let shown = || looking.show()["shown"]["degraded"].as_array().map_or(0, Vec::len);
+        looking.waits("the brake to hold", || shown() == LOST);
+        // Longer than it would take to believe it.
+        // Sleeps because nothing is to happen.
+        std::thread::sleep(Duration::from_secs(5));
+        let (after, names) = (owners(looking), |shards: &skybox_core::Shards, at: usize| {
+            shards.nodes.get(usize::from(shards.owner[at])).cloned()
+        });
+        let lives = |name: &skybox_core::NodeName| nodes.iter().any(|node| node.name == name.as_str());
+        for shard in 0..usize::from(skybox_core::SHARD_COUNT) {
+            let owner = names(&before, shard).filter(lives);
+            assert_eq!(names(&after, shard), owner, "shard {shard}: what the lost had, nobody has");
+        }
+        assert_eq!(looking.order(serde_json::json!("go-on")), serde_json::json!("ok"));
+        let left: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
+        looking.sees_settled(&left);
+        looking.waits("the brake to be released", || shown() == 0);
+    });
+}
