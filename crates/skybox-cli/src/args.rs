@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use skybox_core::NodeName;
+use skybox_core::{NodeName, Replicas};
 use skybox_node::Right;
 
 use crate::doctor::DoctorArgs;
@@ -36,6 +36,16 @@ pub(crate) enum Command {
     Call(CallArgs),
     /// Move a module to other nodes, while it is called
     Move(MoveArgs),
+    /// Say how many instances of a module there are, in a cloud
+    Scale(ScaleArgs),
+    /// Give a node of a cloud nothing more; it keeps what it has
+    Cordon(NodeArgs),
+    /// Give a node things again that was cordoned
+    Uncordon(NodeArgs),
+    /// Have nothing move in a cloud that need not
+    Freeze(GoOnArgs),
+    /// Let things move again
+    Unfreeze(GoOnArgs),
     /// Start a module, or one key of it, anew: one that was given up, or one that runs, while it is called
     Restart(RestartArgs),
     /// Kill a node's process, as a crash would, or one instance; another one is started
@@ -199,6 +209,16 @@ pub(crate) struct MoveArgs {
     /// Take back what an earlier move said
     #[arg(long)]
     pub(crate) anywhere: bool,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ScaleArgs {
+    /// Which module or task
+    pub(crate) module: String,
+    /// How many, as in the source: 3, 1..=8 or per-node; as the program says if nothing is said
+    pub(crate) replicas: Option<Replicas>,
     #[command(flatten)]
     pub(crate) which: Which,
 }

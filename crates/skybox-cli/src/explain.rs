@@ -12,6 +12,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde::Serialize;
 
+use skybox_cloud::parent::{Done, Explanation, Order};
+use skybox_cloud::running::Running;
+
 use crate::args::ExplainArgs;
 use crate::call::print_json;
 use crate::choose::{Purpose, choose};
@@ -28,6 +31,9 @@ struct Explained<'m> {
     module: &'m Module,
     /// What a person can do, one thing each; nothing where all is well.
     advice: Vec<String>,
+    /// Why the plan of a cloud has it there, and what other nodes would have cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Explanation>,
 }
 
 /// A heading, and what stands under it.
@@ -45,18 +51,54 @@ pub(crate) async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         let names = joined(program.modules.iter().map(|module| module.module.as_str()));
         bail!("there is no module `{}`; there are {names}", args.module);
     };
+    let plan = reasons(&running, module).await;
     if args.read.json {
-        print_json(&Explained { program: &program.program, module, advice: advice(module) })?;
+        print_json(&Explained { program: &program.program, module, advice: advice(module), plan })?;
     } else {
         let colours = table::colours(&std::io::stdout());
-        show(module, &mut std::io::stdout().lock(), colours)?;
+        show(module, plan.as_ref(), &mut std::io::stdout().lock(), colours)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(module: &Module, out: &mut impl Write, colours: bool) -> std::io::Result<()> {
+/// Why the plan of a cloud has a module where it is. The parent of one machine gives no reasons.
+async fn reasons(running: &Running, module: &Module) -> Option<Explanation> {
+    if running.has_parent() || module.form == "spawned" {
+        return None;
+    }
+    match running.order(&Order::Explain { module: module.module.clone() }).await {
+        Ok(Done::Explained(explanation)) => Some(*explanation),
+        _ => None,
+    }
+}
+
+/// A line for each instance and for each other node.
+fn reasons_of(plan: &Explanation) -> Vec<(String, Tone)> {
+    let here =
+        plan.instances.iter().map(|here| (format!("on {}: {}", here.seat.node, here.why), Tone::Plain));
+    let others = plan.others.iter().take(OTHERS_MAX);
+    let others = others.map(|other| (format!("not on {}: {}", other.node, other.why), Tone::Faint));
+    let more = plan.others.len().saturating_sub(OTHERS_MAX);
+    let more = (more > 0).then(|| (format!("and {more} other nodes: --json has them"), Tone::Faint));
+    let unplaced = plan.unplaced.iter().map(|unplaced| (unplaced.why.clone(), Tone::Bad));
+    here.chain(unplaced).chain(others).chain(more).collect()
+}
+
+/// Other nodes of which it is said why it is not there; `--json` has all.
+const OTHERS_MAX: usize = 20;
+
+fn show(
+    module: &Module,
+    plan: Option<&Explanation>,
+    out: &mut impl Write,
+    colours: bool,
+) -> std::io::Result<()> {
     writeln!(out, "{} is {}, written in {}", module.module, form(module), module.path)?;
-    for Section { title, lines } in sections(module) {
+    let mut sections = sections(module);
+    if let Some(plan) = plan {
+        sections.insert(1, Section { title: "Why there", lines: reasons_of(plan) });
+    }
+    for Section { title, lines } in sections {
         writeln!(out, "\n{}", paint(title, Tone::Faint, colours))?;
         lines.iter().try_for_each(|(line, tone)| writeln!(out, "  {}", paint(line, *tone, colours)))?;
     }
@@ -181,7 +223,7 @@ mod tests {
         let of = |form: &'static str| Module { form, module: "page".to_owned(), ..Module::default() };
         let text = |module: &Module| {
             let mut out = Vec::new();
-            show(module, &mut out, false).expect("a Vec takes everything");
+            show(module, None, &mut out, false).expect("a Vec takes everything");
             String::from_utf8(out).expect("it is text")
         };
         let rows = [

@@ -1,4 +1,4 @@
-//! `move`, `kill`, `drain`, `go-on` and `stop`: orders for a program's parent, or for its cloud.
+//! `move`, `scale`, `cordon`, `freeze`, `kill`, `drain`, `go-on` and `stop`: orders for a program's parent, or for its cloud.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use skybox_cloud::running::{Running, running};
 use skybox_core::NodeName;
 use skybox_node::Extent;
 
-use crate::args::{GoOnArgs, KillArgs, MoveArgs, NodeArgs, StopArgs, Victim};
+use crate::args::{GoOnArgs, KillArgs, MoveArgs, NodeArgs, ScaleArgs, StopArgs, Victim};
 use crate::choose::{Purpose, choose};
 use crate::ps::joined;
 
@@ -29,6 +29,38 @@ pub(crate) async fn move_module(args: &MoveArgs) -> anyhow::Result<ExitCode> {
     match args.nodes.as_slice() {
         [] => say(&format!("{} goes where there is room", args.module)),
         nodes => say(&format!("{} runs on {}", args.module, joined(nodes.iter().map(NodeName::as_str)))),
+    }
+}
+
+/// Says how many instances of a module there are.
+pub(crate) async fn scale(args: &ScaleArgs) -> anyhow::Result<ExitCode> {
+    let program = choose(&args.which, Purpose::Change).await?;
+    let replicas = args.replicas.as_ref().map(ToString::to_string).unwrap_or_default();
+    program.order(&Order::Scale { module: args.module.clone(), replicas: replicas.clone() }).await?;
+    match replicas.as_str() {
+        "" => say(&format!("there are as many of {} as the program says", args.module)),
+        "per-node" => say(&format!("{} is on every node", args.module)),
+        replicas => say(&format!("there are {replicas} of {}, where there is room", args.module)),
+    }
+}
+
+/// Gives a node nothing more, or things again.
+pub(crate) async fn cordon(args: &NodeArgs, on: bool) -> anyhow::Result<ExitCode> {
+    let program = choose(&args.which, Purpose::Change).await?;
+    program.order(&Order::Cordon { node: args.node.clone(), on }).await?;
+    match on {
+        true => say(&format!("{} gets nothing more, and keeps what it has", args.node)),
+        false => say(&format!("{} is given things again", args.node)),
+    }
+}
+
+/// Has nothing move that need not, or lets things move again.
+pub(crate) async fn freeze(args: &GoOnArgs, on: bool) -> anyhow::Result<ExitCode> {
+    let program = choose(&args.which, Purpose::Change).await?;
+    program.order(&Order::Freeze { on }).await?;
+    match on {
+        true => say("nothing moves but what has lost its node, or must leave it"),
+        false => say("things move again"),
     }
 }
 

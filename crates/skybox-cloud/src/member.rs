@@ -11,13 +11,15 @@ mod standing;
 mod thread;
 mod view;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use skybox_core::{InstanceId, Plan, TextChain};
+use skybox_core::{InstanceId, NodeName, Plan, TextChain};
 use skybox_node::Fence;
+use skybox_node::capacity::{Capacity, Source};
 use skybox_node::control::{
     Boxed, Control, ControlError, Joining, Leave, ModuleDecl, Newcomer, OnceTurn, Report, Unanswered,
 };
@@ -192,12 +194,13 @@ impl Member {
     ) -> Result<Member, ControlError> {
         let Newcomer { hello, build, labels, capacity, resources, plan: how } = newcomer;
         let node = Node {
+            account: account(&hello.node, &labels, &capacity),
             name: hello.node,
             incarnation: hello.incarnation,
             address: hello.address,
             build,
             draining: false,
-            host: labels.get("host").cloned().unwrap_or_default(),
+            host: host_in(&labels),
             labels,
             cpu_milli: capacity.cpu_milli.into(),
             memory_bytes: capacity.memory_bytes,
@@ -251,6 +254,20 @@ impl Member {
             );
         }
         Ok(member)
+    }
+}
+
+fn host_in(labels: &BTreeMap<String, String>) -> String {
+    labels.get("host").cloned().unwrap_or_default()
+}
+
+/// Whatever says how much a node may use. Nodes of one machine share that, but for those that have a part of their own.
+fn account(node: &NodeName, labels: &BTreeMap<String, String>, capacity: &Capacity) -> String {
+    let host = host_in(labels);
+    match &capacity.cpu_from {
+        Source::Configuration(_) => format!("{host}/{node}"),
+        Source::Cgroup { group, .. } => format!("{host}{group}"),
+        _ => host,
     }
 }
 

@@ -22,7 +22,7 @@ use skybox_core::Plan;
 use skybox_node::config::TlsFiles;
 pub use skybox_node::config::{Config, ConfigError};
 use skybox_node::control::PARENT_ENV;
-use skybox_plan::place::Explanation;
+pub use skybox_plan::place::Explanation;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 

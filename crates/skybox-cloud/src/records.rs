@@ -79,9 +79,12 @@ pub struct Node {
     /// It hands over what it has, and gets nothing more.
     #[serde(default)]
     pub draining: bool,
-    /// The machine, whose other nodes share what it has.
+    /// The machine.
     #[serde(default)]
     pub host: String,
+    /// Whatever says how much it may use: nodes with the same share that.
+    #[serde(default)]
+    pub account: String,
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -108,6 +111,7 @@ impl Default for Node {
             build: String::new(),
             draining: false,
             host: String::new(),
+            account: String::new(),
             labels: BTreeMap::new(),
             cpu_milli: 0,
             memory_bytes: 0,

@@ -69,6 +69,8 @@ pub(crate) enum Ask {
     Order(Value),
 }
 
+/// Orders that change nothing.
+const READS: [&str; 1] = ["explain"];
 /// Asks whoever keeps the plan for all of it.
 const SHOW: &str = "show";
 
@@ -228,6 +230,7 @@ impl Ask {
     fn needs(&self) -> Right {
         match self {
             Ask::Status | Ask::Plan => Right::Read,
+            Ask::Order(order) if READS.iter().any(|read| order.get(read).is_some()) => Right::Read,
             Ask::Call { .. } => Right::Call,
             Ask::Drain | Ask::Restart { .. } | Ask::Kill { .. } | Ask::Order(_) => Right::Admin,
         }

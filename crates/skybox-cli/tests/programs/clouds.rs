@@ -309,3 +309,49 @@ fn while_the_store_is_away_nodes_are_shown_and_nothing_is_ordered() {
     let refused = here(&["move", "pilot", "b"]).failed();
     assert!(refused.contains("the store of the cloud is not there"), "{refused}");
 }
+
+#[test]
+fn people_say_how_many_there_are_and_what_may_move() {
+    let (stage, etcd) = (Stage::new(), Etcd::start());
+    let cloud = Cloud::start(&stage, &etcd, program_name("said"), SHORT, &["a", "b", "c"]);
+    let here = |arguments: &[&str]| cloud.here(arguments);
+    cloud.settled(&["a", "b", "c"], || here(&["ps", "--json"]));
+    let pilots = |count: usize| {
+        wait_for(&format!("{count} pilots"), || {
+            let ps = parsed(here(&["ps", "--json"]));
+            let serving = module(&ps, "pilot")["serving"].as_array().map(Vec::len);
+            if serving == Some(count) { Ok(ps) } else { Err(ps) }
+        })
+    };
+    assert_eq!(here(&["cordon", "c"]).ok(), "c gets nothing more, and keeps what it has\n");
+    let had = module(&pilots(1), "pilot")["serving"] == json!(["c"]);
+    assert_eq!(here(&["scale", "pilot", "3"]).ok(), "there are 3 of pilot, where there is room\n");
+    // Where it is already, it stays.
+    let ps = pilots(if had { 3 } else { 2 });
+    let explained = parsed(here(&["explain", "pilot", "--json"]));
+    let instances = explained["plan"]["instances"].as_array().map(Vec::len);
+    assert_eq!(instances, module(&ps, "pilot")["serving"].as_array().map(Vec::len), "{explained:#}");
+    if !had {
+        let text = here(&["explain", "pilot"]).ok();
+        assert!(text.contains("Why there") && text.contains("not on c: "), "{text}");
+    }
+    assert_eq!(here(&["uncordon", "c"]).ok(), "c is given things again\n");
+    pilots(3);
+    assert_eq!(here(&["scale", "pilot"]).ok(), "there are as many of pilot as the program says\n");
+    pilots(1);
+    assert_eq!(here(&["freeze"]).ok(), "nothing moves but what has lost its node, or must leave it\n");
+    assert_eq!(here(&["unfreeze"]).ok(), "things move again\n");
+    let wrong = here(&["scale", "berth", "2"]).failed();
+    assert!(wrong.contains("`berth` is keyed") && wrong.contains("SKY-401"), "{wrong}");
+    let wrong = here(&["cordon", "z"]).failed();
+    assert!(wrong.contains("there is no node `z`; there are a, b, c"), "{wrong}");
+    for (node, left) in [("a", 2), ("b", 1)] {
+        here(&["drain", node]).ok();
+        wait_for(&format!("{node} gone"), || {
+            let ps = parsed(here(&["ps", "--json"]));
+            if states(&ps).len() == left { Ok(()) } else { Err(ps) }
+        });
+    }
+    let wrong = here(&["drain", "c"]).failed();
+    assert!(wrong.contains("c is the only node that does not drain: nobody would take over"), "{wrong}");
+}

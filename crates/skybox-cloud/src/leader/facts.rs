@@ -1,6 +1,6 @@
 //! What the plan is decided on, from what is in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use skybox_core::{ModuleKind, NodeName, Replicas, SHARD_COUNT, Shard};
@@ -50,11 +50,12 @@ pub(crate) fn facts(
     let named = |prefix: &str, module: &str| format!("{prefix}{module}");
     let scaled = |module: &str| seen.scales.get(&named(SCALE, module)).map(|row| row.value.replicas);
     let mut hosts: BTreeMap<&str, Host> = BTreeMap::new();
+    let mut accounts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for life in lives.values() {
-        // Nodes of one host share what it has; if they do not agree on it, the one that sees most of it is believed.
-        let host = hosts
-            .entry(&life.node.host)
-            .or_insert_with(|| Host { name: life.node.host.clone(), ..Host::default() });
+        accounts.entry(&life.node.host).or_default().insert(&life.node.account);
+        // Nodes of one account share what it has; if they do not agree on it, the one that sees most of it is believed.
+        let named = || Host { name: life.node.account.clone(), ..Host::default() };
+        let host = hosts.entry(&life.node.account).or_insert_with(named);
         host.cpu_milli = host.cpu_milli.max(life.node.cpu_milli);
         host.memory_bytes = host.memory_bytes.max(life.node.memory_bytes);
         host.gpu = host.gpu.max(life.node.gpu);
@@ -63,7 +64,7 @@ pub(crate) fn facts(
         let cordoned = seen.cordons.get(&named(CORDON, life.node.name.as_str())).is_some();
         skybox_plan::place::Node {
             name: life.node.name.clone(),
-            host: life.node.host.clone(),
+            host: life.node.account.clone(),
             labels: life.node.labels.clone(),
             state: match life.draining {
                 true => NodeState::Draining,
@@ -79,7 +80,9 @@ pub(crate) fn facts(
     let mut to_resources = BTreeMap::new();
     for (_, row) in seen.far.iter() {
         for (resource, far) in &row.value.round_trips {
-            to_resources.insert((row.value.host.clone(), resource.clone()), far.round_trip_us);
+            for account in accounts.get(row.value.host.as_str()).into_iter().flatten() {
+                to_resources.insert(((*account).to_owned(), resource.clone()), far.round_trip_us);
+            }
         }
     }
     Facts {

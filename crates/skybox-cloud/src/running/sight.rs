@@ -242,6 +242,13 @@ impl Sight {
         let refused = |why: String| Err(RunningError::Refused(why));
         match order {
             Order::Drain { node } => {
+                let mut others =
+                    shown.plan.nodes.iter().filter(|(name, entry)| *name != node && !entry.draining);
+                if others.next().is_none() && shown.plan.nodes.contains_key(node) {
+                    return refused(format!(
+                        "{node} is the only node that does not drain: nobody would take over; end its process to end the program"
+                    ));
+                }
                 let operator = self.operator_of(node).await?;
                 operator.drain().await.map_err(|error| told(node.clone(), error))?;
                 Ok(Done::Ok)
