@@ -22,7 +22,10 @@ use crate::records::{
     AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN, PIN,
     PLACE, ROUTE, SCALE, STATE, UNPLACED, text,
 };
-use crate::store::{Condition, Followed, LeaseId, Op, Pace, Revision, Store, StoreError, Txn, View, follow};
+use crate::store::{
+    Committed, Condition, Followed, LeaseId, Op, Pace, Revision, Store, StoreError, TXN_BYTES_MAX, Txn, View,
+    follow,
+};
 use brake::{Brake, Held, Sight};
 use decide::{Mind, Seen, Write, decide};
 pub(crate) use facts::rules;
@@ -38,6 +41,12 @@ const QUIET_MAX: Duration = Duration::from_secs(5);
 const SEEN_WAIT: Duration = Duration::from_secs(5);
 /// How often a plan is looked at in which distances matter.
 const TICK: Duration = Duration::from_secs(1);
+/// The pause before a node stands for election again that could not plan.
+const FAILED_PAUSE: Duration = Duration::from_secs(5);
+/// Bytes of the keys and values of one transaction: less than stores take, with what must be so of them.
+const BYTES_AT_ONCE: usize = TXN_BYTES_MAX / 2;
+/// The longest pause after steps that failed, one after the other.
+const AGAIN_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// The pause after a step that was not taken.
 const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest wait before the key of a leader that is gone is tried for: not all nodes ask in the same moment.
@@ -70,14 +79,24 @@ impl Candidate {
             () = self.stand(&mut views) => {}
             _ = resigned.wait_for(|resigned| *resigned) => {}
         }
-        let own = term_of(&views.borrow(), self.me.incarnation);
-        if let Some(term) = own {
-            let resign =
-                Txn::when([Condition::CreatedAt(LEADER.to_owned(), term)], [Op::Delete(LEADER.to_owned())]);
-            if let Err(error) = self.store.commit(resign).await {
-                tracing::debug!("the leader's key goes with the lease: {error}");
+        // As long as this node is there: what has failed may have been done, and a key that was asked for may come still.
+        loop {
+            let own = term_of(&views.borrow_and_update(), self.me.incarnation);
+            match own {
+                Some(term) if self.resign(term).await => {
+                    drop(tokio::time::timeout(SEEN_WAIT, views.changed()).await);
+                }
+                Some(_) => tokio::time::sleep(AGAIN_PAUSE).await,
+                None => drop(views.changed().await),
             }
         }
+    }
+
+    /// Gives the lead up; says whether the store has heard that.
+    async fn resign(&self, term: Revision) -> bool {
+        let ours = Condition::CreatedAt(LEADER.to_owned(), term);
+        let resigned = self.store.commit(Txn::when([ours], [Op::Delete(LEADER.to_owned())])).await;
+        resigned.inspect_err(|error| tracing::debug!("not resigned: {error}")).is_ok()
     }
 
     async fn stand(&mut self, views: &mut watch::Receiver<Arc<View>>) {
@@ -117,8 +136,11 @@ impl Candidate {
         };
         // On a thread of its own: a large plan takes longer to make than a lease may go without being renewed.
         let (ends, ended) = tokio::sync::oneshot::channel::<()>();
+        let (plans, is_over) = tokio::sync::oneshot::channel::<()>();
         let planner = Planner { candidate: self.clone(), term };
         let thread = std::thread::Builder::new().name("skybox-leader".to_owned()).spawn(move || {
+            // Dropped when the thread ends, however that is.
+            let _plans = plans;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => runtime.block_on(async {
@@ -130,10 +152,17 @@ impl Candidate {
                 Err(error) => tracing::error!("this node cannot plan, although it leads: {error}"),
             }
         });
-        if let Err(error) = thread {
+        if let Err(error) = &thread {
             tracing::error!("this node cannot plan, although it leads: {error}");
         }
-        lost.await;
+        tokio::select! {
+            () = lost => {}
+            _ = is_over => {
+                tracing::error!("whoever plans on this node has ended: another node is to lead");
+                self.resign(term).await;
+                tokio::time::sleep(FAILED_PAUSE).await;
+            }
+        }
         drop(ends);
         tracing::info!(node = %self.me.name, "leads no more");
     }
@@ -188,11 +217,16 @@ impl Eyes {
         }
     }
 
-    /// Waits until one of these keys was seen to change at this revision or later.
-    async fn have_seen(&self, writes: &[Write], revision: Revision) {
+    /// Waits until it is seen that these keys were written, each at its revision.
+    async fn have_seen(&self, written: &[(String, Revision)]) {
         for (prefix, followed) in self.all() {
-            if writes.iter().any(|write| key_of(&write.op).starts_with(prefix)) {
-                drop(tokio::time::timeout(SEEN_WAIT, followed.at(revision)).await);
+            let last = written
+                .iter()
+                .filter(|(key, _)| key.starts_with(prefix))
+                .map(|(_, revision)| *revision)
+                .max();
+            if let Some(last) = last {
+                drop(tokio::time::timeout(SEEN_WAIT, followed.at(last)).await);
             }
         }
     }
@@ -212,12 +246,14 @@ impl Planner {
         }
         let mut seen = Seen::default();
         eyes.take_over(&mut seen);
-        if seen.assigns.iter().next().is_none() {
+        let lives = |node: &Node| seen.nodes.iter().any(|(_, row)| row.value.incarnation == node.incarnation);
+        if !seen.assigns.iter().any(|(_, row)| lives(&row.value.node)) {
             self.first_nodes(&eyes).await;
         }
         let had = seen.assigns.iter().map(|(_, row)| (row.value.node.incarnation, row.value.node.clone()));
         let mut brake = Brake::new(self.candidate.ttl, had.collect());
         let mut degraded = false;
+        let (mut was_away, mut failures) = (false, 0);
         let changed: Vec<_> = eyes.all().map(|(_, followed)| followed.views()).collect();
         let mut remembered = Placement::default();
         // Distances and times go on although nothing is written.
@@ -228,8 +264,8 @@ impl Planner {
                 views.mark_unchanged();
             }
             eyes.take_over(&mut seen);
-            let (_, trouble) = eyes.nodes.age();
-            brake.look(Instant::now(), sight(&seen, trouble.is_some()));
+            let away = eyes.nodes.age().1.is_some();
+            brake.look(Instant::now(), sight(&seen, std::mem::replace(&mut was_away, away) || away));
             if brake.is_degraded() != std::mem::replace(&mut degraded, brake.is_degraded()) {
                 match degraded {
                     true => tracing::error!(
@@ -241,31 +277,44 @@ impl Planner {
                     false => tracing::info!("enough nodes are there again"),
                 }
             }
-            let decided = decide(&seen, &self.mind(&remembered), brake.held());
-            remembered = decided.placement;
-            tell(&decided.moves);
-            let mut writes = decided.writes;
+            let mut decided = decide(&seen, &self.mind(&remembered), brake.held());
+            let mut writes = std::mem::take(&mut decided.writes);
             writes.extend(self.degraded(&eyes.degraded.views().borrow(), &brake));
             if writes.is_empty() {
-                let any = futures_of(&mut changed);
-                let tick = ticks.then(|| Instant::now() + TICK);
-                match brake.until().into_iter().chain(tick).min() {
-                    Some(until) => drop(tokio::time::timeout_at(until, any).await),
-                    None => any.await,
+                remembered = decided.placement;
+                let tick = (ticks || away).then(|| Instant::now() + TICK);
+                let until = brake.until().into_iter().chain(tick).min();
+                let woken = async {
+                    tokio::select! {
+                        () = futures_of(&mut changed) => {}
+                        // That the store is away changes no view.
+                        _ = eyes.nodes.in_trouble(), if !away => {}
+                    }
+                };
+                match until {
+                    Some(until) => drop(tokio::time::timeout_at(until, woken).await),
+                    None => woken.await,
                 }
                 continue;
             }
-            match self.write(&writes).await {
-                Ok(Some(revision)) => eyes.have_seen(&writes, revision).await,
-                Ok(None) => tokio::time::sleep(AGAIN_PAUSE).await,
-                Err(error) => {
-                    tracing::warn!("the plan could not be written: {error}");
-                    tokio::time::sleep(
-                        AGAIN_PAUSE.mul_f64(1.0 + (self.candidate.pace.jitter)().clamp(0.0, 1.0)),
-                    )
-                    .await;
-                }
+            let written = self.write(&writes).await;
+            eyes.have_seen(&written.seen).await;
+            if written.all {
+                failures = 0;
+                tell(&decided.moves);
+                remembered = decided.placement;
+                continue;
             }
+            // Moves that were not made cost no budget.
+            let spent_ms = std::mem::take(&mut remembered.spent_ms);
+            remembered = Placement { spent_ms, ..decided.placement };
+            if let Some(error) = written.error {
+                tracing::warn!("the plan could not be written: {error}");
+            }
+            let pause = AGAIN_PAUSE.saturating_mul(1 << u32::min(failures, 8)).min(AGAIN_PAUSE_MAX);
+            failures += 1;
+            tokio::time::sleep(pause.mul_f64(0.5 + (self.candidate.pace.jitter)().clamp(0.0, 1.0) / 2.0))
+                .await;
         }
     }
 
@@ -306,24 +355,80 @@ impl Planner {
         }
     }
 
-    /// Writes all, in several steps if it takes so many; `None` if something was not as it has to be.
-    async fn write(&self, writes: &[Write]) -> Result<Option<Revision>, StoreError> {
-        let mut all = true;
-        let mut last = Revision::default();
-        for writes in writes.chunks(WRITES_AT_ONCE) {
-            let mut when = vec![Condition::CreatedAt(LEADER.to_owned(), self.term)];
-            for condition in writes.iter().flat_map(|write| &write.when) {
-                if !when.contains(condition) {
-                    when.push(condition.clone());
+    /// Writes all, in several steps if it takes so many. What cannot be written keeps nothing else up.
+    async fn write(&self, writes: &[Write]) -> Written {
+        let mut written = Written { all: true, ..Written::default() };
+        for writes in chunks(writes) {
+            match self.commit(writes).await {
+                Ok(committed) if committed.met => written.note(writes, committed.revision),
+                // Something of it was not as it has to be, or is more than a store takes; the rest may be right.
+                Ok(_) | Err(StoreError::TooLarge { .. }) if writes.len() > 1 => {
+                    for write in writes.chunks(1) {
+                        match self.commit(write).await {
+                            Ok(committed) if committed.met => written.note(write, committed.revision),
+                            Ok(_) => written.all = false,
+                            Err(error) => written.fail(error),
+                        }
+                    }
                 }
+                Ok(_) => written.all = false,
+                Err(error) => written.fail(error),
             }
-            let txn = Txn::when(when, writes.iter().map(|write| write.op.clone()));
-            let committed = self.candidate.store.commit(txn).await?;
-            all &= committed.met;
-            last = committed.revision;
         }
-        Ok(all.then_some(last))
+        written
     }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+        let mut when = vec![Condition::CreatedAt(LEADER.to_owned(), self.term)];
+        for condition in writes.iter().flat_map(|write| &write.when) {
+            if !when.contains(condition) {
+                when.push(condition.clone());
+            }
+        }
+        self.candidate.store.commit(Txn::when(when, writes.iter().map(|write| write.op.clone()))).await
+    }
+}
+
+/// What has become of writes.
+#[derive(Debug, Default)]
+struct Written {
+    all: bool,
+    /// For each key that was written, when.
+    seen: Vec<(String, Revision)>,
+    /// The first failure.
+    error: Option<StoreError>,
+}
+
+impl Written {
+    fn note(&mut self, writes: &[Write], revision: Revision) {
+        self.seen.extend(writes.iter().map(|write| (key_of(&write.op).to_owned(), revision)));
+    }
+
+    fn fail(&mut self, error: StoreError) {
+        self.all = false;
+        self.error.get_or_insert(error);
+    }
+}
+
+/// Writes that go into one transaction each: so many, and so large.
+fn chunks(writes: &[Write]) -> Vec<&[Write]> {
+    let mut chunks = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, write) in writes.iter().enumerate() {
+        let size = match &write.op {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Delete(key) | Op::Get(key) => key.len(),
+        };
+        if at > from && (at - from >= WRITES_AT_ONCE || bytes + size > BYTES_AT_ONCE) {
+            chunks.push(&writes[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += size;
+    }
+    if from < writes.len() {
+        chunks.push(&writes[from..]);
+    }
+    chunks
 }
 
 /// Why a module is where it is, from what is in the store; nothing if there is no such module.
@@ -365,7 +470,6 @@ fn sight(seen: &Seen, away: bool) -> Sight {
     let nodes = || seen.nodes.iter().map(|(_, row)| &row.value);
     Sight {
         nodes: nodes().map(|node| (node.incarnation, Node::clone(node))).collect(),
-        leaving: nodes().filter(|node| node.draining).map(|node| node.incarnation).collect(),
         away,
         released: seen.brake.get(BRAKE).map_or(Revision::default(), |row| row.changed),
     }
@@ -379,4 +483,24 @@ async fn futures_of(views: &mut [watch::Receiver<Arc<View>>]) {
         if any { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_go_into_transactions_that_stores_take() {
+        let put = |n: usize, size: usize| Write {
+            when: Vec::new(),
+            op: Op::put(format!("k{n}"), "v".repeat(size)),
+        };
+        let small: Vec<_> = (0..130).map(|n| put(n, 10)).collect();
+        assert_eq!(chunks(&small).iter().map(|chunk| chunk.len()).collect::<Vec<_>>(), [60, 60, 10]);
+        let large: Vec<_> = (0..5).map(|n| put(n, 200 << 10)).collect();
+        assert_eq!(chunks(&large).iter().map(|chunk| chunk.len()).collect::<Vec<_>>(), [2, 2, 1]);
+        let huge = [put(0, 10), put(1, TXN_BYTES_MAX), put(2, 10)];
+        assert_eq!(chunks(&huge).len(), 3, "it stops no other");
+        assert!(chunks(&[]).is_empty());
+    }
 }

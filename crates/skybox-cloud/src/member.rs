@@ -76,6 +76,10 @@ pub(crate) struct Shared {
     /// What it says of itself has changed.
     said: Notify,
     lease: watch::Sender<Option<LeaseId>>,
+    /// The lease on which its record is: while that lasts, nobody takes anything from it.
+    present: watch::Sender<Option<LeaseId>>,
+    /// It has left: it gets no other lease.
+    left: watch::Sender<bool>,
     leave: watch::Sender<Option<Leave>>,
     /// It leads no more.
     resigned: watch::Sender<bool>,
@@ -117,6 +121,7 @@ impl Shared {
     /// The lease has ended.
     fn lapsed(&self) {
         *self.known() = LeaseKnown::default();
+        self.present.send_replace(None);
         self.fence.close();
     }
 
@@ -216,6 +221,8 @@ impl Member {
             standing: Mutex::default(),
             said: Notify::new(),
             lease: watch::Sender::new(None),
+            present: watch::Sender::new(None),
+            left: watch::Sender::new(false),
             leave: watch::Sender::new(None),
             resigned: watch::Sender::new(false),
             pace: Pace { jitter: terms.jitter, ..PACE },

@@ -398,6 +398,11 @@ impl<V> Table<V> {
         self.rows.get(key)
     }
 
+    /// When what is at a key was put, also if it cannot be read.
+    pub fn changed_at(&self, key: &str) -> Option<Revision> {
+        self.rows.get(key).map(|row| row.changed).or_else(|| self.unread.get(key).copied())
+    }
+
     /// All, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Row<V>)> {
         self.rows.iter().map(|(key, row)| (key.as_str(), row))

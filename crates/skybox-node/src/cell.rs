@@ -370,6 +370,13 @@ impl fmt::Debug for Cell {
 pub(crate) struct Family(Mutex<Vec<Weak<Cell>>>);
 
 impl Family {
+    /// Those of a module that have not ended.
+    pub(crate) fn of(&self, host: &Arc<HostCore>) -> Vec<Arc<Cell>> {
+        let cells = lock(&self.0);
+        let living = cells.iter().filter_map(Weak::upgrade).filter(|cell| cell.exit().is_none());
+        living.filter(|cell| std::ptr::eq(cell.host.as_ptr(), Arc::as_ptr(host))).collect()
+    }
+
     fn born(&self, cell: &Arc<Cell>) {
         let mut cells = lock(&self.0);
         cells.retain(|cell| cell.upgrade().is_some_and(|cell| cell.exit().is_none()));

@@ -1,5 +1,6 @@
 //! A module in one node: its instances, where else it is, and who waits for it.
 
+mod alive;
 pub(crate) mod cells;
 mod core;
 mod failed_keys;
@@ -152,8 +153,10 @@ pub(crate) trait AnyHost: Send + Sync {
     fn given_up(&self) -> Vec<GivenUp>;
     /// New calls no longer find this replicated instance.
     fn unroute(&self, instance: InstanceId);
-    /// Kills all that is here of a module that has a fence; how much that is, and what resolves when nothing is left of it.
-    fn fence(self: Arc<Self>) -> Option<Fenced>;
+    /// Kills all that is here of a module that has a fence.
+    fn fence(self: Arc<Self>) -> Fenced;
+    /// How much of that has not ended.
+    fn fence_left(&self) -> usize;
     /// Kills a live instance; says whether it is one of these.
     fn kill(self: Arc<Self>, instance: &str, by: &str) -> Option<Ended>;
     /// Has an instance crash as if a call of it had panicked; says whether it is one of these, and has started.
@@ -200,8 +203,8 @@ impl<T: Module> Host<T> {
     }
 }
 
-/// How much ends, and what resolves when nothing is left of it.
-pub(crate) type Fenced = (usize, std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
+/// How many were killed, and what has to be dropped somewhere.
+pub(crate) type Fenced = (usize, Box<dyn Any + Send>);
 
 impl<T: Module> AnyHost for Host<T> {
     fn core(&self) -> &Arc<HostCore> {
@@ -284,16 +287,18 @@ impl<T: Module> AnyHost for Host<T> {
         })
     }
 
-    fn fence(self: Arc<Self>) -> Option<Fenced> {
-        if !self.core.has_fence() {
-            return None;
+    fn fence(self: Arc<Self>) -> Fenced {
+        match &self.core.cells {
+            Some(cells) => (cells.fence(&self.core), Box::new(())),
+            None => keyed::fence(&self),
         }
-        if let Some(cells) = &self.core.cells {
-            let (count, gone) = cells.fence(&self.core);
-            return Some((count, Box::pin(gone)));
+    }
+
+    fn fence_left(&self) -> usize {
+        match &self.core.cells {
+            Some(_) => self.core.app.upgrade().map_or(0, |app| app.family.of(&self.core).len()),
+            None => self.keyed.alive.left(),
         }
-        let (count, gone) = keyed::fence(&self);
-        Some((count, Box::pin(gone)))
     }
 
     fn settled(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -9,7 +9,7 @@
 //! - after more than a fifth of the nodes (at least three) were lost within 30 s, until enough of them are back, or an
 //!   operator says go on. The cloud is *degraded* then, and only modules that nobody has any more are placed anew.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use skybox_core::Incarnation;
@@ -38,11 +38,10 @@ pub(crate) struct Brake {
     until: Option<Instant>,
     /// Those that were there the last time.
     known: BTreeMap<Incarnation, Node>,
-    /// When nodes were lost, the oldest first.
-    losses: VecDeque<Instant>,
+    /// Those that were lost and are not back, since when; also those whose loss is believed by now.
+    missing: BTreeMap<Incarnation, (Node, Instant)>,
+    /// Those of them that are not acted on.
     held: Held,
-    /// Since when each of them is gone.
-    since: BTreeMap<Incarnation, Instant>,
     degraded: bool,
     /// When people have said go on the last time.
     released: Option<Revision>,
@@ -53,9 +52,7 @@ pub(crate) struct Brake {
 pub(crate) struct Sight {
     /// Those that are there.
     pub(crate) nodes: BTreeMap<Incarnation, Node>,
-    /// Those of them that have said that they leave.
-    pub(crate) leaving: Vec<Incarnation>,
-    /// The store does not answer.
+    /// The store does not answer, or has not since the last look.
     pub(crate) away: bool,
     /// When people have said go on the last time; zero if they never have.
     pub(crate) released: Revision,
@@ -68,9 +65,8 @@ impl Brake {
             lease,
             until: None,
             known: had,
-            losses: VecDeque::new(),
+            missing: BTreeMap::new(),
             held: Held::new(),
-            since: BTreeMap::new(),
             degraded: false,
             released: None,
         }
@@ -78,40 +74,42 @@ impl Brake {
 
     /// Takes in what is seen now.
     pub(crate) fn look(&mut self, now: Instant, sight: Sight) {
-        let Sight { nodes, leaving, away, released } = sight;
+        let Sight { nodes, away, released } = sight;
         if away {
             self.until = Some(now + self.lease * 2);
         }
         for (life, node) in &self.known {
-            if !nodes.contains_key(life) && !self.held.contains_key(life) {
-                self.losses.push_back(now);
+            if !nodes.contains_key(life) && !self.missing.contains_key(life) {
+                self.missing.insert(*life, (node.clone(), now));
                 self.held.insert(*life, node.clone());
-                self.since.insert(*life, now);
             }
         }
-        while self.losses.front().is_some_and(|at| now.duration_since(*at) > TOGETHER) {
-            self.losses.pop_front();
+        // Who has been started anew is back: the process that was there is none any more.
+        let names: BTreeSet<_> = nodes.values().map(|node| &node.name).collect();
+        self.missing.retain(|life, (node, _)| !nodes.contains_key(life) && !names.contains(&node.name));
+        self.held.retain(|life, _| self.missing.contains_key(life));
+        if !self.degraded {
+            let (held, together) = (&self.held, |since: Instant| now.duration_since(since) <= TOGETHER);
+            self.missing.retain(|life, (_, since)| held.contains_key(life) || together(*since));
         }
-        self.held.retain(|life, _| !nodes.contains_key(life));
-        self.since.retain(|life, _| self.held.contains_key(life));
-        let all = nodes.len() + self.held.len();
-        let too_many = |lost: usize| lost >= TOO_MANY_MIN && lost * 100 > all * TOO_MANY_PERCENT;
-        self.degraded = too_many(self.held.len()) && (self.degraded || too_many(self.losses.len()));
+        let all = nodes.len() + self.missing.len();
+        let too_many =
+            self.missing.len() >= TOO_MANY_MIN && self.missing.len() * 100 > all * TOO_MANY_PERCENT;
+        self.degraded = too_many && (self.degraded || !self.held.is_empty());
         let told = self.released.replace(released).is_some_and(|before| before != released);
         if told {
-            self.losses.clear();
+            self.missing.clear();
             self.degraded = false;
         }
         self.until = self.until.filter(|until| *until > now);
         if told {
             self.held.clear();
         } else if self.until.is_none() && !self.degraded {
-            let (since, gathering) = (&self.since, self.lease / GATHERING_PARTS);
-            self.held.retain(|life, _| since.get(life).is_some_and(|since| now < *since + gathering));
+            let (missing, gathering) = (&self.missing, self.lease / GATHERING_PARTS);
+            self.held.retain(|life, _| missing.get(life).is_some_and(|(_, since)| now < *since + gathering));
         }
-        self.since.retain(|life, _| self.held.contains_key(life));
         // Who has said that it leaves is not lost.
-        self.known = nodes.into_iter().filter(|(life, _)| !leaving.contains(life)).collect();
+        self.known = nodes.into_iter().filter(|(_, node)| !node.draining).collect();
     }
 
     /// The nodes that are gone and are not acted on.
@@ -126,11 +124,8 @@ impl Brake {
 
     /// When to look again although nothing has changed.
     pub(crate) fn until(&self) -> Option<Instant> {
-        if self.held.is_empty() {
-            return None;
-        }
-        let gathered = self.since.values().min().map(|since| *since + self.lease / GATHERING_PARTS);
-        self.until.or(gathered.filter(|_| !self.degraded))
+        let since = self.held.keys().filter_map(|life| Some(self.missing.get(life)?.1)).min()?;
+        self.until.or((!self.degraded).then(|| since + self.lease / GATHERING_PARTS))
     }
 }
 
@@ -222,8 +217,41 @@ mod tests {
     #[test]
     fn who_says_that_it_leaves_is_not_lost() {
         let mut brake = Brake::new(LEASE, nodes(1..=4));
-        brake.look(Instant::now(), Sight { leaving: [2, 3, 4].map(Incarnation).to_vec(), ..sight(1..=4) });
+        let mut leaving = sight(1..=4);
+        leaving
+            .nodes
+            .values_mut()
+            .filter(|node| node.incarnation.0 > 1)
+            .for_each(|node| node.draining = true);
+        brake.look(Instant::now(), leaving);
         brake.look(Instant::now(), sight([1]));
         assert_eq!((held(&brake), brake.is_degraded()), (vec![], false));
+    }
+
+    #[test]
+    fn those_that_are_started_anew_are_back() {
+        let start = Instant::now();
+        let mut brake = Brake::new(LEASE, nodes(1..=3));
+        brake.look(start, sight([]));
+        assert!(brake.is_degraded(), "all three are gone, as after a loss of power");
+        let anew = nodes(1..=3).into_values().map(|node| {
+            let incarnation = Incarnation(10 + node.incarnation.0);
+            (incarnation, Node { incarnation, ..node })
+        });
+        brake.look(start + seconds(20), Sight { nodes: anew.collect(), ..Sight::default() });
+        assert_eq!((held(&brake), brake.is_degraded(), brake.until()), (vec![], false, None));
+    }
+
+    #[test]
+    fn many_that_are_lost_one_after_the_other_are_many() {
+        let start = Instant::now();
+        let mut brake = Brake::new(LEASE, nodes(1..=20));
+        brake.look(start, sight(1..=20));
+        for lost in 1..=6 {
+            brake.look(start + seconds(2 * lost), sight(1..=20 - lost));
+            brake.look(start + seconds(2 * lost) + LEASE / 4, sight(1..=20 - lost));
+        }
+        assert!(brake.is_degraded(), "six of twenty within twelve seconds");
+        assert_eq!(held(&brake), [15, 16], "what was believed before that was is believed");
     }
 }

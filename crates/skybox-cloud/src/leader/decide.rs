@@ -17,7 +17,7 @@ use super::brake::Held;
 use super::facts::facts;
 use crate::records::{
     AGAIN, ASSIGN, Assign, Assigned, BRAKE, CORDON, Cordon, FAR, FREEZE, Far, GaveUp, NODE, Node, OWN, Own,
-    PIN, PLACE, Pin, Place, ROUTE, Route, Row, SCALE, STATE, Scale, Seats, State, Table, UNPLACED, life_in,
+    PIN, PLACE, Pin, Place, ROUTE, Route, SCALE, STATE, Scale, Seats, State, Table, UNPLACED, life_in,
     of_life, own, text,
 };
 use crate::store::{Condition, Op, Revision, View};
@@ -230,7 +230,7 @@ impl<'s> Deciding<'s> {
             let since = before.map_or(Revision::default(), |row| row.changed);
             if let Some(life) = self.lives.values().filter(leaves).find(|life| life.changed > since) {
                 let op = Op::put(key.clone(), text(&format!("{} leaves", life.node.name)));
-                writes.push(Write { when: vec![unchanged(&key, before)], op });
+                writes.push(Write { when: vec![unchanged(&self.seen.again, &key)], op });
             }
         }
         writes
@@ -303,7 +303,7 @@ impl<'s> Deciding<'s> {
             let Some(life) = life_in(key, ASSIGN) else { continue };
             let node = of_life(NODE, life);
             let counts = self.lives.values().any(|current| current.node.incarnation == life);
-            if !counts && self.seen.nodes.get(&node).is_none() {
+            if !counts && self.seen.nodes.changed_at(&node).is_none() {
                 let when = vec![Condition::ChangedAt(key.to_owned(), row.changed), Condition::Absent(node)];
                 writes.push(Write { when, op: Op::Delete(key.to_owned()) });
             } else if !counts && !row.value.modules.is_empty() {
@@ -322,13 +322,17 @@ impl<'s> Deciding<'s> {
             let to = Place::of(target.node);
             let key = own(module, Shard(shard));
             let before = self.seen.owns.get(&key);
-            let mut when = vec![unchanged(&key, before)];
+            if before.is_none() && self.seen.owns.changed_at(&key).is_some() {
+                // Somebody else has written it, who may own the shard: nobody is given it.
+                continue;
+            }
+            let mut when = vec![unchanged(&self.seen.owns, &key)];
             let next = match before.map(|row| &*row.value) {
                 None => Own { owner: to, epoch: 1, releasing_to: None },
                 Some(before) => {
                     let old = before.owner.incarnation;
                     let node = of_life(NODE, old);
-                    if self.seen.nodes.get(&node).is_some() {
+                    if self.seen.nodes.changed_at(&node).is_some() {
                         // It may have let go of it already, and is the owner until it says so.
                         let releasing_to = (old != to.incarnation).then_some(to);
                         Own { releasing_to, ..before.clone() }
@@ -355,13 +359,14 @@ fn put_if_changed<V: Serialize + PartialEq>(
 ) {
     let before = table.get(&key);
     if before.is_none_or(|row| *row.value != *value) {
-        writes.push(Write { when: vec![unchanged(&key, before)], op: Op::put(key, text(value)) });
+        writes.push(Write { when: vec![unchanged(table, &key)], op: Op::put(key, text(value)) });
     }
 }
 
-fn unchanged<V>(key: &str, before: Option<&Row<V>>) -> Condition {
-    match before {
-        Some(row) => Condition::ChangedAt(key.to_owned(), row.changed),
+/// What nobody has changed meanwhile is as this table has it, also where it cannot be read.
+fn unchanged<V>(table: &Table<V>, key: &str) -> Condition {
+    match table.changed_at(key) {
+        Some(changed) => Condition::ChangedAt(key.to_owned(), changed),
         None => Condition::Absent(key.to_owned()),
     }
 }

@@ -9,7 +9,7 @@ use skybox_node::control::ModuleDecl;
 use skybox_plan::place::{Facts, Host, Module, NodeState, Placed, Placement, Reason, Rules, Seat};
 
 use super::decide::{Life, Seen};
-use crate::records::{CORDON, PIN, PLACE, SCALE, own};
+use crate::records::{CORDON, Node, PIN, PLACE, SCALE, own};
 
 /// How much a move has to be worth, as the configuration says.
 pub(crate) fn rules(config: &PlanConfig) -> Rules {
@@ -38,6 +38,11 @@ pub(crate) fn module(decl: &ModuleDecl, scaled: Option<Replicas>) -> Module {
     }
 }
 
+/// Whatever says how much a node may use; one that does not say that is of its machine.
+fn account(node: &Node) -> &str {
+    if node.account.is_empty() { &node.host } else { &node.account }
+}
+
 /// All but what was given up. `remembered`: what the leader knows of its last decision that is not in the store.
 pub(crate) fn facts(
     seen: &Seen,
@@ -52,10 +57,10 @@ pub(crate) fn facts(
     let mut hosts: BTreeMap<&str, Host> = BTreeMap::new();
     let mut accounts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for life in lives.values() {
-        accounts.entry(&life.node.host).or_default().insert(&life.node.account);
+        accounts.entry(&life.node.host).or_default().insert(account(life.node));
         // Nodes of one account share what it has; if they do not agree on it, the one that sees most of it is believed.
-        let named = || Host { name: life.node.account.clone(), ..Host::default() };
-        let host = hosts.entry(&life.node.account).or_insert_with(named);
+        let named = || Host { name: account(life.node).to_owned(), ..Host::default() };
+        let host = hosts.entry(account(life.node)).or_insert_with(named);
         host.cpu_milli = host.cpu_milli.max(life.node.cpu_milli);
         host.memory_bytes = host.memory_bytes.max(life.node.memory_bytes);
         host.gpu = host.gpu.max(life.node.gpu);
@@ -64,7 +69,7 @@ pub(crate) fn facts(
         let cordoned = seen.cordons.get(&named(CORDON, life.node.name.as_str())).is_some();
         skybox_plan::place::Node {
             name: life.node.name.clone(),
-            host: life.node.account.clone(),
+            host: account(life.node).to_owned(),
             labels: life.node.labels.clone(),
             state: match life.draining {
                 true => NodeState::Draining,
@@ -81,7 +86,8 @@ pub(crate) fn facts(
     for (_, row) in seen.far.iter() {
         for (resource, far) in &row.value.round_trips {
             for account in accounts.get(row.value.host.as_str()).into_iter().flatten() {
-                to_resources.insert(((*account).to_owned(), resource.clone()), far.round_trip_us);
+                // Of two nodes that have measured, the one does it that comes first; what the other has said is older.
+                to_resources.entry(((*account).to_owned(), resource.clone())).or_insert(far.round_trip_us);
             }
         }
     }

@@ -21,6 +21,15 @@ const HEDGES_MAX: usize = 8;
 
 /// Gets a lease, renews it, and gets another one when it has ended; for as long as it is awaited.
 pub(super) async fn keep(shared: Arc<Shared>, ttl: Duration) {
+    let mut left = shared.left.subscribe();
+    tokio::select! {
+        () = keep_on(&shared, ttl) => {}
+        // The sender lives in what this holds.
+        _ = left.wait_for(|left| *left) => {}
+    }
+}
+
+async fn keep_on(shared: &Arc<Shared>, ttl: Duration) {
     let mut failures = 0;
     loop {
         let sent_ms = Fence::now_ms();
@@ -29,7 +38,7 @@ pub(super) async fn keep(shared: Arc<Shared>, ttl: Duration) {
                 failures = 0;
                 shared.renewed(lease.id, sent_ms, lease.ttl);
                 shared.lease.send_replace(Some(lease.id));
-                renew(&shared, lease).await;
+                renew(shared, lease).await;
                 shared.lapsed();
                 shared.lease.send_replace(None);
             }
@@ -100,7 +109,10 @@ async fn renew_once(shared: &Arc<Shared>, lease: Lease, before: Instant, late: &
 pub(super) async fn give_back(shared: Arc<Shared>) {
     /// The lease ends by itself if the store does not answer.
     const WAIT: Duration = Duration::from_secs(2);
-    let Some(lease) = *shared.lease.borrow() else { return };
+    shared.left.send_replace(true);
+    // Before others may have what was its own.
+    shared.lapsed();
+    let Some(lease) = shared.lease.send_replace(None) else { return };
     if let Ok(Err(error)) = tokio::time::timeout(WAIT, shared.store.revoke(lease)).await {
         tracing::debug!("the lease of this node ends by itself: {error}");
     }

@@ -24,15 +24,17 @@ struct Held {
 }
 
 impl Held {
-    fn add(&mut self, name: &str, holder: &Holder) -> bool {
-        if self.count >= NODE_NAMES_MAX {
-            return false;
-        }
-        let names = self.by_instance.entry(holder.instance).or_default();
-        if names.insert(name.to_owned(), holder.clone()).is_none() {
+    /// Says whether it was not there before; nothing where there is no room.
+    fn add(&mut self, name: &str, holder: &Holder) -> Option<bool> {
+        let is_new = !self.by_instance.get(&holder.instance).is_some_and(|names| names.contains_key(name));
+        if is_new {
+            if self.count >= NODE_NAMES_MAX {
+                return None;
+            }
             self.count += 1;
+            self.by_instance.entry(holder.instance).or_default().insert(name.to_owned(), holder.clone());
         }
-        true
+        Some(is_new)
     }
 
     fn remove(&mut self, name: &str, instance: InstanceId) {
@@ -88,11 +90,11 @@ impl Names {
             return Ok(NameAnswer::NotAName { bytes });
         }
         // Before it is asked for: if the answer is lost, it is freed with the instance all the same.
-        if !self.held().add(name, &holder) {
-            return Ok(NameAnswer::NodeFull);
-        }
+        let Some(is_new) = self.held().add(name, &holder) else { return Ok(NameAnswer::NodeFull) };
         let Some(lease) = *self.shared.lease.borrow() else {
-            self.held().remove(name, holder.instance);
+            if is_new {
+                self.held().remove(name, holder.instance);
+            }
             let why =
                 "this node has no lease, as if it had just been taken for lost: ask again later".to_owned();
             return Err(StoreError::Unreachable { why, may_have_run: false });
@@ -104,7 +106,7 @@ impl Names {
                 Ok(NameAnswer::Taken(other))
             }
             Err(error) => {
-                if !matches!(error, StoreError::Unreachable { may_have_run: true, .. }) {
+                if is_new && !matches!(error, StoreError::Unreachable { may_have_run: true, .. }) {
                     self.held().remove(name, holder.instance);
                 }
                 Err(error)
@@ -122,8 +124,9 @@ impl Names {
             if committed.met {
                 return Ok(None);
             }
-            let Some((has, entry)) = committed.got.into_iter().flatten().next().and_then(read) else {
-                continue;
+            let Some(entry) = committed.got.into_iter().flatten().next() else { continue };
+            let Some((has, entry)) = read(entry) else {
+                return Err(StoreError::NotText { key });
             };
             if has.instance != holder.instance {
                 return Ok(Some(has));

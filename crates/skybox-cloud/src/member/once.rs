@@ -9,6 +9,9 @@ use super::Shared;
 use crate::records::{ONCE, Once, text};
 use crate::store::{Condition, Entry, LeaseId, Op, Revision, StoreError, Txn, follow};
 
+/// Bytes of an error that are told to the others.
+const CAUSE_BYTES_MAX: usize = 16 * 1024;
+
 /// Asks for the turn; resolves with it, or with what came of it elsewhere.
 pub(super) async fn turn(runtime: &Handle, shared: Arc<Shared>, name: &str) -> Result<OnceTurn, StoreError> {
     let key = format!("{ONCE}{}/{name}", shared.node.build);
@@ -16,11 +19,12 @@ pub(super) async fn turn(runtime: &Handle, shared: Arc<Shared>, name: &str) -> R
     let mut views = followed.views();
     let mut waited = false;
     loop {
+        // Before it is looked at: what comes afterwards is seen.
+        views.mark_unchanged();
         let view = tokio::select! {
             view = followed.at(Revision::default()) => view,
             error = followed.in_trouble() => return Err(error),
         };
-        views.mark_unchanged();
         let entry = view.entries.get(&key);
         match entry.map(|entry| (entry, read(entry))) {
             Some((_, Some(Once::Done))) => return Ok(OnceTurn::Done),
@@ -89,7 +93,11 @@ impl Turn {
     async fn ended(self, outcome: Result<(), String>) {
         let value = match outcome {
             Ok(()) => Once::Done,
-            Err(cause) => Once::Failed { cause, count: self.count + 1 },
+            Err(mut cause) => {
+                let end = (0..=CAUSE_BYTES_MAX.min(cause.len())).rev().find(|at| cause.is_char_boundary(*at));
+                cause.truncate(end.unwrap_or(0));
+                Once::Failed { cause, count: self.count + 1 }
+            }
         };
         let mut failures = 0;
         loop {

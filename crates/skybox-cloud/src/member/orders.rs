@@ -246,7 +246,8 @@ fn moved(
     let sight = whole.sight();
     if let ModulePlan::Keyed(shards) = sight.plan(None, &shared.modules).modules.get(module)? {
         let settled = shards.owner.iter().all(|owner| *owner != skybox_core::Shards::NOBODY);
-        let there = wanted.is_empty() || shards.nodes.iter().all(|node| wanted.contains(node));
+        let owners: BTreeSet<_> = shards.nodes.iter().cloned().collect();
+        let there = wanted.is_empty() || owners == *wanted;
         let own = sight.owns.iter().filter(|(key, _)| own_in(key).is_some_and(|(of, _)| of == module));
         let none_leaves = own.into_iter().all(|(_, row)| row.value.releasing_to.is_none());
         return (settled && there && none_leaves).then_some(Done::Ok);

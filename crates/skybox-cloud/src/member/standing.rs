@@ -97,6 +97,9 @@ pub(super) async fn say(shared: Arc<Shared>) {
         match shared.store.commit(Txn::of(then)).await {
             Ok(_) => {
                 failures = 0;
+                if *shared.lease.borrow() == Some(lease) {
+                    shared.present.send_replace(Some(lease));
+                }
                 written = Some((lease, node, state));
             }
             Err(error) => {

@@ -53,7 +53,7 @@ impl Sight {
         let mut plan = Plan { version: 0, nodes: nodes.collect(), modules: BTreeMap::new() };
         for module in modules {
             let planned = match module.kind {
-                ModuleKind::Keyed => ModulePlan::Keyed(self.shards(&module.name, &lives)),
+                ModuleKind::Keyed => ModulePlan::Keyed(self.shards(&module.name, me, &lives)),
                 _ => self.replicated(&module.name, me, &lives),
             };
             plan.modules.insert(module.name.clone(), planned);
@@ -69,7 +69,9 @@ impl Sight {
     ) -> ModulePlan {
         let route = self.routes.get(&format!("{ROUTE}{module}")).map(|row| &*row.value);
         let lives_on = |place: &&crate::records::Place| {
-            lives.get(&place.node).is_some_and(|row| row.value.incarnation == place.incarnation)
+            // Another process of this name is not this one, whatever people have meant by that.
+            let is_other = me.is_some_and(|me| me.name == place.node && me.incarnation != place.incarnation);
+            !is_other && lives.get(&place.node).is_some_and(|row| row.value.incarnation == place.incarnation)
         };
         let serving = route.into_iter().flat_map(|route| &route.serving).filter(lives_on);
         let serving = serving.map(|place| place.node.clone()).collect();
@@ -98,13 +100,17 @@ impl Sight {
         self.assigns.get(&of_life(ASSIGN, me.incarnation)).map(|row| &*row.value)
     }
 
-    fn shards(&self, module: &str, lives: &BTreeMap<&NodeName, &Row<Node>>) -> Shards {
+    fn shards(&self, module: &str, me: Option<&Node>, lives: &BTreeMap<&NodeName, &Row<Node>>) -> Shards {
         let prefix = format!("{OWN}{module}/");
         let mut owners: Vec<Option<&NodeName>> = vec![None; usize::from(SHARD_COUNT)];
         for (key, row) in self.owns.under(&prefix) {
             let Some((of, Shard(shard))) = own_in(key).filter(|(of, _)| *of == module) else { continue };
             debug_assert_eq!(of, module);
             let owner = &row.value.owner;
+            // Another process of this name is not this one, whatever people have meant by that.
+            if me.is_some_and(|me| me.name == owner.node && me.incarnation != owner.incarnation) {
+                continue;
+            }
             let lives_on =
                 lives.get(&owner.node).is_some_and(|life| life.value.incarnation == owner.incarnation);
             // While it is handed over nobody has it, and calls wait.
@@ -196,7 +202,7 @@ pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
         [&nodes, &assigns, &routes].map(Followed::views);
     let mut owns = Owners { followed: owns, read_under: None };
     let mut owns_seen = owns.followed.views();
-    let mut leases = shared.lease.subscribe();
+    let mut leases = shared.present.subscribe();
     let mut released = shared.standing().released.subscribe();
     let mut sight = Sight::default();
     let mut releasing = Releasing::default();
@@ -205,7 +211,8 @@ pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
     loop {
         let lease = *leases.borrow_and_update();
         if lease.is_some() && owns.read_under != lease {
-            // Who owned what may have changed while this node had no lease, and nobody has asked it.
+            // Who owned what may have changed while its record was gone, and nobody has asked it. From now on nobody takes
+            // a shard from it as long as the record is there.
             owns = Owners { followed: on(OWN), read_under: lease };
             owns.followed.at(Revision::default()).await;
             owns_seen = owns.followed.views();

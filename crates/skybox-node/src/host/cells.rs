@@ -166,6 +166,13 @@ impl Slot {
     }
 }
 
+/// Resolves when nothing is left of them.
+async fn left(slots: Vec<Arc<Slot>>) {
+    for slot in slots {
+        slot.left().await;
+    }
+}
+
 impl Cells {
     /// Those of a module, if its instances live in cells.
     pub(super) fn of(
@@ -378,10 +385,16 @@ impl Cells {
 
     /// Ends the cells of keys that belong elsewhere now. What is returned resolves when they are gone.
     pub(super) fn give_up_keys(&self, core: &HostCore) -> impl Future<Output = ()> + Send + use<> {
+        let closed = self.closed.load(Ordering::Acquire);
+        left(self.take_out(core, |key| closed || !core.is_planned_here(key)))
+    }
+
+    /// Takes the cells of such keys out of the table, and tells them to go.
+    fn take_out(&self, core: &HostCore, which: impl Fn(&[u8]) -> bool) -> Vec<Arc<Slot>> {
         let mut leaving = Vec::new();
         if let Some(slots) = &self.by_key {
             lock(slots).retain(|key, slot| {
-                let stays = core.owns(key) && !self.closed.load(Ordering::Acquire);
+                let stays = !which(key);
                 if !stays {
                     leaving.push(slot.clone());
                 }
@@ -390,21 +403,20 @@ impl Cells {
         }
         // All are told before any is waited for: each may take as long as its last call and its `stop`.
         leaving.iter().for_each(|slot| slot.let_go());
-        core.failed_keys.retain(|key| core.owns(key));
-        async move {
-            for slot in leaving {
-                slot.left().await;
-            }
-        }
+        core.failed_keys.retain(|key| core.is_planned_here(key));
+        leaving
     }
 
-    /// Kills them all, and gives up their keys. How many there are, and what resolves when they are gone.
-    pub(super) fn fence(&self, core: &HostCore) -> (usize, impl Future<Output = ()> + Send + use<>) {
-        let links = self.links();
-        for cell in links.iter().filter_map(|link| link.cell()) {
+    /// Kills all cells of the module, and gives up their keys; says how many there are.
+    pub(super) fn fence(&self, core: &Arc<HostCore>) -> usize {
+        let Some(app) = core.app.upgrade() else { return 0 };
+        let cells = app.family.of(core);
+        for cell in &cells {
             cell.sentenced(skybox_core::Exit::Killed { by: "the fence".to_owned() });
         }
-        (links.len(), self.give_up_keys(core))
+        // They are told to go; that they have is seen by their processes.
+        self.take_out(core, |_| true);
+        cells.len()
     }
 
     /// Ends them all, once their calls have ended.

@@ -210,14 +210,19 @@ impl HostCore {
 
     /// Whether a key of this module belongs to this node.
     pub(crate) fn owns(&self, key: &[u8]) -> bool {
+        self.is_planned_here(key)
+            && self.fence.get().is_none_or(|fence| fence.is_open(self.placement.load().version))
+    }
+
+    /// Whether the plan has a key of this module on this node, whatever the fence says.
+    pub(super) fn is_planned_here(&self, key: &[u8]) -> bool {
         self.owns_shard(skybox_core::KeyHash::of(key).shard())
     }
 
-    /// Whether the keys of a shard of this module belong to this node.
+    /// Whether the plan has the keys of a shard of this module on this node.
     pub(crate) fn owns_shard(&self, shard: skybox_core::Shard) -> bool {
         let placement = self.placement.load();
         placement.shards.as_ref().is_none_or(|shards| shards.owner(shard) == Some(&self.node))
-            && self.fence.get().is_none_or(|fence| fence.is_open(placement.version))
     }
 
     /// Has its calls begin only as long as this is open.

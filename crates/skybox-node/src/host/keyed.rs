@@ -9,7 +9,7 @@ mod sleep;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,13 +17,14 @@ use skybox_core::{CallErrorKind, Code, Exit, InstanceId, KeyHash, Restart, Shard
 use skybox_plan::restart::{Decision, End};
 use tokio::sync::watch;
 
+use super::alive::Alive;
 use super::failed_keys::{Past, Trying};
 use super::releases::Releases;
 use super::replicated::{policy, start};
 use super::restart::{Restarted, answer_of};
 use super::room::Place;
 use super::stop;
-use super::{CLOSE_WAIT, Ended, Failure, Head, Hold, Host, HostCore, Instance, Line, Which, lock};
+use super::{CLOSE_WAIT, Ended, Failure, Fenced, Head, Hold, Host, HostCore, Instance, Line, Which, lock};
 use crate::app::App;
 use crate::control::Report;
 use crate::module::Module;
@@ -32,6 +33,8 @@ use crate::status::InstanceStatus;
 pub(super) use sleep::open;
 use sleep::{Oldest, asleep_when_gone, make_room};
 
+/// How long what was killed may take to end, where nobody waits for it any longer.
+const KILLED_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// Independent locks over the keys.
 const STRIPES: usize = 64;
 
@@ -45,6 +48,8 @@ pub(super) struct Keyed<T> {
     /// The node is leaving: every key is refused.
     closed: AtomicBool,
     releases: Releases,
+    /// Of a module with a fence, all that may run.
+    pub(super) alive: Alive<T>,
 }
 
 impl<T> Default for Keyed<T> {
@@ -54,6 +59,7 @@ impl<T> Default for Keyed<T> {
             oldest: Mutex::default(),
             closed: AtomicBool::new(false),
             releases: Releases::default(),
+            alive: Alive::default(),
         }
     }
 }
@@ -254,13 +260,28 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
     let (host, key, slot) = (host.clone(), key.clone(), slot.clone());
     host.core.runtime.clone().spawn(async move {
         let core = &host.core;
-        let exit = match before {
-            Now::Live(before) => Some(gone(before).await),
-            _ => None,
+        let _starting = host.keyed.alive.starting();
+        let starting = async {
+            let exit = match before {
+                Now::Live(before) => Some(gone(before).await),
+                _ => None,
+            };
+            match pace(core, &slot, end, exit).await {
+                Err(down) => Err(down),
+                Ok(()) => try_start(&host, &key).await.map_err(|cause| failed(core, &key, &slot, cause)),
+            }
         };
-        let started = match pace(core, &slot, end, exit).await {
-            Err(down) => Err(down),
-            Ok(()) => try_start(&host, &key).await.map_err(|cause| failed(core, &key, &slot, cause)),
+        let started = tokio::select! {
+            biased;
+            started = starting => started,
+            // What was before is killed as all others are, and nobody starts anything.
+            () = core.fence_passed() => {
+                lock(&slot.state).gone = true;
+                lock(host.keyed.stripe(&key)).remove(&key);
+                drop(slot.is_asleep());
+                slot.changed.send_modify(|count| *count += 1);
+                return;
+            }
         };
         match started.map(|instance| slot.settle(instance)) {
             Ok(None) => {}
@@ -306,7 +327,8 @@ pub(super) async fn restart<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Resu
             state.past.history.clear();
             match &state.now {
                 Now::Failed(cause) => return Ok(answer_of(None, Err(cause.clone()))),
-                _ if state.gone => return Ok(Restarted::Elsewhere),
+                // Asked with the slot in the table: a plan that says so later finds it there.
+                _ if state.gone || !owned_here(host, key) => return Ok(Restarted::Elsewhere),
                 Now::Starting => break,
                 Now::Stopping if was_down => true,
                 Now::Stopping => return Ok(Restarted::Asleep),
@@ -373,11 +395,20 @@ async fn try_start<T: Module>(host: &Arc<Host<T>>, key: &Bytes) -> Result<Arc<In
     }
     let app = core.app.upgrade().map(App::from_inner).ok_or("the App has ended")?;
     let owned = crate::call::decode_key::<T::Key>(key).map_err(|error| error.to_string())?;
-    tokio::select! {
+    let mut starting = Box::pin(start::<T>(core, app, owned, core.next_instance_id(), Some(key)));
+    let started = tokio::select! {
         biased;
-        started = start::<T>(core, app, owned, core.next_instance_id(), Some(key)) => started,
-        () = core.fence_passed() => Err(fenced()),
+        started = &mut starting => started?,
+        () = core.fence_passed() => {
+            // Its `Drop` may panic, which is nobody's here.
+            drop(crate::call::catch(std::panic::AssertUnwindSafe(|| drop(starting))));
+            return Err(fenced());
+        }
+    };
+    if core.has_fence() {
+        host.keyed.alive.started(key, &started);
     }
+    Ok(started)
 }
 
 fn failed<T>(core: &HostCore, key: &Bytes, slot: &Slot<T>, cause: String) -> Down {
@@ -505,39 +536,38 @@ pub(super) fn follow<T: Module>(host: &Arc<Host<T>>, shards: &Shards) {
     let me = &host.core.node;
     let here = |key: &Bytes| shards.owner(KeyHash::of(key).shard()) == Some(me);
     let leaving = take_out(host, |key| !here(key));
-    host.core.failed_keys.retain(|key| host.core.owns(key));
+    host.core.failed_keys.retain(|key| host.core.is_planned_here(key));
+    // Also what was taken out before, and goes on: an instance that the fence has killed, the last call of one that crashed.
+    let further = host.keyed.alive.ends(|key| !here(key));
     let (host, version) = (host.clone(), host.core.placement.load().version);
     let theirs = host.clone();
-    let gone = host.keyed.releases.after_those_before(async move { all_ended(&theirs, leaving).await });
+    let gone = host.keyed.releases.after_those_before(async move {
+        all_ended(&theirs, leaving, true).await;
+        for (_, ended) in further {
+            ended.wait().await;
+        }
+    });
     host.core.runtime.clone().spawn(async move {
         gone.await;
         host.core.report(Report::Released { module: host.core.descriptor.name.into(), version });
     });
 }
 
-/// Kills every instance; how many that are, and what resolves when nothing is left of them.
-pub(super) fn fence<T: Module>(host: &Host<T>) -> (usize, impl Future<Output = ()> + Send + use<T>) {
+/// Kills every instance, also those that no table has any more.
+pub(super) fn fence<T: Module>(host: &Host<T>) -> Fenced {
     let leaving = take_out(host, |_| true);
-    for one in &leaving {
-        if let Leaving::Live(instance, _) = one {
-            instance.kill("the fence");
-        }
+    let alive = host.keyed.alive.all();
+    for instance in &alive {
+        instance.kill_as(Exit::Killed { by: "the fence".to_owned() });
     }
-    let count = leaving.len();
-    // Outside the locks: a `Drop` may take its time.
-    let leaving: Vec<_> = leaving.into_iter().map(Leaving::ended).collect();
-    let all = async move {
-        for one in leaving {
-            one.await;
-        }
-    };
-    (count, all)
+    (alive.len(), Box::new((leaving, alive)))
 }
 
 /// Puts every instance to sleep, once its calls have ended and its `stop`.
 pub(super) async fn close<T: Module>(host: &Arc<Host<T>>) {
     host.keyed.closed.store(true, Ordering::Release);
-    all_ended(host, take_out(host, |_| true)).await;
+    // Others may own its keys once this node has let go of all: then not before it has.
+    all_ended(host, take_out(host, |_| true), host.core.has_fence()).await;
 }
 
 /// What a key that is handed over leaves behind.
@@ -595,20 +625,37 @@ fn take_out<T: Module>(host: &Host<T>, which: impl Fn(&Bytes) -> bool) -> Vec<Le
     leaving
 }
 
-async fn all_ended<T: Module>(host: &Host<T>, leaving: Vec<Leaving<T>>) {
+/// Waits until nothing is left of them. What has not ended after a while is killed; code that holds its thread goes on all
+/// the same, and is waited for if `all`.
+async fn all_ended<T: Module>(host: &Host<T>, leaving: Vec<Leaving<T>>, all: bool) {
+    let instances: Vec<_> = leaving
+        .iter()
+        .filter_map(|one| match one {
+            Leaving::Live(instance, _) => Some(Arc::downgrade(instance)),
+            Leaving::Busy(_) => None,
+        })
+        .collect();
     // Outside the locks: a `Drop` may take its time.
     let leaving: Vec<_> = leaving.into_iter().map(Leaving::ended).collect();
-    let all = async {
+    let mut ended = Box::pin(async {
         for one in leaving {
             one.await;
         }
-    };
+    });
     let wait = CLOSE_WAIT + stop::wait(&host.core);
-    if tokio::time::timeout(wait, all).await.is_err() {
-        tracing::warn!(
-            module = host.core.descriptor.name,
-            "a last call has not ended {wait:?} after its instance was handed over"
-        );
+    if tokio::time::timeout(wait, &mut ended).await.is_ok() {
+        return;
+    }
+    tracing::warn!(
+        module = host.core.descriptor.name,
+        "a last call has not ended {wait:?} after its instance was handed over: it is killed"
+    );
+    for instance in instances.iter().filter_map(Weak::upgrade) {
+        instance.kill_as(Exit::Killed { by: "its node, which has handed its key over".to_owned() });
+    }
+    match all {
+        true => ended.await,
+        false => drop(tokio::time::timeout(KILLED_WAIT, ended).await),
     }
 }
 

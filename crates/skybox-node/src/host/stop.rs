@@ -62,15 +62,20 @@ struct Of {
 async fn run<T: Module>(core: Arc<HostCore>, app: App, of: Of, value: T, mut ended: EndedGuard) {
     let wait = core.settings.stop_wait;
     let mut code = OwnCode::new(&core, T::stop(value, app));
-    let outcome = tokio::time::timeout(wait, &mut code).await;
+    let outcome = tokio::select! {
+        biased;
+        outcome = tokio::time::timeout(wait, &mut code) => Some(outcome),
+        () = core.fence_passed() => None,
+    };
     // Before anybody hears that it has ended: where it was cut off, the code still has the value.
     let dropped = code.end();
     let panicked = |Panicked { message, place }| format!("it panicked at {place}: {message}");
     let failed = match outcome {
-        Ok(Ok(Ok(()))) => None,
-        Ok(Ok(Err(error))) => Some(error.joined()),
-        Ok(Err(own)) => Some(panicked(own)),
-        Err(_) => Some(format!("it was cut off after {wait:?} (`stop-wait`)")),
+        None => Some("it was cut off, since the store was not reached in time".to_owned()),
+        Some(Ok(Ok(Ok(())))) => None,
+        Some(Ok(Ok(Err(error)))) => Some(error.joined()),
+        Some(Ok(Err(own))) => Some(panicked(own)),
+        Some(Err(_)) => Some(format!("it was cut off after {wait:?} (`stop-wait`)")),
     };
     for cause in failed.into_iter().chain(dropped.err().map(panicked)) {
         ended.exit = Some(Box::new(core.stop_failed(&of, cause)));

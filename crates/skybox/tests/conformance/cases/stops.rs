@@ -186,7 +186,7 @@ pub async fn a_node_that_leaves_waits_for_each_stop(stage: Stage) {
             .wait_plan(|plan| plan.nodes.iter().any(|(name, node)| name.as_str() == RELAYS && node.draining))
             .await;
         // Often enough for its process to end, if nothing kept it.
-        for _ in 0..5_000 {
+        for _ in 0..1_000 {
             assert_eq!((stage.count("farewell ended").await, left.get()), (0, false));
         }
         stage.open("farewell").await;
