@@ -48,6 +48,8 @@ struct State {
     dirty: bool,
     /// How often it was closed.
     closings: u64,
+    /// It has been open.
+    was_open: bool,
 }
 
 impl Fence {
@@ -82,6 +84,7 @@ impl Fence {
         self.version.store(version, Ordering::Release);
         let open_until = if state.dirty { 0 } else { state.until_ms };
         self.open_until_ms.store(open_until, Ordering::Release);
+        state.was_open |= open_until > 0;
         drop(state);
         if passed {
             self.wake();
@@ -128,6 +131,11 @@ impl Fence {
         }
     }
 
+    /// Whether it has been open: before that, a node has not said yet that it is there, or has not read what it owns.
+    pub(crate) fn was_open(&self) -> bool {
+        self.state().was_open
+    }
+
     /// Whether there is something to end: it has passed, and nobody has seen to that yet.
     fn is_due(&self) -> bool {
         let mut state = self.state();
@@ -155,13 +163,13 @@ impl Fence {
 /// Starts the thread that ends what must not go on. It ends with the App.
 pub(crate) fn begin(app: &Arc<AppInner>, fence: Arc<Fence>) {
     let weak = Arc::downgrade(app);
-    // Until the thread is there, nothing opens it.
-    fence.close();
     let watching = fence.clone();
     let named = std::thread::Builder::new().name("skybox-fence".to_owned());
     match named.spawn(move || watch(&weak, &watching)) {
         Ok(thread) => drop(fence.watcher.set(thread.thread().clone())),
         Err(error) => {
+            // Nobody sees to what it leaves: it stays closed.
+            fence.close();
             tracing::error!(code = %Code::FENCED, "keyed instances do not run here: no thread sees to their end: {error}");
         }
     }

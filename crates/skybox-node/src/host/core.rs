@@ -246,6 +246,8 @@ impl HostCore {
     /// Why no call may begin here, if none may.
     pub(super) fn fenced(&self) -> Result<(), CallErrorKind> {
         match self.fence.get() {
+            // It is about to: whoever calls waits.
+            Some(fence) if !fence.was_open() => Err(CallErrorKind::Moved),
             Some(fence) if !fence.is_open(self.placement.load().version) => {
                 let why = format!(
                     "{} has not reached the store in time, so others may own the keys of {} by now \
