@@ -38,11 +38,16 @@ pub(super) fn settle(board: &mut Board<'_>, module: usize, budget: &mut Budget) 
     }
     let claims = Claims::new(board, module);
     if row.pinned.is_some() {
-        // A pin redistributes: its nodes share the shards evenly.
+        // A pin redistributes: its nodes share the shards evenly, as far as there is room for the module on them.
+        for (_, node) in &claims.nodes {
+            if !board.has(module, *node) && board.fits(module, *node) {
+                board.start(module, *node, Reason::Command);
+            }
+        }
         for (shard, owner) in owners.iter_mut().enumerate() {
             *owner = claims.winner(board, shard);
         }
-        take_seats(board, module, &owners);
+        leave_seats(board, module, &owners);
         return owners;
     }
     for (shard, owner) in owners.iter_mut().enumerate().filter(|(_, owner)| owner.is_none()) {
@@ -78,16 +83,7 @@ fn relocate(board: &mut Board<'_>, module: usize, claims: &Claims, owners: &mut 
     leave_seats(board, module, owners);
 }
 
-/// Makes the seats those of the owners.
-fn take_seats(board: &mut Board<'_>, module: usize, owners: &Owners) {
-    for node in owners.iter().flatten() {
-        if !board.has(module, *node) {
-            board.start(module, *node, Reason::Command);
-        }
-    }
-    leave_seats(board, module, owners);
-}
-
+/// Takes back the seats of those that own nothing.
 fn leave_seats(board: &mut Board<'_>, module: usize, owners: &Owners) {
     let mut owns = vec![false; board.world.nodes.len()];
     for node in owners.iter().flatten() {
@@ -110,9 +106,13 @@ struct Claims {
 impl Claims {
     fn new(board: &Board<'_>, module: usize) -> Claims {
         let world = board.world;
-        let may = |node: &usize| {
-            board.has(module, *node) && world.may_take(module, *node) || board.fits(module, *node)
+        // A pin gives each of its nodes what is its share, and one that is cordoned keeps what it has.
+        let pinned = world.modules[module].pinned.is_some();
+        let may_have = |node: usize| match pinned {
+            true => world.may_keep(module, node),
+            false => world.may_take(module, node),
         };
+        let may = |node: &usize| board.has(module, *node) && may_have(*node) || board.fits(module, *node);
         let mut nodes: Vec<_> =
             (0..world.nodes.len()).filter(may).map(|node| (world.nodes[node].hash, node)).collect();
         nodes.sort_unstable();

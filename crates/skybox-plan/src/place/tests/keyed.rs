@@ -90,6 +90,32 @@ fn owners_meet_the_needs_and_reserve_them_once() {
 }
 
 #[test]
+fn a_pin_reserves_no_more_than_there_is() {
+    let mut facts = cloud(&[(2, 8, ""), (2, 8, ""), (8, 8, "")]);
+    // Two nodes of one host, on which there is room for one.
+    facts.nodes[1].host = "host-1".into();
+    facts.modules = vec![Module { cpu_milli: 2_000, ..keyed() }];
+    facts.pins.insert("limits".into(), vec![name(1), name(2)]);
+    settle(&mut facts);
+    let shares = [share(&facts, 1), share(&facts, 2)];
+    assert!(shares == [1024, 0] || shares == [0, 1024], "{shares:?}");
+    assert_eq!(moves(&place(&facts)), [""; 0], "and there they stay");
+}
+
+#[test]
+fn a_cordoned_node_of_a_pin_keeps_what_it_has() {
+    let mut facts = nodes(3);
+    facts.modules = vec![keyed()];
+    facts.pins.insert("limits".into(), vec![name(1), name(2)]);
+    settle(&mut facts);
+    let before = owners(&facts);
+    assert!(share(&facts, 1) > 400 && share(&facts, 2) > 400);
+    set_state(&mut facts, 2, NodeState::Cordoned);
+    settle(&mut facts);
+    assert_eq!(owners(&facts), before);
+}
+
+#[test]
 fn many_nodes_share_the_shards() {
     let mut facts = nodes(300);
     facts.modules = vec![keyed()];
