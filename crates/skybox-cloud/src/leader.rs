@@ -20,11 +20,11 @@ use tokio::time::Instant;
 
 use crate::records::{
     AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN, PIN,
-    PLACE, ROUTE, SCALE, STATE, UNPLACED, text,
+    PLACE, ROUTE, SCALE, STATE, Table, UNPLACED, of_life, text,
 };
 use crate::store::{
     Committed, Condition, Followed, LeaseId, Op, Pace, Revision, Store, StoreError, TXN_BYTES_MAX, Txn, View,
-    follow,
+    any_changed, follow,
 };
 use brake::{Brake, Held, Sight};
 use decide::{Mind, Seen, Write, decide};
@@ -116,14 +116,12 @@ impl Candidate {
                 return;
             };
             let put = Op::put_on(lease, LEADER, text(&self.me));
-            match self.store.commit(Txn::when([Condition::Absent(LEADER.to_owned())], [put])).await {
-                // Also when somebody else was first, or it is not known: the view says who leads.
-                Ok(_) => drop(tokio::time::timeout(SEEN_WAIT, views.changed()).await),
-                Err(error) => {
-                    tracing::debug!("not elected: {error}");
-                    drop(tokio::time::timeout(SEEN_WAIT, views.changed()).await);
-                }
+            let elected = Txn::when([Condition::Absent(LEADER.to_owned())], [put]);
+            if let Err(error) = self.store.commit(elected).await {
+                tracing::debug!("not elected: {error}");
             }
+            // Whoever was first, and also where that is not known: the view says who leads.
+            drop(tokio::time::timeout(SEEN_WAIT, views.changed()).await);
         }
     }
 
@@ -286,7 +284,7 @@ impl Planner {
                 let until = brake.until().into_iter().chain(tick).min();
                 let woken = async {
                     tokio::select! {
-                        () = futures_of(&mut changed) => {}
+                        () = any_changed(&mut changed) => {}
                         // That the store is away changes no view.
                         _ = eyes.nodes.in_trouble(), if !away => {}
                     }
@@ -431,7 +429,8 @@ fn chunks(writes: &[Write]) -> Vec<&[Write]> {
     chunks
 }
 
-/// Why a module is where it is, from what is in the store; nothing if there is no such module.
+/// Why a module is where it is, from what is in the store, as whoever leads would decide; nothing if there is no such module.
+/// `build`: of the nodes that count where nobody leads.
 pub(crate) async fn explain(
     store: &Arc<dyn Store>,
     modules: &[ModuleDecl],
@@ -444,7 +443,16 @@ pub(crate) async fn explain(
         let listed = store.list(prefix).await?;
         seen.follow(prefix, &View::of(listed));
     }
-    let (held, remembered) = (Held::new(), Placement::default());
+    let (mut leaders, mut degraded) = (Table::<Leader>::default(), Table::<Degraded>::default());
+    leaders.follow(&View::of(store.list(LEADER).await?));
+    degraded.follow(&View::of(store.list(DEGRADED).await?));
+    let leads = leaders.get(LEADER).and_then(|row| seen.nodes.get(&of_life(NODE, row.value.incarnation)));
+    let build = leads.map_or(build, |row| row.value.build.as_str());
+    let held_back = degraded.get(DEGRADED).map(|row| row.value.held.clone()).unwrap_or_default();
+    let had =
+        seen.assigns.iter().map(|(_, row)| &row.value.node).filter(|node| held_back.contains(&node.name));
+    let held: Held = had.map(|node| (node.incarnation, node.clone())).collect();
+    let remembered = Placement::default();
     let mind = Mind { modules, build, rules, remembered: &remembered, now_ms: now_ms() };
     Ok(skybox_plan::place::explain(&decide::facts_of(&seen, &mind, &held), module))
 }
@@ -473,16 +481,6 @@ fn sight(seen: &Seen, away: bool) -> Sight {
         away,
         released: seen.brake.get(BRAKE).map_or(Revision::default(), |row| row.changed),
     }
-}
-
-/// Resolves when one of them has changed.
-async fn futures_of(views: &mut [watch::Receiver<Arc<View>>]) {
-    let mut waiting: Vec<_> = views.iter_mut().map(|views| Box::pin(views.changed())).collect();
-    std::future::poll_fn(|cx| {
-        let any = waiting.iter_mut().any(|one| one.as_mut().poll(cx).is_ready());
-        if any { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
 }
 
 #[cfg(test)]

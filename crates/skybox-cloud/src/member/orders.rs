@@ -15,7 +15,7 @@ use crate::records::{
     AGAIN, ASSIGN, Assign, BRAKE, CORDON, Cordon, DEGRADED, Degraded, FREEZE, GaveUp, LEADER, Leader, NODE,
     OWN, PIN, Pin, ROUTE, SCALE, STATE, Scale, State, Table, own_in, text,
 };
-use crate::store::{Followed, Op, Revision, StoreError, Txn, follow};
+use crate::store::{Followed, Op, Revision, StoreError, Txn, any_changed, follow};
 
 /// An order that is not done after this long is answered with what it waits for; it goes on.
 const ORDER_WAIT: Duration = Duration::from_secs(60);
@@ -223,12 +223,7 @@ async fn move_to(shared: &Shared, module: &str, nodes: Vec<NodeName>) -> Result<
         if let Some(done) = moved(&whole, shared, module, &wanted, told.revision) {
             return Ok(done);
         }
-        let mut changes: Vec<_> = views.iter_mut().map(|views| Box::pin(views.changed())).collect();
-        let any = std::future::poll_fn(|cx| {
-            let any = changes.iter_mut().any(|one| one.as_mut().poll(cx).is_ready());
-            if any { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        });
-        if tokio::time::timeout_at(until, any).await.is_err() {
+        if tokio::time::timeout_at(until, any_changed(&mut views)).await.is_err() {
             let why = format!("it is still on its way after {ORDER_WAIT:?}: a call may not end");
             return Ok(Done::Refused(why));
         }

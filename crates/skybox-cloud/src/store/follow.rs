@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -121,6 +122,19 @@ pub fn follow(runtime: &tokio::runtime::Handle, store: Arc<dyn Store>, prefix: &
     let (healths, health) = watch::channel(Health { heard: Instant::now(), trouble: None });
     let following = Following { store, prefix: prefix.to_owned(), pace, views, healths };
     Followed { view, health, task: runtime.spawn(following.run()).abort_handle() }
+}
+
+/// Resolves when one of these views has changed since it was looked at.
+///
+/// # Cancel safety
+/// Dropping the future loses nothing.
+pub(crate) async fn any_changed(views: &mut [watch::Receiver<Arc<View>>]) {
+    let mut waiting: Vec<_> = views.iter_mut().map(|views| Box::pin(views.changed())).collect();
+    std::future::poll_fn(|cx| {
+        let any = waiting.iter_mut().any(|one| one.as_mut().poll(cx).is_ready());
+        if any { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 struct Following {

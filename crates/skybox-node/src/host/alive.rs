@@ -14,7 +14,7 @@ use super::{Ended, Instance, lock};
 pub(super) struct Alive<T> {
     instances: Mutex<HashMap<InstanceId, One<T>>>,
     /// Keys that are being started, or are about to be.
-    starting: AtomicUsize,
+    starting: Arc<AtomicUsize>,
 }
 
 struct One<T> {
@@ -23,10 +23,10 @@ struct One<T> {
     ended: Ended,
 }
 
-/// Counts a start until it has ended.
-pub(super) struct Starting<'a>(&'a AtomicUsize);
+/// Counts a start, from before it is begun until it has ended.
+pub(super) struct Starting(Arc<AtomicUsize>);
 
-impl Drop for Starting<'_> {
+impl Drop for Starting {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -34,14 +34,14 @@ impl Drop for Starting<'_> {
 
 impl<T> Default for Alive<T> {
     fn default() -> Alive<T> {
-        Alive { instances: Mutex::default(), starting: AtomicUsize::new(0) }
+        Alive { instances: Mutex::default(), starting: Arc::default() }
     }
 }
 
 impl<T> Alive<T> {
-    pub(super) fn starting(&self) -> Starting<'_> {
+    pub(super) fn starting(&self) -> Starting {
         self.starting.fetch_add(1, Ordering::AcqRel);
-        Starting(&self.starting)
+        Starting(self.starting.clone())
     }
 
     /// One has started.

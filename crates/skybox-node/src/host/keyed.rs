@@ -258,9 +258,10 @@ fn slot<T: Module>(host: &Host<T>, key: &Bytes) -> Arc<Slot<T>> {
 /// What was before has ended first, and counts as `end`.
 fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, before: Now<T>, end: Option<End>) {
     let (host, key, slot) = (host.clone(), key.clone(), slot.clone());
+    let token = host.keyed.alive.starting();
     host.core.runtime.clone().spawn(async move {
         let core = &host.core;
-        let _starting = host.keyed.alive.starting();
+        let _token = token;
         let starting = async {
             let exit = match before {
                 Now::Live(before) => Some(gone(before).await),
@@ -277,7 +278,11 @@ fn begin<T: Module>(host: &Arc<Host<T>>, key: &Bytes, slot: &Arc<Slot<T>>, befor
             // What was before is killed as all others are, and nobody starts anything.
             () = core.fence_passed() => {
                 lock(&slot.state).gone = true;
-                lock(host.keyed.stripe(&key)).remove(&key);
+                let mut slots = lock(host.keyed.stripe(&key));
+                if slots.get(&key).is_some_and(|known| Arc::ptr_eq(known, &slot)) {
+                    slots.remove(&key);
+                }
+                drop(slots);
                 drop(slot.is_asleep());
                 slot.changed.send_modify(|count| *count += 1);
                 return;

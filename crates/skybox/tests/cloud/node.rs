@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skybox::App;
-use skybox_core::{ModulePlan, TextChain};
+use skybox_core::ModulePlan;
 use skybox_hosts::Host;
 use skybox_node::{Address, Operator};
 
 use crate::etcd::Etcd;
 use crate::ledger::Ledger;
-use crate::played::{PATIENCE, Process, orders, say};
+use crate::played::{PATIENCE, Process, be, orders, say};
 use crate::runs::{self, RUNS};
 use crate::{Cart, Catalog, Saved, double};
 
@@ -234,23 +234,12 @@ impl Tally {
 
 /// Runs the node that this process is.
 fn be_a_node() -> ! {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("the operating system gives a node two threads").block_on(async {
-        let app = match App::builder().start().await {
-            Ok(app) => app,
-            Err(error) => {
-                say(&format!("does not start: {}", TextChain::of(&error).joined()));
-                std::process::exit(1);
-            }
-        };
+    be(async |app| {
         say("there");
         tokio::select! {
             () = obey(app.clone()) => {}
             () = app.draining() => say("drained"),
         }
-        drop(app);
-        std::process::exit(0);
     })
 }
 

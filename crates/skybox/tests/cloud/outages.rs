@@ -10,14 +10,20 @@ use crate::node::{Node, play};
 /// How often etcd's leader is killed.
 const ROUNDS: usize = 20;
 
+/// Three nodes that call each other without end; and who owns what.
+fn under_load() -> (Etcd, Vec<Node>, skybox_core::Shards) {
+    let etcd = Etcd::start();
+    let mut nodes = Node::start_all(&etcd, &["a", "b", "c"]);
+    nodes[0].sees_settled(&["a", "b", "c"]);
+    let before = owners(&nodes[0]);
+    nodes.iter_mut().for_each(Node::load);
+    (etcd, nodes, before)
+}
+
 #[test]
 fn etcds_leader_is_killed_time_after_time_and_no_call_fails() {
     play(|| {
-        let mut etcd = Etcd::start();
-        let mut nodes = Node::start_all(&etcd, &["a", "b", "c"]);
-        nodes[0].sees_settled(&["a", "b", "c"]);
-        let before = owners(&nodes[0]);
-        nodes.iter_mut().for_each(Node::load);
+        let (mut etcd, mut nodes, before) = under_load();
         for _ in 0..ROUNDS {
             let leader = etcd.leader();
             etcd.kill(leader);
@@ -38,11 +44,7 @@ fn etcds_leader_is_killed_time_after_time_and_no_call_fails() {
 #[test]
 fn while_all_of_etcd_is_away_nothing_moves_and_keys_answer_at_once() {
     play(|| {
-        let mut etcd = Etcd::start();
-        let mut nodes = Node::start_all(&etcd, &["a", "b", "c"]);
-        nodes[0].sees_settled(&["a", "b", "c"]);
-        let before = owners(&nodes[0]);
-        nodes.iter_mut().for_each(Node::load);
+        let (mut etcd, mut nodes, before) = under_load();
         nodes.iter_mut().for_each(|node| node.goes_on(20));
         (0..3).for_each(|member| etcd.kill(member));
         for node in &nodes {

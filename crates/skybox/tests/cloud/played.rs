@@ -6,6 +6,9 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use skybox::App;
+use skybox_core::TextChain;
+
 /// The longest any wait may take. Generous: it only ends tests that would fail anyway.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Set in the processes that are played.
@@ -161,4 +164,20 @@ pub fn orders() -> tokio::sync::mpsc::UnboundedReceiver<String> {
 /// Says something to the test of this process.
 pub fn say(text: &str) {
     println!("{SAYS}{text}");
+}
+
+/// Runs the App that this process is, and ends it when that has been done with it.
+pub fn be<F: Future<Output = ()>>(live: impl FnOnce(App) -> F) -> ! {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("the operating system gives a node two threads").block_on(async {
+        match App::builder().start().await {
+            Ok(app) => live(app).await,
+            Err(error) => {
+                say(&format!("does not start: {}", TextChain::of(&error).joined()));
+                std::process::exit(1);
+            }
+        }
+        std::process::exit(0);
+    })
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use skybox::App;
-use skybox_core::TextChain;
 
 use crate::Echo;
 pub use crate::played::PATIENCE;
-use crate::played::{Process, orders, say};
+use crate::played::{Process, be, orders, say};
 
 /// The program that every node here is of.
 pub const PROGRAM: &str = "shop";
@@ -60,23 +59,12 @@ impl DerefMut for Node {
 
 /// Runs the node that this process is.
 fn be_a_node() -> ! {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("the operating system gives a node two threads").block_on(async {
-        let app = match App::builder().start().await {
-            Ok(app) => app,
-            Err(error) => {
-                say(&format!("does not start: {}", TextChain::of(&error).joined()));
-                std::process::exit(1);
-            }
-        };
+    be(async |app| {
         say(&format!("at {}", app.status().address));
-        let obeying = obey(app.clone());
         tokio::select! {
-            () = obeying => {}
+            () = obey(app.clone()) => {}
             () = app.draining() => {}
         }
-        std::process::exit(0);
     })
 }
 
