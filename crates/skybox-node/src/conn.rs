@@ -97,6 +97,9 @@ pub(crate) struct Request<'r> {
 /// How often a leaving node looks whether everything has been answered.
 const ANSWERED_PAUSE: Duration = Duration::from_millis(1);
 
+/// How long the last answers of a peer that has left may take to arrive, and its end of the connection to be seen.
+const LAST_ANSWERS_WAIT: Duration = Duration::from_secs(1);
+
 /// Who is at the other end.
 #[derive(Debug)]
 pub(crate) struct PeerInfo {
@@ -454,16 +457,31 @@ impl Conn {
 
     /// Tells the peer which of its calls were the last to be taken.
     pub(crate) fn drain(&self) {
-        self.refusing.store(true, Ordering::Release);
+        // Either the reader sees this, or what it takes is seen here: it notes a call before it looks.
+        self.refusing.store(true, Ordering::SeqCst);
         let mut out = lock(&self.out);
-        encode_drain(out.filling(), CallId(self.last_taken.load(Ordering::Acquire)));
+        encode_drain(out.filling(), CallId(self.last_taken.load(Ordering::SeqCst)));
         self.ring(out);
+    }
+
+    /// Closes it, for a peer that others say is gone. One that has said itself that it leaves has answered what it took:
+    /// its answers are read first, up to its own end of the connection.
+    pub(crate) fn close_at_its_end(self: &Arc<Conn>, why: &str) {
+        if !self.is_draining() {
+            return self.close(why);
+        }
+        let Some(app) = self.app.upgrade() else { return self.close(why) };
+        let (conn, why) = (self.clone(), why.to_owned());
+        drop(app.runtime.spawn(async move {
+            drop(tokio::time::timeout(LAST_ANSWERS_WAIT, conn.wait_closed()).await);
+            conn.close(&why);
+        }));
     }
 
     /// Resolves when every call of the peer that was taken here has ended, and the kernel has its reply.
     pub(crate) async fn answered(&self) {
         while self.closed.get().is_none() {
-            let served = self.serving.load(Ordering::Acquire) == 0 && self.streams.are_served();
+            let served = self.serving.load(Ordering::SeqCst) == 0 && self.streams.are_served();
             if served && lock(&self.out).is_written() {
                 return;
             }

@@ -24,8 +24,28 @@ const PEERS_KEPT: usize = 256;
 pub(crate) struct Links {
     app: OnceLock<Weak<AppInner>>,
     peers: Mutex<HashMap<NodeName, Arc<Peer>>>,
-    /// Connections of operators and of nodes the plan does not name yet, kept while they last.
-    others: Mutex<Vec<Weak<Conn>>>,
+    open: Mutex<Open>,
+    /// Connections of others that are in their handshake.
+    arriving: watch::Sender<u32>,
+}
+
+/// Every connection that is open, from before anything is read from it.
+#[derive(Default)]
+struct Open {
+    conns: Vec<Weak<Conn>>,
+    /// This node leaves: whoever connects still is told so first.
+    leaving: bool,
+    /// It has answered all that it took: nobody is taken any more.
+    over: bool,
+}
+
+/// A connection of another one that is in its handshake.
+pub(crate) struct Arriving<'l>(&'l Links);
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        self.0.arriving.send_modify(|count| *count -= 1);
+    }
 }
 
 /// One other node.
@@ -85,7 +105,7 @@ impl Links {
             let was_there = peer.entry.swap(None).is_some();
             peer.changes.send_modify(|count| *count += 1);
             if was_there && let Some(conn) = peer.conn.swap(None) {
-                conn.close(&format!("{} died", peer.node));
+                conn.close_at_its_end(&format!("{} died", peer.node));
             }
         }
     }
@@ -93,31 +113,62 @@ impl Links {
     /// A connection that another node opened.
     pub(crate) fn accepted(&self, conn: &Arc<Conn>) {
         let info = conn.peer();
-        if info.role == Role::Node {
-            let peer = self.peer(&info.node);
-            let known = peer.conn.load_full().is_some_and(|known| !known.is_closed());
-            if !known {
-                peer.conn.store(Some(conn.clone()));
-                peer.changes.send_modify(|count| *count += 1);
-                if let Some(app) = self.app.get().and_then(Weak::upgrade) {
-                    app.routes_changed();
-                }
-                return;
+        if info.role != Role::Node {
+            return;
+        }
+        let peer = self.peer(&info.node);
+        let known = peer.conn.load_full().is_some_and(|known| !known.is_closed());
+        if !known {
+            peer.conn.store(Some(conn.clone()));
+            peer.changes.send_modify(|count| *count += 1);
+            if let Some(app) = self.app.get().and_then(Weak::upgrade) {
+                app.routes_changed();
             }
         }
-        let mut others = lock(&self.others);
-        others.retain(|other| other.strong_count() > 0);
-        others.push(Arc::downgrade(conn));
+    }
+
+    /// Counts a connection among those that are open. Before it is read: no call may come over one that a drain does not
+    /// know of.
+    pub(crate) fn opened(&self, conn: &Arc<Conn>) {
+        let mut open = lock(&self.open);
+        open.conns.retain(|other| other.strong_count() > 0);
+        open.conns.push(Arc::downgrade(conn));
+        let leaving = open.leaving;
+        drop(open);
+        if leaving {
+            conn.drain();
+        }
+    }
+
+    /// Begins the handshake with whoever has connected; not once this node is over.
+    pub(crate) fn arrives(&self) -> Option<Arriving<'_>> {
+        let open = lock(&self.open);
+        if open.over {
+            return None;
+        }
+        self.arriving.send_modify(|count| *count += 1);
+        Some(Arriving(self))
+    }
+
+    /// Takes nobody any more; resolves when everybody who was taken is among the open ones. Who comes later sees that before
+    /// it can send a call, which is made elsewhere then.
+    pub(crate) async fn take_nobody(&self) {
+        lock(&self.open).over = true;
+        let mut arriving = self.arriving.subscribe();
+        // The sender lives in this very value.
+        drop(arriving.wait_for(|count| *count == 0).await);
     }
 
     /// Every open connection.
     pub(crate) fn open(&self) -> Vec<Arc<Conn>> {
-        let peers = lock(&self.peers);
-        let of_peers = peers.values().filter_map(|peer| peer.conn.load_full());
-        let others = lock(&self.others);
-        let mut open: Vec<Arc<Conn>> = of_peers.chain(others.iter().filter_map(Weak::upgrade)).collect();
-        open.retain(|conn| !conn.is_closed());
-        open
+        let open = lock(&self.open);
+        open.conns.iter().filter_map(Weak::upgrade).filter(|conn| !conn.is_closed()).collect()
+    }
+
+    /// Tells each peer, also those that connect from now on, which of its calls was the last that is taken here.
+    pub(crate) fn drain(&self) {
+        lock(&self.open).leaving = true;
+        self.open().iter().for_each(|conn| conn.drain());
     }
 }
 

@@ -41,7 +41,7 @@ pub const DRAIN_MAX: Duration = HAND_OVER_WAIT
     .saturating_add(CLOSE_WAIT)
     .saturating_add(LAST_WORD_WAIT)
     .saturating_add(ANSWERED_WAIT)
-    .saturating_add(STOPPED_WAIT)
+    .saturating_add(STOPPED_WAIT.saturating_mul(2))
     .saturating_add(FLUSH_WAIT);
 /// How long `main` may take to its end after everything has been handed over. What it waits for then is mostly a
 /// connection that its client holds open. Beside what the `stop` of its modules takes.
@@ -120,11 +120,10 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
         if tokio::time::timeout(HAND_OVER_WAIT, handed_over).await.is_err() {
             log(|| tracing::warn!("nobody took over within {HAND_OVER_WAIT:?}; leaving all the same"));
         }
-        for conn in app.links.open() {
-            conn.drain();
-        }
+        app.links.drain();
         close(app).await;
         app.closed.send_replace(true);
+        drop(tokio::time::timeout(STOPPED_WAIT, app.links.take_nobody()).await);
         if !answered(app, ANSWERED_WAIT).await {
             log(|| {
                 tracing::warn!("a call goes on {ANSWERED_WAIT:?} after its instance was handed over; stopped")
@@ -309,11 +308,10 @@ impl App {
     pub async fn shutdown(&self) {
         let inner = self.inner();
         inner.ready.store(false, Ordering::Release);
-        for conn in inner.links.open() {
-            conn.drain();
-        }
+        inner.links.drain();
         close(inner).await;
         inner.closed.send_replace(true);
+        drop(tokio::time::timeout(STOPPED_WAIT, inner.links.take_nobody()).await);
         answered(inner, STOPPED_WAIT).await;
         for conn in inner.links.open() {
             conn.close("the node has shut down");

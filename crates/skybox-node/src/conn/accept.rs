@@ -123,6 +123,7 @@ pub(crate) async fn accept_loop(app: Weak<AppInner>, listener: Listener) {
 fn finish(app: &AppInner, from: Option<SocketAddr>, opened: Result<Arc<Conn>, DialError>) {
     match opened {
         Ok(conn) => app.links.accepted(&conn),
+        Err(DialError::Leaving) => {}
         Err(error) => {
             let why = skybox_core::TextChain::of(&error).joined();
             let from = from.map_or_else(String::new, |from| format!(" from {from}"));
@@ -147,6 +148,7 @@ impl Accepted {
 }
 
 async fn welcome(app: &Arc<AppInner>, accepted: Accepted) -> Result<Arc<Conn>, DialError> {
+    let Some(_arriving) = app.links.arrives() else { return Err(DialError::Leaving) };
     let opening = Opening::of(app);
     match accepted {
         Accepted::Unix(stream) => {

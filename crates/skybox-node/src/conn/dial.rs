@@ -69,6 +69,9 @@ pub enum DialError {
         "the peer closed the connection during the handshake: its log may say why; if it is no node, check the address"
     )]
     Closed,
+    /// This node has ended for its peers.
+    #[error("this node leaves, and has answered its last call")]
+    Leaving,
     /// The peer said nothing.
     #[error("the peer was silent for {HANDSHAKE_WAIT:?} during the handshake")]
     Silent,
@@ -96,6 +99,7 @@ impl DialError {
             DialError::Connect { .. } => "connect",
             DialError::Broke(_) => "handshake-broke",
             DialError::Closed => "handshake-closed",
+            DialError::Leaving => "leaving",
             DialError::Silent => "handshake-silent",
             DialError::Handshake(_) => "handshake",
             #[cfg(feature = "tls")]

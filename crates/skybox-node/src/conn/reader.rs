@@ -188,16 +188,17 @@ fn serve(
     cx: &mut TaskContext<'_>,
 ) {
     let id = call.call;
-    conn.serving.fetch_add(1, Ordering::Relaxed);
+    // Both before it is asked whether calls are refused: see `Conn::drain`.
+    conn.serving.fetch_add(1, Ordering::SeqCst);
+    // A large one is whole after smaller ones that were sent later.
+    conn.last_taken.fetch_max(id.0, Ordering::SeqCst);
     let Some(app) = app else {
         // This node's `main` has ended: whoever has taken over runs the call.
         return conn.reply_failed(id, &CallErrorKind::Moved);
     };
-    if conn.refusing.load(Ordering::Acquire) {
+    if conn.refusing.load(Ordering::SeqCst) {
         return conn.reply_failed(id, &CallErrorKind::Moved);
     }
-    // A large one is whole after smaller ones that were sent later.
-    conn.last_taken.fetch_max(id.0, Ordering::AcqRel);
     if call.module == crate::operate::THE_NODE {
         match &conn.kin {
             Kin::Peer if conn.peer.role == Role::Operator => {
