@@ -10,7 +10,7 @@
 //! | `place/<module>`, `unplaced` | – | the leader | the leader, people |
 //! | `assign/<incarnation>` | – | the leader | that node |
 //! | `route/<module>` | – | the leader | all nodes |
-//! | `own/<module>/<shard>` | – | the leader; at a hand-over the old owner | all nodes |
+//! | `own/<module>/<block of shards>` | – | the leader; at a hand-over the old owner | all nodes |
 //! | `pin/<module>`, `scale/<module>`, `again/<module>`, `cordon/<node>`, `freeze`, `brake` | – | nodes, for operators | the leader |
 //! | `once/<build>/<name>` | the node that runs it, then none | the node that runs it | who waits for it |
 //! | `name/<name>` | the node of its instance | that node | who asks |
@@ -18,13 +18,17 @@
 //! Each is right alone: nobody needs two of them from one revision. Values are JSON, so that people can read them with the
 //! tools of the store; what this version does not know in them it leaves out.
 
+mod own;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skybox_core::{Incarnation, NodeName, Replicas, Shard};
+use skybox_core::{Incarnation, NodeName, Replicas};
 use skybox_plan::place::Seat;
+
+pub use own::{BLOCK_SHARDS, BLOCKS, Own, Owns, block_of, own, own_in, shards_in};
 
 use crate::store::{Entry, Revision, View};
 
@@ -40,7 +44,7 @@ pub const STATE: &str = "state/";
 pub const ASSIGN: &str = "assign/";
 /// Before the module in the key of where it is called.
 pub const ROUTE: &str = "route/";
-/// Before the module and the shard in the key of a shard's owner.
+/// Before the module and the block in the key of the owners of shards.
 pub const OWN: &str = "own/";
 /// Before the module in the key of where people have said that it belongs.
 pub const PIN: &str = "pin/";
@@ -222,18 +226,6 @@ impl Place {
     }
 }
 
-/// Who owns a shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Own {
-    /// The owner.
-    pub owner: Place,
-    /// Higher for each new owner.
-    pub epoch: u64,
-    /// Who becomes its owner once this one has let go.
-    #[serde(default)]
-    pub releasing_to: Option<Place>,
-}
-
 /// Where a module belongs, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seats {
@@ -307,18 +299,6 @@ pub fn of_life(prefix: &str, incarnation: Incarnation) -> String {
 /// The life in such a key.
 pub fn life_in(key: &str, prefix: &str) -> Option<Incarnation> {
     u64::from_str_radix(key.strip_prefix(prefix)?, 16).ok().map(Incarnation)
-}
-
-/// The key of a shard's owner.
-pub fn own(module: &str, shard: Shard) -> String {
-    format!("{OWN}{module}/{:04}", shard.0)
-}
-
-/// The module and the shard in such a key.
-pub fn own_in(key: &str) -> Option<(&str, Shard)> {
-    let (module, shard) = key.strip_prefix(OWN)?.rsplit_once('/')?;
-    let shard = shard.parse().ok().filter(|shard| *shard < skybox_core::SHARD_COUNT)?;
-    Some((module, Shard(shard)))
 }
 
 /// What is written.
@@ -436,9 +416,9 @@ mod tests {
         let key = of_life(NODE, life);
         assert_eq!((key.as_str(), life_in(&key, NODE)), ("node/000000000000feed", Some(life)));
         assert_eq!(life_in(&key, STATE), None);
-        let key = own("shop/carts", Shard(7));
-        assert_eq!((key.as_str(), own_in(&key)), ("own/shop/carts/0007", Some(("shop/carts", Shard(7)))));
-        assert_eq!(own_in("own/carts/1024"), None, "there is no such shard");
+        let key = own("shop/carts", 7);
+        assert_eq!((key.as_str(), own_in(&key)), ("own/shop/carts/07", Some(("shop/carts", 7))));
+        assert_eq!(own_in("own/carts/32"), None, "there is no such block");
     }
 
     #[test]

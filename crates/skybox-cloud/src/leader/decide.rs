@@ -9,16 +9,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use skybox_core::{ModuleKind, NodeName, SHARD_COUNT, Shard};
+use skybox_core::{ModuleKind, NodeName};
 use skybox_node::control::ModuleDecl;
 use skybox_plan::place::{Decision, Facts, Move, Placed, Placement, Rules, place};
 
 use super::brake::Held;
 use super::facts::facts;
 use crate::records::{
-    AGAIN, ASSIGN, Assign, Assigned, BRAKE, CORDON, Cordon, FAR, FREEZE, Far, GaveUp, NODE, Node, OWN, Own,
-    PIN, PLACE, Pin, Place, ROUTE, Route, SCALE, STATE, Scale, Seats, State, Table, UNPLACED, life_in,
-    of_life, own, text,
+    AGAIN, ASSIGN, Assign, Assigned, BLOCKS, BRAKE, CORDON, Cordon, FAR, FREEZE, Far, GaveUp, NODE, Node, OWN,
+    Own, Owns, PIN, PLACE, Pin, Place, ROUTE, Route, SCALE, STATE, Scale, Seats, State, Table, UNPLACED,
+    life_in, of_life, own, shards_in, text,
 };
 use crate::store::{Condition, Op, Revision, View};
 
@@ -29,7 +29,7 @@ pub(crate) struct Seen {
     pub(crate) states: Table<State>,
     pub(crate) assigns: Table<Assign>,
     pub(crate) routes: Table<Route>,
-    pub(crate) owns: Table<Own>,
+    pub(crate) owns: Table<Owns>,
     pub(crate) places: Table<Seats>,
     pub(crate) far: Table<Far>,
     pub(crate) pins: Table<Pin>,
@@ -315,39 +315,55 @@ impl<'s> Deciding<'s> {
     }
 
     fn keyed(&self, module: &str, placed: &Placed, writes: &mut Vec<Write>) {
-        for shard in 0..SHARD_COUNT {
-            let owner = placed.owner(usize::from(shard)).and_then(|name| self.lives.get(name));
-            // To nobody whose loss is not believed yet is anything given.
-            let Some(target) = owner.filter(|life| !life.held) else { continue };
-            let to = Place::of(target.node);
-            let key = own(module, Shard(shard));
-            let before = self.seen.owns.get(&key);
+        for block in 0..BLOCKS {
+            let key = own(module, block);
+            let before = self.seen.owns.get(&key).map(|row| &*row.value);
             if before.is_none() && self.seen.owns.changed_at(&key).is_some() {
-                // Somebody else has written it, who may own the shard: nobody is given it.
+                // Somebody else has written it, who may own the shards: nobody is given them.
                 continue;
             }
             let mut when = vec![unchanged(&self.seen.owns, &key)];
-            let next = match before.map(|row| &*row.value) {
-                None => Own { owner: to, epoch: 1, releasing_to: None },
-                Some(before) => {
-                    let old = before.owner.incarnation;
-                    let node = of_life(NODE, old);
-                    if self.seen.nodes.changed_at(&node).is_some() {
-                        // It may have let go of it already, and is the owner until it says so.
-                        let releasing_to = (old != to.incarnation).then_some(to);
-                        Own { releasing_to, ..before.clone() }
-                    } else if self.held.contains_key(&old) {
-                        continue;
-                    } else {
-                        when.push(Condition::Absent(node));
-                        Own { owner: to, epoch: before.epoch + 1, releasing_to: None }
-                    }
+            let mut owns = before.cloned().unwrap_or_default();
+            for shard in shards_in(block) {
+                let owner = placed.owner(usize::from(shard.0)).and_then(|name| self.lives.get(name));
+                // To nobody whose loss is not believed yet is anything given.
+                let Some(target) = owner.filter(|life| !life.held) else { continue };
+                let Some((next, gone)) = self.next_owner(owns.of(shard).map(|own| &**own), target.node) else {
+                    continue;
+                };
+                if let Some(gone) = gone.map(Condition::Absent)
+                    && !when.contains(&gone)
+                {
+                    when.push(gone);
                 }
-            };
-            if before.is_none_or(|row| *row.value != next) {
-                writes.push(Write { when, op: Op::put(key, text(&next)) });
+                owns.set(shard, next);
+            }
+            if before != Some(&owns) && owns != Owns::default() {
+                writes.push(Write { when, op: Op::put(key, text(&owns)) });
             }
         }
+    }
+
+    /// What is to be written of a shard that belongs to that node, if anything; and the key that has to be gone for it.
+    fn next_owner(&self, before: Option<&Own>, target: &Node) -> Option<(Own, Option<String>)> {
+        let is_there = |place: &Place| place.incarnation == target.incarnation;
+        let Some(before) = before else {
+            return Some((Own { owner: Place::of(target), epoch: 1, releasing_to: None }, None));
+        };
+        let old = before.owner.incarnation;
+        let node = of_life(NODE, old);
+        if self.seen.nodes.changed_at(&node).is_some() {
+            if before.releasing_to.as_ref().map_or(is_there(&before.owner), is_there) {
+                return None;
+            }
+            // It may have let go of it already, and is the owner until it says so.
+            let releasing_to = (!is_there(&before.owner)).then(|| Place::of(target));
+            return Some((Own { releasing_to, ..before.clone() }, None));
+        }
+        if self.held.contains_key(&old) {
+            return None;
+        }
+        Some((Own { owner: Place::of(target), epoch: before.epoch + 1, releasing_to: None }, Some(node)))
     }
 }
 

@@ -9,7 +9,7 @@ use skybox_node::control::ModuleDecl;
 use skybox_plan::place::{Facts, Host, Module, NodeState, Placed, Placement, Reason, Rules, Seat};
 
 use super::decide::{Life, Seen};
-use crate::records::{CORDON, Node, PIN, PLACE, SCALE, own};
+use crate::records::{BLOCKS, CORDON, Node, PIN, PLACE, SCALE, block_of, own};
 
 /// How much a move has to be worth, as the configuration says.
 pub(crate) fn rules(config: &PlanConfig) -> Rules {
@@ -138,17 +138,20 @@ fn owners(
     module: &str,
     seats: &mut Vec<Seat>,
 ) -> Vec<Option<u32>> {
+    let blocks: Vec<_> =
+        (0..BLOCKS).map(|block| seen.owns.get(&own(module, block)).map(|row| &*row.value)).collect();
     let mut owner = |shard| {
-        let row = seen.owns.get(&own(module, Shard(shard)))?;
+        let block = blocks[usize::from(block_of(shard))]?;
+        let own = block.of(shard)?;
         let is_current = |place: &&crate::records::Place| {
             lives.get(&place.node).is_some_and(|life| life.node.incarnation == place.incarnation)
         };
-        let owner = row.value.releasing_to.as_ref().filter(is_current).unwrap_or(&row.value.owner);
+        let owner = own.releasing_to.as_ref().filter(is_current).unwrap_or(&own.owner);
         let at = seats.iter().position(|seat| seat.node == owner.node).unwrap_or_else(|| {
             seats.push(Seat { node: owner.node.clone(), since_ms: 0, why: Reason::New });
             seats.len() - 1
         });
         u32::try_from(at).ok()
     };
-    (0..SHARD_COUNT).map(&mut owner).collect()
+    (0..SHARD_COUNT).map(Shard).map(&mut owner).collect()
 }

@@ -243,8 +243,9 @@ fn moved(
         let settled = shards.owner.iter().all(|owner| *owner != skybox_core::Shards::NOBODY);
         let owners: BTreeSet<_> = shards.nodes.iter().cloned().collect();
         let there = wanted.is_empty() || owners == *wanted;
-        let own = sight.owns.iter().filter(|(key, _)| own_in(key).is_some_and(|(of, _)| of == module));
-        let none_leaves = own.into_iter().all(|(_, row)| row.value.releasing_to.is_none());
+        let blocks = sight.owns.iter().filter_map(|(key, row)| Some((own_in(key)?, &row.value)));
+        let mut own = blocks.filter(|((of, _), _)| *of == module).flat_map(|((_, at), owns)| owns.iter(at));
+        let none_leaves = own.all(|(_, own)| own.releasing_to.is_none());
         return (settled && there && none_leaves).then_some(Done::Ok);
     }
     let route = sight.routes.get(&format!("{ROUTE}{module}"))?;

@@ -9,12 +9,13 @@ use tokio::sync::watch;
 
 use super::Shared;
 use crate::records::{
-    ASSIGN, Assign, Assigned, NODE, Node, OWN, Own, ROUTE, Route, Row, Table, of_life, own, own_in, text,
+    ASSIGN, Assign, Assigned, NODE, Node, OWN, Own, Owns, ROUTE, Route, Row, Table, block_of, of_life, own,
+    own_in, text,
 };
 use crate::store::{Condition, Followed, LeaseId, Op, Revision, Txn, follow};
 
-/// Shards that are handed over in one transaction, with a condition each: fewer than stores take.
-const SHARDS_AT_ONCE: usize = 100;
+/// Blocks of shards that are handed over in one transaction, with a condition each: fewer than stores take.
+const BLOCKS_AT_ONCE: usize = 60;
 
 /// What a node looks at.
 #[derive(Debug, Default)]
@@ -22,7 +23,7 @@ pub(super) struct Sight {
     pub(super) nodes: Table<Node>,
     pub(super) assigns: Table<Assign>,
     pub(super) routes: Table<Route>,
-    pub(super) owns: Table<Own>,
+    pub(super) owns: Table<Owns>,
 }
 
 impl Sight {
@@ -104,18 +105,19 @@ impl Sight {
         let prefix = format!("{OWN}{module}/");
         let mut owners: Vec<Option<&NodeName>> = vec![None; usize::from(SHARD_COUNT)];
         for (key, row) in self.owns.under(&prefix) {
-            let Some((of, Shard(shard))) = own_in(key).filter(|(of, _)| *of == module) else { continue };
-            debug_assert_eq!(of, module);
-            let owner = &row.value.owner;
-            // Another process of this name is not this one, whatever people have meant by that.
-            if me.is_some_and(|me| me.name == owner.node && me.incarnation != owner.incarnation) {
-                continue;
-            }
-            let lives_on =
-                lives.get(&owner.node).is_some_and(|life| life.value.incarnation == owner.incarnation);
-            // While it is handed over nobody has it, and calls wait.
-            if lives_on && row.value.releasing_to.is_none() {
-                owners[usize::from(shard)] = Some(&owner.node);
+            let Some((_, block)) = own_in(key).filter(|(of, _)| *of == module) else { continue };
+            for (Shard(shard), own) in row.value.iter(block) {
+                let owner = &own.owner;
+                // Another process of this name is not this one, whatever people have meant by that.
+                if me.is_some_and(|me| me.name == owner.node && me.incarnation != owner.incarnation) {
+                    continue;
+                }
+                let lives_on =
+                    lives.get(&owner.node).is_some_and(|life| life.value.incarnation == owner.incarnation);
+                // While it is handed over nobody has it, and calls wait.
+                if lives_on && own.releasing_to.is_none() {
+                    owners[usize::from(shard)] = Some(&owner.node);
+                }
             }
         }
         let nodes: BTreeSet<_> = owners.iter().flatten().map(|name| (*name).clone()).collect();
@@ -133,50 +135,53 @@ impl Sight {
 #[derive(Debug, Default)]
 struct Releasing(BTreeMap<(String, Shard), Leaving>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Leaving {
-    /// When it was told so.
-    changed: Revision,
+    /// As it was told.
+    own: Arc<Own>,
     /// Since which version of its plan nobody has it.
     since: u64,
-    /// That it has let go is on its way to the store.
-    told: bool,
+    /// That it has let go is on its way to the store, as of this revision of what is there.
+    told: Option<Revision>,
 }
 
 impl Releasing {
     /// Takes over which they are.
-    fn follow(&mut self, owns: &Table<Own>, me: &Node, version: u64) {
+    fn follow(&mut self, owns: &Table<Owns>, me: &Node, version: u64) {
         let mut now = BTreeMap::new();
         for (key, row) in owns.iter() {
-            if row.value.owner.incarnation != me.incarnation || row.value.releasing_to.is_none() {
-                continue;
+            let Some((module, block)) = own_in(key) else { continue };
+            for (shard, own) in row.value.iter(block) {
+                if own.owner.incarnation != me.incarnation || own.releasing_to.is_none() {
+                    continue;
+                }
+                let of = (module.to_owned(), shard);
+                let known = self.0.remove(&of).filter(|known| known.own == *own);
+                let new = || Leaving { own: own.clone(), since: version, told: None };
+                now.insert(of, known.unwrap_or_else(new));
             }
-            let Some((module, shard)) = own_in(key) else { continue };
-            let known = self.0.get(&(module.to_owned(), shard)).filter(|known| known.changed == row.changed);
-            let new = Leaving { changed: row.changed, since: version, told: false };
-            now.insert((module.to_owned(), shard), known.copied().unwrap_or(new));
         }
         self.0 = now;
     }
 
     /// Those that are free now, as what has to be written so that the next owner has them.
-    fn free(&mut self, owns: &Table<Own>, released: &BTreeMap<String, u64>) -> Vec<(Condition, Op)> {
-        let mut free = Vec::new();
+    fn free(&mut self, owns: &Table<Owns>, released: &BTreeMap<String, u64>) -> Vec<(Condition, Op)> {
+        let mut free: BTreeMap<String, (Revision, Owns)> = BTreeMap::new();
         for ((module, shard), leaving) in &mut self.0 {
-            if leaving.told || released.get(module).is_none_or(|released| *released < leaving.since) {
+            if released.get(module).is_none_or(|released| *released < leaving.since) {
                 continue;
             }
-            leaving.told = true;
-            let key = own(module, *shard);
-            let row = owns.get(&key).filter(|row| row.changed == leaving.changed);
-            if let Some((before, to)) =
-                row.and_then(|row| Some((&row.value, row.value.releasing_to.clone()?)))
-            {
-                let next = Own { owner: to, epoch: before.epoch + 1, releasing_to: None };
-                free.push((Condition::ChangedAt(key.clone(), leaving.changed), Op::put(key, text(&next))));
-            }
+            let key = own(module, block_of(*shard));
+            let Some(row) = owns.get(&key).filter(|row| leaving.told != Some(row.changed)) else { continue };
+            let Some(owner) = leaving.own.releasing_to.clone() else { continue };
+            leaving.told = Some(row.changed);
+            let next = Own { owner, epoch: leaving.own.epoch + 1, releasing_to: None };
+            free.entry(key).or_insert_with(|| (row.changed, (*row.value).clone())).1.set(*shard, next);
         }
-        free
+        let write = |(key, (changed, next)): (String, (Revision, Owns))| {
+            (Condition::ChangedAt(key.clone(), changed), Op::put(key, text(&next)))
+        };
+        free.into_iter().map(write).collect()
     }
 }
 
@@ -241,7 +246,7 @@ pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
         let is_there = sight.assigned(&shared.node).is_some();
         heard.send_if_modified(|heard| is_there && !std::mem::replace(heard, true));
         let free = releasing.free(&sight.owns, &released.borrow_and_update());
-        for free in free.chunks(SHARDS_AT_ONCE) {
+        for free in free.chunks(BLOCKS_AT_ONCE) {
             runtime.spawn(hand_over(shared.clone(), free.to_vec()));
         }
         tokio::select! {

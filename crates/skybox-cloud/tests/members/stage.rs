@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skybox_cloud::member::{Member, Terms};
-use skybox_cloud::records::{OWN, Own, Table, own_in};
+use skybox_cloud::records::{OWN, Owns, Table, own_in};
 use skybox_cloud::store::{Memory, Store, View};
 use skybox_core::{Incarnation, InstanceId, ModuleKind, ModulePlan, NodeName, Plan, Replicas};
 use skybox_node::capacity::{Capacity, Source};
@@ -116,13 +116,15 @@ impl Stage {
     pub(crate) async fn owners(&self, module: &str) -> (BTreeMap<String, usize>, u64) {
         let listed = self.store.list(OWN).await.expect("it is there");
         let entries = listed.entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
-        let mut owns = Table::<Own>::default();
+        let mut owns = Table::<Owns>::default();
         owns.follow(&View { revision: listed.revision, entries });
         let (mut owners, mut epoch) = (BTreeMap::new(), 0);
-        for (_, row) in owns.iter().filter(|(key, _)| own_in(key).is_some_and(|(of, _)| of == module)) {
-            let leaves = if row.value.releasing_to.is_some() { " leaves" } else { "" };
-            *owners.entry(format!("{}{leaves}", row.value.owner.node)).or_default() += 1;
-            epoch = epoch.max(row.value.epoch);
+        let blocks = owns.iter().filter_map(|(key, row)| Some((own_in(key)?, &row.value)));
+        let of_module = blocks.filter(|((of, _), _)| *of == module);
+        for (_, own) in of_module.flat_map(|((_, block), owns)| owns.iter(block)) {
+            let leaves = if own.releasing_to.is_some() { " leaves" } else { "" };
+            *owners.entry(format!("{}{leaves}", own.owner.node)).or_default() += 1;
+            epoch = epoch.max(own.epoch);
         }
         (owners, epoch)
     }
