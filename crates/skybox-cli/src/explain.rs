@@ -61,9 +61,9 @@ pub(crate) async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why the plan of a cloud has a module where it is. The parent of one machine gives no reasons.
+/// Why the plan of several nodes has a module where it is.
 async fn reasons(running: &Running, module: &Module) -> Option<Explanation> {
-    if running.has_parent() || module.form == "spawned" {
+    if module.form == "spawned" {
         return None;
     }
     match running.order(&Order::Explain { module: module.module.clone() }).await {

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::records::{
-    AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN, PIN,
+    AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, EXPECTED, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN, PIN,
     PLACE, ROUTE, SCALE, STATE, Table, UNPLACED, of_life, text,
 };
 use crate::store::{
@@ -37,6 +37,8 @@ const WRITES_AT_ONCE: usize = 60;
 /// has keys stays with the nodes that were there first.
 const QUIET: Duration = Duration::from_millis(500);
 const QUIET_MAX: Duration = Duration::from_secs(5);
+/// Where it is known which nodes are to come, it waits for them for at most so long.
+const EXPECTED_MAX: Duration = Duration::from_secs(10);
 /// How long an own write may take to be seen before all is looked at anew.
 const SEEN_WAIT: Duration = Duration::from_secs(5);
 /// How often a plan is looked at in which distances matter.
@@ -64,6 +66,8 @@ pub(crate) struct Candidate {
     pub(crate) pace: Pace,
     /// How long a node may be silent before it is taken for gone.
     pub(crate) ttl: Duration,
+    /// Whether nodes that are gone may be there still.
+    pub(crate) brakes: bool,
     /// Set when this node leaves: it leads no more.
     pub(crate) resigned: watch::Receiver<bool>,
 }
@@ -188,8 +192,8 @@ struct Eyes {
 }
 
 /// All but the nodes.
-const LOOKED_AT: [&str; 13] =
-    [STATE, ASSIGN, ROUTE, OWN, PLACE, FAR, PIN, SCALE, CORDON, AGAIN, BRAKE, FREEZE, UNPLACED];
+const LOOKED_AT: [&str; 14] =
+    [STATE, ASSIGN, ROUTE, OWN, PLACE, FAR, PIN, SCALE, CORDON, AGAIN, BRAKE, FREEZE, UNPLACED, EXPECTED];
 
 impl Eyes {
     fn open(candidate: &Candidate) -> Eyes {
@@ -206,6 +210,11 @@ impl Eyes {
 
     fn all(&self) -> impl Iterator<Item = (&'static str, &Followed)> {
         self.decisive().chain([(DEGRADED, &self.degraded)])
+    }
+
+    fn on(&self, prefix: &str) -> &Followed {
+        let found = self.all.iter().find(|(at, _)| *at == prefix);
+        found.map(|(_, followed)| followed).expect("it is looked at")
     }
 
     fn take_over(&self, seen: &mut Seen) {
@@ -249,7 +258,11 @@ impl Planner {
             self.first_nodes(&eyes).await;
         }
         let had = seen.assigns.iter().map(|(_, row)| (row.value.node.incarnation, row.value.node.clone()));
-        let mut brake = Brake::new(self.candidate.ttl, had.collect());
+        let had = had.collect();
+        let mut brake = match self.candidate.brakes {
+            true => Brake::new(self.candidate.ttl, had),
+            false => Brake::none(),
+        };
         let mut degraded = false;
         let (mut was_away, mut failures) = (false, 0);
         let changed: Vec<_> = eyes.all().map(|(_, followed)| followed.views()).collect();
@@ -342,12 +355,22 @@ impl Planner {
     }
 
     async fn first_nodes(&self, eyes: &Eyes) {
-        let mut nodes = eyes.nodes.views();
-        let until = Instant::now() + QUIET_MAX;
-        while Instant::now() < until {
-            let quiet = tokio::time::timeout(QUIET, nodes.changed()).await;
-            let count = nodes.borrow_and_update().entries.len();
-            if quiet.is_err() && count > 0 {
+        let mut changed = [eyes.nodes.views(), eyes.on(EXPECTED).views()];
+        let begun = Instant::now();
+        let mut seen = Seen::default();
+        loop {
+            changed.iter_mut().for_each(watch::Receiver::mark_unchanged);
+            eyes.take_over(&mut seen);
+            let (quiet, longest) = match seen.expected() {
+                // Whoever starts them says which they are.
+                Some(expected) if seen.all_there(expected) => return,
+                Some(_) => (EXPECTED_MAX, EXPECTED_MAX),
+                None => (QUIET, QUIET_MAX),
+            };
+            let until = (begun + longest).min(Instant::now() + quiet);
+            let is_quiet = tokio::time::timeout_at(until, any_changed(&mut changed)).await.is_err();
+            let is_late = begun.elapsed() >= longest;
+            if is_late || (is_quiet && seen.nodes.iter().next().is_some()) {
                 return;
             }
         }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use skybox_node::control::{Control, Membership};
 use skybox_node::parenthood::{Family, Parenthood};
 
-use member::{Member, Terms};
+use member::Member;
 use parent::{Launch, Parent, ParentConfig};
 
 inventory::submit! {
@@ -36,8 +36,7 @@ inventory::submit! {
 
 inventory::submit! {
     Membership { join: |joining| Box::pin(async move {
-        let terms = Terms { lease: joining.store.lease(), jitter: any_part };
-        let member = Member::enter(joining, terms).await?;
+        let member = Member::enter(joining, any_part).await?;
         Ok(Arc::new(member) as Arc<dyn Control>)
     }) }
 }

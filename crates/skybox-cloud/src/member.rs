@@ -6,12 +6,12 @@ mod far;
 mod lease;
 mod names;
 mod once;
-mod orders;
+pub(crate) mod orders;
 mod standing;
 mod thread;
-mod view;
+pub(crate) mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,31 +21,25 @@ use skybox_core::{InstanceId, NodeName, Plan, TextChain};
 use skybox_node::Fence;
 use skybox_node::capacity::{Capacity, Source};
 use skybox_node::control::{
-    Boxed, Control, ControlError, Joining, Leave, ModuleDecl, Newcomer, OnceTurn, Report, Unanswered,
+    Boxed, Control, ControlError, Joining, Leave, ModuleDecl, Newcomer, OnceTurn, ParentLink, Report, Through,
+    Unanswered,
 };
 use skybox_plan::names::{NameAnswer, NameAsk};
-use skybox_plan::place::Rules;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::leader::{Candidate, rules};
+use crate::parent::Order;
 use crate::records::{Leader, Node};
-use crate::store::{LeaseId, Pace, Store, StoreError};
+use crate::store::{Embedded, LeaseId, PACE, Pace, Store, StoreError};
 use names::Names;
+use orders::Desk;
 use standing::{Standing, sayings};
 use thread::StoreThread;
 
 /// A node that begins waits so long for the leader to say what it is to run, and then goes on without.
 const FIRST_WORD_WAIT: Duration = Duration::from_secs(20);
-/// How often whoever waits for the store asks again.
-const PACE: Pace = Pace {
-    first: Duration::from_millis(50),
-    longest: Duration::from_secs(1),
-    quiet: Duration::from_secs(12),
-    jitter: || 1.0,
-};
-
 /// How a node is a member.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
@@ -53,7 +47,15 @@ pub struct Terms {
     pub lease: Duration,
     /// Numbers from 0 to 1 that differ from node to node.
     pub jitter: fn() -> f64,
+    /// Whether nodes that are gone may be there still: then a leader waits before it believes it.
+    pub brakes: bool,
 }
+
+/// How long a node of one machine counts as alive without a word from it. Its parent sees it die; this is for one that is
+/// stopped, and longer than its peers wait for it.
+const LOCAL_LEASE: Duration = Duration::from_secs(60);
+/// How long the parent's store may take to answer.
+const LOCAL_STORE_WAIT: Duration = Duration::from_secs(10);
 
 /// A node of a cloud.
 pub struct Member {
@@ -62,6 +64,7 @@ pub struct Member {
     plan: watch::Receiver<Arc<Plan>>,
     tasks: Vec<AbortHandle>,
     runtime: Handle,
+    parent: Option<Arc<ParentLink>>,
     /// Ends with this, after the lease was given back.
     thread: Option<StoreThread>,
 }
@@ -71,7 +74,6 @@ pub(crate) struct Shared {
     store: Arc<dyn Store>,
     node: Node,
     modules: Arc<[ModuleDecl]>,
-    rules: Rules,
     standing: Mutex<Standing>,
     /// What it says of itself has changed.
     said: Notify,
@@ -87,6 +89,8 @@ pub(crate) struct Shared {
     /// Until when keyed instances may be called here.
     fence: Arc<Fence>,
     lease_known: Mutex<LeaseKnown>,
+    /// Where people give orders.
+    desk: Desk,
 }
 
 /// What has to be known before keyed instances may be called under a lease.
@@ -149,6 +153,13 @@ impl Shared {
         lease.ok().and_then(|lease| *lease).expect("the sender lives in this very value")
     }
 
+    /// From now on it hands over what it has, and leads no more.
+    fn hands_over(&self) {
+        self.standing().draining = true;
+        self.said.notify_one();
+        self.resigned.send_replace(true);
+    }
+
     /// The pause after so many failures in a row.
     async fn pause(&self, failures: u32) {
         let pause = self.pace.first.saturating_mul(1 << failures.min(10)).min(self.pace.longest);
@@ -157,34 +168,70 @@ impl Shared {
 }
 
 impl Member {
-    /// Joins through the store that `[store]` names.
+    /// Joins through the store that `[store]` names, or through that of the parent. `jitter`: numbers from 0 to 1 that
+    /// differ from node to node.
     ///
     /// # Errors
     /// [`ControlError::Store`] if the store cannot be reached or refuses this program.
-    pub async fn enter(joining: Joining, terms: Terms) -> Result<Member, ControlError> {
+    pub async fn enter(joining: Joining, jitter: fn() -> f64) -> Result<Member, ControlError> {
         let thread = StoreThread::begin().map_err(|error| {
             no_store(&StoreError::Unreachable {
                 why: format!("no thread to speak to it: {error}"),
                 may_have_run: false,
             })
         })?;
-        let program = joining.newcomer.hello.program.clone();
-        let connecting = thread.runtime().spawn(thread::connect(joining.store.clone(), program));
-        let store = connecting.await.unwrap_or_else(|error| {
-            Err(StoreError::Unreachable { why: error.to_string(), may_have_run: false })
-        });
-        let store = store.map_err(|error| ControlError::Store {
-            why: format!(
-                "the store at {} is not there for this program: {}",
-                joining.store,
-                TextChain::of(&error).joined()
-            ),
-            asked: false,
-        })?;
         let runtime = thread.runtime().clone();
-        let mut member = Member::join(&runtime, store, joining.newcomer, terms).await?;
+        let Joining { mut newcomer, through } = joining;
+        let mut member = match through {
+            Through::Store(config) => {
+                let terms = Terms { lease: config.lease(), jitter, brakes: true };
+                let program = newcomer.hello.program.clone();
+                let connecting = runtime.spawn(thread::connect((*config).clone(), program));
+                let store = connecting.await.unwrap_or_else(|error| {
+                    Err(StoreError::Unreachable { why: error.to_string(), may_have_run: false })
+                });
+                let store = store.map_err(|error| ControlError::Store {
+                    why: format!(
+                        "the store at {config} is not there for this program: {}",
+                        TextChain::of(&error).joined()
+                    ),
+                    asked: false,
+                })?;
+                Member::join(&runtime, store, newcomer, terms).await?
+            }
+            Through::Parent(parent) => {
+                // The first to stand for election is as good as any other: they all end with the parent.
+                let terms = Terms { lease: LOCAL_LEASE, jitter: || 0.0, brakes: false };
+                let store = Arc::new(Embedded::at(parent.store(), LOCAL_STORE_WAIT));
+                newcomer.capacity = unlimited(newcomer.capacity);
+                let mut member = Member::join(&runtime, store, newcomer, terms).await?;
+                member.obey(parent);
+                member
+            }
+        };
         member.thread = Some(thread);
         Ok(member)
+    }
+
+    /// Leaves when the parent says so.
+    fn obey(&mut self, parent: ParentLink) {
+        let mut leaving = parent.leaving();
+        self.parent = Some(Arc::new(parent));
+        let shared = self.shared.clone();
+        let obeying = self.runtime.spawn(async move {
+            loop {
+                let Ok(leave) = leaving.wait_for(Option::is_some).await.map(|leave| *leave) else { return };
+                if leave == Some(Leave::HandOver) {
+                    shared.hands_over();
+                }
+                shared.leave.send_replace(leave);
+                // The parent may be gone before all is handed over.
+                if leaving.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.tasks.push(obeying.abort_handle());
     }
 
     /// Joins the cloud whose store this is; its tasks run on that runtime.
@@ -197,7 +244,7 @@ impl Member {
         newcomer: Newcomer,
         terms: Terms,
     ) -> Result<Member, ControlError> {
-        let Newcomer { hello, build, labels, capacity, resources, plan: how } = newcomer;
+        let Newcomer { hello, build, guest, labels, capacity, resources, plan: how } = newcomer;
         let node = Node {
             account: account(&hello.node, &labels, &capacity),
             name: hello.node,
@@ -205,6 +252,7 @@ impl Member {
             address: hello.address,
             build,
             draining: false,
+            guest,
             host: host_in(&labels),
             labels,
             cpu_milli: capacity.cpu_milli.into(),
@@ -217,7 +265,6 @@ impl Member {
             store: store.clone(),
             node: node.clone(),
             modules: modules.clone(),
-            rules: rules(&how),
             standing: Mutex::default(),
             said: Notify::new(),
             lease: watch::Sender::new(None),
@@ -228,6 +275,15 @@ impl Member {
             pace: Pace { jitter: terms.jitter, ..PACE },
             fence: Arc::new(Fence::new(terms.lease / GRACE_PARTS)),
             lease_known: Mutex::default(),
+            desk: Desk {
+                store: store.clone(),
+                modules: modules.clone(),
+                build: node.build.clone(),
+                rules: rules(&how),
+                pace: Pace { jitter: terms.jitter, ..PACE },
+                at: node.name.to_string(),
+                known: BTreeSet::new(),
+            },
         });
         let (plans, plan) = watch::channel(Arc::default());
         let (heard, mut first_word) = watch::channel(false);
@@ -242,6 +298,7 @@ impl Member {
             lease: shared.lease.subscribe(),
             pace: shared.pace,
             ttl: terms.lease,
+            brakes: terms.brakes,
             resigned: shared.resigned.subscribe(),
         };
         let tasks = [
@@ -253,7 +310,8 @@ impl Member {
             runtime.spawn(far::measure(shared.clone(), far::wanted(&modules, &resources))),
         ];
         let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
-        let member = Member { shared, names, plan, tasks, runtime: runtime.clone(), thread: None };
+        let runtime = runtime.clone();
+        let member = Member { shared, names, plan, tasks, runtime, parent: None, thread: None };
         let heard = first_word.wait_for(|heard| *heard);
         if tokio::time::timeout(FIRST_WORD_WAIT, heard).await.is_err() {
             tracing::warn!(
@@ -275,6 +333,15 @@ fn account(node: &NodeName, labels: &BTreeMap<String, String>, capacity: &Capaci
         Source::Configuration(_) => format!("{host}/{node}"),
         Source::Cgroup { group, .. } => format!("{host}{group}"),
         _ => host,
+    }
+}
+
+/// What a node of one machine says that it may use, if nobody has said how much that is: what is reserved on a laptop is
+/// not there on the machines for which it was written down, and runs all the same.
+fn unlimited(capacity: Capacity) -> Capacity {
+    match capacity.cpu_from {
+        Source::Configuration(_) => capacity,
+        _ => Capacity { cpu_milli: u32::MAX, memory_bytes: u64::MAX, gpu: u32::MAX, ..capacity },
     }
 }
 
@@ -301,6 +368,9 @@ impl Control for Member {
     }
 
     fn report(&self, report: Report) {
+        if let (Report::Ready, Some(parent)) = (&report, &self.parent) {
+            parent.ready();
+        }
         let leaves = report == Report::Drained;
         if sayings(&mut self.shared.standing(), report) {
             self.shared.said.notify_one();
@@ -318,9 +388,7 @@ impl Control for Member {
         if others.next().is_none() {
             return Leave::End;
         }
-        self.shared.standing().draining = true;
-        self.shared.said.notify_one();
-        self.shared.resigned.send_replace(true);
+        self.shared.hands_over();
         Leave::HandOver
     }
 
@@ -332,7 +400,13 @@ impl Control for Member {
 
     fn listener(&self, name: &str, address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>> {
         let (name, address) = (name.to_owned(), address.to_owned());
-        Box::pin(async move { skybox_node::bind_listener(&name, &address).map(Some) })
+        let parent = self.parent.clone();
+        Box::pin(async move {
+            match parent {
+                Some(parent) => parent.listener(&name, &address).await,
+                None => skybox_node::bind_listener(&name, &address).map(Some),
+            }
+        })
     }
 
     fn names(&self, ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>> {
@@ -349,8 +423,14 @@ impl Control for Member {
     }
 
     fn order(&self, order: serde_json::Value) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
-        let shared = self.shared.clone();
-        Box::pin(async move { orders::carry_out(&shared, order).await })
+        let desk = self.shared.desk.clone();
+        Box::pin(async move {
+            let order: Order =
+                serde_json::from_value(order).map_err(|error| Unanswered::Refused(error.to_string()))?;
+            let done = desk.carry_out(order).await;
+            let done = done.map_err(|error| Unanswered::Unreachable(error.to_string()))?;
+            serde_json::to_value(done).map_err(|error| Unanswered::Refused(error.to_string()))
+        })
     }
 }
 

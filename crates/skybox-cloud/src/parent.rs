@@ -1,10 +1,10 @@
-//! The parent of one machine: starts nodes, plans for them, and replaces what dies.
+//! The parent of one machine: starts nodes, hands out listeners, keeps the store, and replaces what dies.
 //!
-//! One task owns all state (`parent/state.rs`); sockets and processes only send it events. Each change of the plan goes
-//! whole to every node.
+//! One task owns all state (`parent/state.rs`); sockets and processes only send it events. What runs where is decided by the
+//! nodes themselves, through the store (`parent/cloud.rs`), as on many machines.
 
+mod cloud;
 mod listeners;
-mod once;
 mod process;
 mod secure;
 mod serve;
@@ -21,17 +21,18 @@ pub use skybox_core::NodeName;
 use skybox_core::Plan;
 use skybox_node::config::TlsFiles;
 pub use skybox_node::config::{Config, ConfigError};
-use skybox_node::control::PARENT_ENV;
+use skybox_node::control::{ModuleDecl, PARENT_ENV};
 pub use skybox_plan::place::Explanation;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use process::Output;
 pub use secure::NODE_ADDRESS;
+use cloud::Cloud;
 use secure::Secure;
 use state::{Event, News, State};
 
-use crate::runtime_dir::{PARENT_SOCKET, RuntimeDir};
+use crate::runtime_dir::{PARENT_SOCKET, RuntimeDir, STORE_SOCKET};
 
 /// Events that may wait for the parent. Its work for each is short.
 const EVENTS_MAX: usize = 16 * 1024;
@@ -120,6 +121,7 @@ pub struct Parent {
     socket: PathBuf,
     events: mpsc::Sender<Event>,
     plan: watch::Receiver<Arc<Plan>>,
+    modules: watch::Receiver<Arc<[ModuleDecl]>>,
     listeners: watch::Receiver<BTreeMap<String, SocketAddr>>,
     ended: watch::Receiver<Option<i32>>,
     secure: Arc<Secure>,
@@ -279,12 +281,14 @@ impl Parent {
         let (bound, listeners) = watch::channel(BTreeMap::new());
         let (ends, ended) = watch::channel(None);
         tokio::spawn(serve::accept(listener, events.clone()));
-        let news = News { plans, listeners: bound, ends };
+        let news = News { listeners: bound, ends };
         let secure = Arc::new(Secure::new(&config, &program, directory.path())?);
-        let mut state = State::new(config, socket.clone(), secure.clone(), events.clone(), news);
-        state.start_nodes()?;
+        let cloud = Cloud::begin(directory.path().join(STORE_SOCKET), plans)?;
+        let modules = cloud.watch_modules();
+        let mut state = State::new(config, socket.clone(), secure.clone(), events.clone(), cloud, news);
+        state.start_nodes().await?;
         tokio::spawn(state.run(waiting));
-        Ok(Parent { socket, events, plan, listeners, ended, secure, _directory: directory })
+        Ok(Parent { socket, events, plan, modules, listeners, ended, secure, _directory: directory })
     }
 
     /// Its socket, for [`PARENT_ENV`].
@@ -336,11 +340,9 @@ impl Parent {
     ///
     /// # Errors
     /// [`ConfigError`], with the line or the variable.
-    pub async fn check(&self, config: &Config) -> Result<(), ConfigError> {
-        let (reply, modules) = oneshot::channel();
-        // A program that has ended, or has not joined, has said nothing of its modules.
-        drop(self.events.send(Event::Modules { reply }).await);
-        config.check(&modules.await.unwrap_or_default())
+    pub fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        // A program that has not joined has said nothing of its modules.
+        config.check(&self.modules.borrow())
     }
 
     /// Puts another build, or the same one with another configuration, in the place of the running one; resolves when

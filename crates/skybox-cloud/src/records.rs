@@ -12,6 +12,7 @@
 //! | `route/<module>` | – | the leader | all nodes |
 //! | `own/<module>/<block of shards>` | – | the leader; at a hand-over the old owner | all nodes |
 //! | `pin/<module>`, `scale/<module>`, `again/<module>`, `cordon/<node>`, `freeze`, `brake` | – | nodes, for operators | the leader |
+//! | `expected` | – | the parent of one machine | the leader |
 //! | `once/<build>/<name>` | the node that runs it, then none | the node that runs it | who waits for it |
 //! | `name/<name>` | the node of its instance | that node | who asks |
 //!
@@ -64,6 +65,8 @@ pub const CORDON: &str = "cordon/";
 pub const FREEZE: &str = "freeze";
 /// The key of what has no place, and why.
 pub const UNPLACED: &str = "unplaced";
+/// The key of the nodes that are there or come, where somebody starts them.
+pub const EXPECTED: &str = "expected";
 /// Before the build and the name in the key of what is done once.
 pub const ONCE: &str = "once/";
 /// Before the name in the key of the instance that has it.
@@ -83,6 +86,9 @@ pub struct Node {
     /// It hands over what it has, and gets nothing more.
     #[serde(default)]
     pub draining: bool,
+    /// It runs what is pinned to it and nothing else.
+    #[serde(default)]
+    pub guest: bool,
     /// The machine.
     #[serde(default)]
     pub host: String,
@@ -114,6 +120,7 @@ impl Default for Node {
             address: String::new(),
             build: String::new(),
             draining: false,
+            guest: false,
             host: String::new(),
             account: String::new(),
             labels: BTreeMap::new(),
@@ -272,6 +279,13 @@ pub struct Pin {
     pub nodes: Vec<NodeName>,
 }
 
+/// The nodes of one machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// Those that are there, or are being started.
+    pub nodes: Vec<NodeName>,
+}
+
 /// What became of what is done once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Once {
@@ -312,6 +326,8 @@ pub struct Table<V> {
     rows: BTreeMap<String, Row<V>>,
     /// Those that cannot be read, and when they were put.
     unread: BTreeMap<String, Revision>,
+    /// Of which view this is.
+    serial: u64,
 }
 
 /// One of them.
@@ -327,7 +343,7 @@ pub struct Row<V> {
 
 impl<V> Default for Table<V> {
     fn default() -> Table<V> {
-        Table { rows: BTreeMap::new(), unread: BTreeMap::new() }
+        Table { rows: BTreeMap::new(), unread: BTreeMap::new(), serial: 0 }
     }
 }
 
@@ -335,6 +351,9 @@ impl<V: DeserializeOwned> Table<V> {
     /// Takes over what has changed; says whether anything has. A value that cannot be read is left out, and logged once
     /// for each time it is put.
     pub fn follow(&mut self, view: &View) -> bool {
+        if std::mem::replace(&mut self.serial, view.serial) == view.serial {
+            return false;
+        }
         let mut changed = false;
         let rows = &mut self.rows;
         rows.retain(|key, _| {
@@ -398,6 +417,7 @@ impl<V> Table<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Listed;
 
     fn entry(key: &str, value: &str, changed: u64) -> (String, Entry) {
         let entry = Entry {
@@ -424,9 +444,9 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_left_out_and_the_rest_is_kept_up() {
         let mut table = Table::<Pin>::default();
-        let view = |entries: Vec<(String, Entry)>| View {
-            revision: Revision(9),
-            entries: entries.into_iter().collect(),
+        let view = |entries: Vec<(String, Entry)>| {
+            let entries = entries.into_iter().map(|(_, entry)| entry).collect();
+            View::of(Listed { revision: Revision(9), entries })
         };
         let good = entry("pin/a", r#"{"nodes":["n1"],"since":"a later version"}"#, 3);
         assert!(table.follow(&view(vec![good.clone(), entry("pin/b", "nonsense", 4)])));

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// The parent's socket in a program's directory.
 pub const PARENT_SOCKET: &str = "parent.sock";
+/// The socket of the parent's store beside it.
+pub const STORE_SOCKET: &str = "store.sock";
 
 /// The directory that holds the directories of all running programs of this user.
 pub fn base() -> PathBuf {

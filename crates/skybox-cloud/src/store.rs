@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use embedded::{Embedded, serve};
 #[cfg(feature = "etcd")]
 pub use etcd::{Etcd, EtcdConfig, MemberStatus};
-pub(crate) use follow::any_changed;
+pub(crate) use follow::{PACE, any_changed};
 pub use follow::{Followed, Pace, View, follow};
 pub use memory::Memory;
 

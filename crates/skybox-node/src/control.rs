@@ -21,10 +21,9 @@ use crate::fence::Fence;
 pub(crate) use alone::Alone;
 pub(crate) use by_hand::ByHand;
 pub(crate) use joining::join;
-pub use joining::{Joined, Joining, Membership, Newcomer};
+pub use joining::{Joined, Joining, Membership, Newcomer, Through};
 pub use parent::{
-    ControlError, FromNode, FromParent, Hello, NAME_ANSWERS_MAX, NODE_ENV, Opening, PARENT_ENV, ParentLink,
-    line, read_line,
+    ControlError, FromNode, FromParent, Hello, NODE_ENV, Opening, PARENT_ENV, ParentLink, line, read_line,
 };
 
 /// A boxed future: control calls are rare.
@@ -64,7 +63,7 @@ pub trait Control: Send + Sync {
     fn order(&self, order: serde_json::Value) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
         drop(order);
         let why =
-            "this node knows no plan that could be changed: it is alone, or has a parent that is to be asked";
+            "this node knows no plan that could be changed: it is alone";
         Box::pin(async move { Err(Unanswered::Refused(why.to_owned())) })
     }
 }

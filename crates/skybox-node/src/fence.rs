@@ -111,7 +111,13 @@ impl Fence {
     /// Whether a call may begin, where this version of the plan is followed.
     #[inline]
     pub(crate) fn is_open(&self, version: u64) -> bool {
-        version >= self.version.load(Ordering::Acquire) && !self.has_passed()
+        !self.is_ahead_of(version) && !self.has_passed()
+    }
+
+    /// Whether it counts for a later version of the plan than this one.
+    #[inline]
+    pub(crate) fn is_ahead_of(&self, version: u64) -> bool {
+        version < self.version.load(Ordering::Acquire)
     }
 
     #[inline]

@@ -139,7 +139,7 @@ impl Watch {
     async fn judged(&self, parent: &Parent, same: bool) -> Result<Config, AppError> {
         let config = self.configuration.load()?;
         if same {
-            parent.check(&config).await?;
+            parent.check(&config)?;
         } else {
             config.check(&[])?;
         }

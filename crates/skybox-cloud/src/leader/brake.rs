@@ -34,6 +34,8 @@ pub(crate) type Held = BTreeMap<Incarnation, Node>;
 #[derive(Debug)]
 pub(crate) struct Brake {
     lease: Duration,
+    /// Whoever is gone is.
+    sees: bool,
     /// Nothing is acted on before.
     until: Option<Instant>,
     /// Those that were there the last time.
@@ -63,6 +65,7 @@ impl Brake {
     pub(crate) fn new(lease: Duration, had: BTreeMap<Incarnation, Node>) -> Brake {
         Brake {
             lease,
+            sees: false,
             until: None,
             known: had,
             missing: BTreeMap::new(),
@@ -72,8 +75,16 @@ impl Brake {
         }
     }
 
+    /// Where somebody sees nodes die: who is gone is believed to be gone.
+    pub(crate) fn none() -> Brake {
+        Brake { sees: true, ..Brake::new(Duration::ZERO, BTreeMap::new()) }
+    }
+
     /// Takes in what is seen now.
     pub(crate) fn look(&mut self, now: Instant, sight: Sight) {
+        if self.sees {
+            return;
+        }
         let Sight { nodes, away, released } = sight;
         if away {
             self.until = Some(now + self.lease * 2);

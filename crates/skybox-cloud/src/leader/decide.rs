@@ -7,6 +7,7 @@
 //!   Of an owner that is gone, the leader writes the new one, provided that the old one's key is gone too.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use skybox_core::{ModuleKind, NodeName};
@@ -16,7 +17,7 @@ use skybox_plan::place::{Decision, Facts, Move, Placed, Placement, Rules, place}
 use super::brake::Held;
 use super::facts::facts;
 use crate::records::{
-    AGAIN, ASSIGN, Assign, Assigned, BLOCKS, BRAKE, CORDON, Cordon, FAR, FREEZE, Far, GaveUp, NODE, Node, OWN,
+    AGAIN, ASSIGN, Assign, Assigned, BLOCKS, BRAKE, CORDON, Cordon, EXPECTED, Expected, FAR, FREEZE, Far, GaveUp, NODE, Node, OWN,
     Own, Owns, PIN, PLACE, Pin, Place, ROUTE, Route, SCALE, STATE, Scale, Seats, State, Table, UNPLACED,
     life_in, of_life, own, shards_in, text,
 };
@@ -39,6 +40,7 @@ pub(crate) struct Seen {
     pub(crate) brake: Table<serde_json::Value>,
     pub(crate) freeze: Table<serde_json::Value>,
     pub(crate) unplaced: Table<BTreeMap<String, String>>,
+    pub(crate) expected: Table<Expected>,
 }
 
 impl Seen {
@@ -59,8 +61,20 @@ impl Seen {
             BRAKE => self.brake.follow(view),
             FREEZE => self.freeze.follow(view),
             UNPLACED => self.unplaced.follow(view),
+            EXPECTED => self.expected.follow(view),
             other => unreachable!("`{other}` is looked at and not read"),
         };
+    }
+
+    /// The nodes that are there or come, where somebody knows that.
+    pub(crate) fn expected(&self) -> Option<&[NodeName]> {
+        Some(&self.expected.get(EXPECTED)?.value.nodes)
+    }
+
+    /// Whether all of these are there.
+    pub(crate) fn all_there(&self, names: &[NodeName]) -> bool {
+        let is_there = |name: &NodeName| self.nodes.iter().any(|(_, row)| row.value.name == *name);
+        names.iter().all(is_there)
     }
 
     /// Whether nothing is to move that need not.
@@ -274,6 +288,8 @@ impl<'s> Deciding<'s> {
             }
         }
         let failed = match serving.is_empty() {
+            // Calls wait for a node that is started again.
+            true if assigned.is_empty() && self.some_come() => None,
             true if assigned.is_empty() => {
                 Some(format!("unplaced: {}", unplaced.unwrap_or("no node takes it")))
             }
@@ -283,6 +299,11 @@ impl<'s> Deciding<'s> {
         let serving = serving.into_iter().filter_map(|name| Some(Place::of(at(name)?.node))).collect();
         let route = Route { serving, assigned, failed };
         put_if_changed(&self.seen.routes, format!("{ROUTE}{module}"), &route, writes);
+    }
+
+    /// Whether a node is on its way that is not there.
+    fn some_come(&self) -> bool {
+        self.seen.expected().is_some_and(|expected| !self.seen.all_there(expected))
     }
 
     /// Why a module was given up by all nodes where it belongs, if it was.
@@ -324,11 +345,19 @@ impl<'s> Deciding<'s> {
             }
             let mut when = vec![unchanged(&self.seen.owns, &key)];
             let mut owns = before.cloned().unwrap_or_default();
+            // Most neighbours are alike, and need nothing.
+            let mut alike: Option<(&NodeName, *const Own)> = None;
             for shard in shards_in(block) {
-                let owner = placed.owner(usize::from(shard.0)).and_then(|name| self.lives.get(name));
+                let Some(name) = placed.owner(usize::from(shard.0)) else { continue };
+                let own = before.and_then(|before| before.of(shard));
+                let same = own.map(|own| (name, Arc::as_ptr(own)));
+                if same.is_some() && alike == same {
+                    continue;
+                }
                 // To nobody whose loss is not believed yet is anything given.
-                let Some(target) = owner.filter(|life| !life.held) else { continue };
-                let Some((next, gone)) = self.next_owner(owns.of(shard).map(|own| &**own), target.node) else {
+                let Some(target) = self.lives.get(name).filter(|life| !life.held) else { continue };
+                let Some((next, gone)) = self.next_owner(own.map(|own| &**own), target.node) else {
+                    alike = same;
                     continue;
                 };
                 if let Some(gone) = gone.map(Condition::Absent)

@@ -73,6 +73,7 @@ pub(crate) fn facts(
             labels: life.node.labels.clone(),
             state: match life.draining {
                 true => NodeState::Draining,
+                false if life.node.guest => NodeState::Guest,
                 false if life.held || cordoned => NodeState::Cordoned,
                 false => NodeState::Open,
             },

@@ -1,66 +1,88 @@
-//! What people order, carried out at whatever node they have reached.
+//! What people order, carried out at whatever node they have reached, or by the parent of one machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use skybox_core::{ModuleKind, ModulePlan, NodeName};
-use skybox_node::control::Unanswered;
+use skybox_node::control::ModuleDecl;
+use skybox_plan::place::Rules;
 use tokio::time::Instant;
 
-use super::Shared;
 use super::view::Sight;
 use crate::parent::{Done, GaveUp as ShownGaveUp, Order};
 use crate::records::{
     AGAIN, ASSIGN, Assign, BRAKE, CORDON, Cordon, DEGRADED, Degraded, FREEZE, GaveUp, LEADER, Leader, NODE,
-    OWN, PIN, Pin, ROUTE, SCALE, STATE, Scale, State, Table, own_in, text,
+    OWN, PIN, Pin, ROUTE, Row, SCALE, STATE, Scale, State, Table, of_life, own_in, text,
 };
-use crate::store::{Followed, Op, Revision, StoreError, Txn, any_changed, follow};
+use crate::store::{Followed, Op, Pace, Revision, Store, StoreError, Txn, any_changed, follow};
 
 /// An order that is not done after this long is answered with what it waits for; it goes on.
 const ORDER_WAIT: Duration = Duration::from_secs(60);
 
-/// Carries an order out; resolves when it is done.
-pub(super) async fn carry_out(
-    shared: &Arc<Shared>,
-    order: serde_json::Value,
-) -> Result<serde_json::Value, Unanswered> {
-    let order: Order =
-        serde_json::from_value(order).map_err(|error| Unanswered::Refused(error.to_string()))?;
-    let done = match order {
-        Order::Show => show(shared).await,
-        Order::Move { module, nodes } => move_to(shared, &module, nodes).await,
-        Order::TryAgain { module } => match known(shared, &module) {
-            Err(why) => Ok(Done::Refused(why)),
-            Ok(_) => put(shared, format!("{AGAIN}{module}"), "ordered").await,
-        },
-        Order::Scale { module, replicas } => scale(shared, &module, &replicas).await,
-        Order::Cordon { node, on } => cordon(shared, &node, on).await,
-        Order::Freeze { on: true } => put(shared, FREEZE.to_owned(), "frozen").await,
-        Order::Freeze { on: false } => delete(shared, FREEZE.to_owned()).await,
-        Order::Explain { module } => explain_module(shared, &module).await,
-        Order::GoOn => put(shared, BRAKE.to_owned(), "go on").await,
-        Order::Drain { .. } | Order::Kill { .. } | Order::Stop => {
-            Ok(Done::Refused("that is for the node itself, or for whoever starts its process".to_owned()))
+/// Whoever carries out orders.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) modules: Arc<[ModuleDecl]>,
+    /// The build of the nodes that count where nobody leads.
+    pub(crate) build: String,
+    pub(crate) rules: Rules,
+    pub(crate) pace: Pace,
+    /// Where they were given, for people.
+    pub(crate) at: String,
+    /// Nodes that there are although the store may not have them at the moment.
+    pub(crate) known: BTreeSet<NodeName>,
+}
+
+impl Desk {
+    /// Carries an order out; resolves when it is done.
+    pub(crate) async fn carry_out(&self, order: Order) -> Result<Done, StoreError> {
+        match order {
+            Order::Show => show(self).await,
+            Order::Move { module, nodes } => move_to(self, &module, nodes).await,
+            Order::TryAgain { module } => match known(self, &module) {
+                Err(why) => Ok(Done::Refused(why)),
+                Ok(_) => put(self, format!("{AGAIN}{module}"), "ordered").await,
+            },
+            Order::Scale { module, replicas } => scale(self, &module, &replicas).await,
+            Order::Cordon { node, on } => cordon(self, &node, on).await,
+            Order::Freeze { on: true } => put(self, FREEZE.to_owned(), "frozen").await,
+            Order::Freeze { on: false } => delete(self, FREEZE.to_owned()).await,
+            Order::Explain { module } => explain_module(self, &module).await,
+            Order::GoOn => put(self, BRAKE.to_owned(), "go on").await,
+            Order::Drain { .. } | Order::Kill { .. } | Order::Stop => {
+                let why = "that is for the node itself, or for whoever starts its process";
+                Ok(Done::Refused(why.to_owned()))
+            }
         }
-    };
-    let done = done.map_err(|error| Unanswered::Unreachable(error.to_string()))?;
-    serde_json::to_value(done).map_err(|error| Unanswered::Refused(error.to_string()))
+    }
+
+    /// The names of the nodes that there are.
+    fn names(&self, mut sight: Sight) -> BTreeSet<NodeName> {
+        sight.plan(None, &[]).nodes.into_keys().chain(self.known.iter().cloned()).collect()
+    }
 }
 
-async fn put(shared: &Shared, key: String, why: &str) -> Result<Done, StoreError> {
-    let value = text(&format!("{why} at {}", shared.node.name));
-    shared.store.commit(Txn::of([Op::put(key, value)])).await?;
+/// That there is no such node, if there is not.
+fn unknown(names: &BTreeSet<NodeName>, node: &NodeName) -> Option<Done> {
+    let all = || names.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+    (!names.contains(node)).then(|| Done::Refused(format!("there is no node `{node}`; there are {}", all())))
+}
+
+async fn put(desk: &Desk, key: String, why: &str) -> Result<Done, StoreError> {
+    let value = text(&format!("{why} at {}", desk.at));
+    desk.store.commit(Txn::of([Op::put(key, value)])).await?;
     Ok(Done::Ok)
 }
 
-async fn delete(shared: &Shared, key: String) -> Result<Done, StoreError> {
-    shared.store.commit(Txn::of([Op::Delete(key)])).await?;
+async fn delete(desk: &Desk, key: String) -> Result<Done, StoreError> {
+    desk.store.commit(Txn::of([Op::Delete(key)])).await?;
     Ok(Done::Ok)
 }
 
-async fn scale(shared: &Shared, module: &str, replicas: &str) -> Result<Done, StoreError> {
-    match known(shared, module) {
+async fn scale(desk: &Desk, module: &str, replicas: &str) -> Result<Done, StoreError> {
+    match known(desk, module) {
         Err(why) => return Ok(Done::Refused(why)),
         Ok(ModuleKind::Keyed) => {
             return Ok(Done::Refused(format!("`{module}` is keyed: it has an instance for each key")));
@@ -69,49 +91,47 @@ async fn scale(shared: &Shared, module: &str, replicas: &str) -> Result<Done, St
     }
     let key = format!("{SCALE}{module}");
     if replicas.is_empty() {
-        return delete(shared, key).await;
+        return delete(desk, key).await;
     }
     match replicas.parse() {
         Err(error) => Ok(Done::Refused(format!("`{replicas}`: {error}"))),
         Ok(replicas) => {
-            shared.store.commit(Txn::of([Op::put(key, text(&Scale { replicas }))])).await?;
+            desk.store.commit(Txn::of([Op::put(key, text(&Scale { replicas }))])).await?;
             Ok(Done::Ok)
         }
     }
 }
 
-async fn cordon(shared: &Shared, node: &NodeName, on: bool) -> Result<Done, StoreError> {
+async fn cordon(desk: &Desk, node: &NodeName, on: bool) -> Result<Done, StoreError> {
     let key = format!("{CORDON}{node}");
     if !on {
-        return delete(shared, key).await;
+        return delete(desk, key).await;
     }
-    let names = Whole::open(shared).await?.sight().plan(None, &[]).nodes;
-    if !names.contains_key(node) {
-        let names: Vec<_> = names.keys().map(NodeName::as_str).collect();
-        return Ok(Done::Refused(format!("there is no node `{node}`; there are {}", names.join(", "))));
+    if let Some(refused) = unknown(&desk.names(Whole::open(desk).await?.sight()), node) {
+        return Ok(refused);
     }
-    let cordon = Cordon { by: format!("ordered at {}", shared.node.name) };
-    shared.store.commit(Txn::of([Op::put(key, text(&cordon))])).await?;
+    let cordon = Cordon { by: format!("ordered at {}", desk.at) };
+    desk.store.commit(Txn::of([Op::put(key, text(&cordon))])).await?;
     Ok(Done::Ok)
 }
 
-async fn explain_module(shared: &Shared, module: &str) -> Result<Done, StoreError> {
-    if let Err(why) = known(shared, module) {
+async fn explain_module(desk: &Desk, module: &str) -> Result<Done, StoreError> {
+    if let Err(why) = known(desk, module) {
         return Ok(Done::Refused(why));
     }
     let explained =
-        crate::leader::explain(&shared.store, &shared.modules, &shared.node.build, &shared.rules, module);
+        crate::leader::explain(&desk.store, &desk.modules, &desk.build, &desk.rules, module);
     Ok(match explained.await? {
         Some(explanation) => Done::Explained(Box::new(explanation)),
         None => Done::Refused(format!("nothing is known of `{module}` yet")),
     })
 }
 
-fn known(shared: &Shared, module: &str) -> Result<ModuleKind, String> {
-    match shared.modules.iter().find(|known| known.name == module) {
+fn known(desk: &Desk, module: &str) -> Result<ModuleKind, String> {
+    match desk.modules.iter().find(|known| known.name == module) {
         Some(known) => Ok(known.kind),
         None => {
-            let names: Vec<_> = shared.modules.iter().map(|known| known.name.as_str()).collect();
+            let names: Vec<_> = desk.modules.iter().map(|known| known.name.as_str()).collect();
             Err(format!("there is no module `{module}`; there are {}", names.join(", ")))
         }
     }
@@ -123,9 +143,9 @@ struct Whole {
 }
 
 impl Whole {
-    async fn open(shared: &Shared) -> Result<Whole, StoreError> {
+    async fn open(desk: &Desk) -> Result<Whole, StoreError> {
         let runtime = tokio::runtime::Handle::current();
-        let on = |prefix| (prefix, follow(&runtime, shared.store.clone(), prefix, shared.pace));
+        let on = |prefix| (prefix, follow(&runtime, desk.store.clone(), prefix, desk.pace));
         let prefixes = [NODE, STATE, ASSIGN, ROUTE, OWN, PIN, LEADER, DEGRADED];
         let whole = Whole { followed: prefixes.map(on).into_iter().collect() };
         for followed in whole.followed.values() {
@@ -144,12 +164,7 @@ impl Whole {
     }
 
     fn sight(&self) -> Sight {
-        Sight {
-            nodes: self.table(NODE),
-            assigns: self.table(ASSIGN),
-            routes: self.table(ROUTE),
-            owns: self.table(OWN),
-        }
+        Sight::new(self.table(NODE), self.table(ASSIGN), self.table(ROUTE), self.table(OWN))
     }
 
     /// Who gave the module up, in the order in which they did.
@@ -157,7 +172,7 @@ impl Whole {
         let (sight, states) = (self.sight(), self.table::<State>(STATE));
         let nodes = sight.nodes.iter().map(|(_, row)| row.value.clone());
         let gave_up = nodes.filter_map(|node| {
-            let state = states.get(&crate::records::of_life(STATE, node.incarnation))?;
+            let state = states.get(&of_life(STATE, node.incarnation))?;
             Some((node.name.clone(), state.value.gave_up.get(module)?.clone()))
         });
         let mut gave_up: Vec<_> = gave_up.collect();
@@ -166,9 +181,9 @@ impl Whole {
     }
 }
 
-async fn show(shared: &Shared) -> Result<Done, StoreError> {
-    let whole = Whole::open(shared).await?;
-    let plan = whole.sight().plan(None, &shared.modules);
+async fn show(desk: &Desk) -> Result<Done, StoreError> {
+    let whole = Whole::open(desk).await?;
+    let plan = whole.sight().plan(None, &desk.modules);
     let pins = whole.table::<Pin>(PIN);
     let pins = pins
         .iter()
@@ -180,7 +195,7 @@ async fn show(shared: &Shared) -> Result<Done, StoreError> {
         failed_starts: gave_up.failed_starts,
         ago_ms: (now.as_millis() as u64).saturating_sub(gave_up.at_ms),
     };
-    let gave_up = shared.modules.iter().map(|module| {
+    let gave_up = desk.modules.iter().map(|module| {
         (module.name.clone(), whole.gave_up(&module.name).into_iter().map(shown).collect::<Vec<_>>())
     });
     Ok(Done::Shown {
@@ -198,15 +213,14 @@ async fn show(shared: &Shared) -> Result<Done, StoreError> {
     })
 }
 
-async fn move_to(shared: &Shared, module: &str, nodes: Vec<NodeName>) -> Result<Done, StoreError> {
-    if let Err(why) = known(shared, module) {
+async fn move_to(desk: &Desk, module: &str, nodes: Vec<NodeName>) -> Result<Done, StoreError> {
+    if let Err(why) = known(desk, module) {
         return Ok(Done::Refused(why));
     }
-    let whole = Whole::open(shared).await?;
-    let names = whole.sight().plan(None, &[]).nodes;
-    if let Some(unknown) = nodes.iter().find(|node| !names.contains_key(node)) {
-        let names: Vec<_> = names.keys().map(NodeName::as_str).collect();
-        return Ok(Done::Refused(format!("there is no node `{unknown}`; there are {}", names.join(", "))));
+    let whole = Whole::open(desk).await?;
+    let names = desk.names(whole.sight());
+    if let Some(refused) = nodes.iter().find_map(|node| unknown(&names, node)) {
+        return Ok(refused);
     }
     let pin = match nodes.is_empty() {
         true => Op::Delete(format!("{PIN}{module}")),
@@ -214,13 +228,13 @@ async fn move_to(shared: &Shared, module: &str, nodes: Vec<NodeName>) -> Result<
     };
     // Whoever says where it belongs wants it tried there.
     let again = Op::put(format!("{AGAIN}{module}"), text(&"moved"));
-    let told = shared.store.commit(Txn::of([again, pin])).await?;
+    let told = desk.store.commit(Txn::of([again, pin])).await?;
     let wanted: BTreeSet<_> = nodes.into_iter().collect();
     let until = Instant::now() + ORDER_WAIT;
     loop {
         let mut views: Vec<_> = whole.followed.values().map(Followed::views).collect();
         views.iter_mut().for_each(tokio::sync::watch::Receiver::mark_unchanged);
-        if let Some(done) = moved(&whole, shared, module, &wanted, told.revision) {
+        if let Some(done) = moved(&whole, desk, module, &wanted, told.revision) {
             return Ok(done);
         }
         if tokio::time::timeout_at(until, any_changed(&mut views)).await.is_err() {
@@ -233,13 +247,14 @@ async fn move_to(shared: &Shared, module: &str, nodes: Vec<NodeName>) -> Result<
 /// What came of a move that was ordered at that revision.
 fn moved(
     whole: &Whole,
-    shared: &Shared,
+    desk: &Desk,
     module: &str,
     wanted: &BTreeSet<NodeName>,
     told: Revision,
 ) -> Option<Done> {
-    let sight = whole.sight();
-    if let ModulePlan::Keyed(shards) = sight.plan(None, &shared.modules).modules.get(module)? {
+    let mut sight = whole.sight();
+    let decl = desk.modules.iter().find(|decl| decl.name == module)?;
+    if let ModulePlan::Keyed(shards) = sight.plan(None, std::slice::from_ref(decl)).modules.get(module)? {
         let settled = shards.owner.iter().all(|owner| *owner != skybox_core::Shards::NOBODY);
         let owners: BTreeSet<_> = shards.nodes.iter().cloned().collect();
         let there = wanted.is_empty() || owners == *wanted;
@@ -267,7 +282,12 @@ fn moved(
         let cause = gave_up.last().map(|(_, gave_up)| gave_up.cause.as_str()).unwrap_or_default();
         return Some(Done::Refused(format!("it does not start on {}: {cause}", nodes.join(", "))));
     }
-    let leaving =
-        sight.assigns.iter().any(|(_, row)| row.value.modules.get(module).is_some_and(|a| a.leaving));
-    (serving == assigned && !leaving).then_some(Done::Ok)
+    // The old ones are gone once their calls have ended.
+    let states = whole.table::<State>(STATE);
+    let mut old = sight.nodes.iter().filter(|(_, row)| !assigned.contains(&row.value.name));
+    let goes_on = |life| {
+        states.get(&of_life(STATE, life)).is_some_and(|state: &Row<State>| state.value.started.contains(module))
+    };
+    let some_go_on = old.any(|(_, row)| goes_on(row.value.incarnation));
+    (serving == assigned && !some_go_on).then_some(Done::Ok)
 }

@@ -12,21 +12,45 @@ use crate::records::{
     ASSIGN, Assign, Assigned, NODE, Node, OWN, Own, Owns, ROUTE, Route, Row, Table, block_of, of_life, own,
     own_in, text,
 };
-use crate::store::{Condition, Followed, LeaseId, Op, Revision, Txn, follow};
+use crate::store::{Condition, Followed, LeaseId, Op, Revision, Txn, View, any_changed, follow};
 
 /// Blocks of shards that are handed over in one transaction, with a condition each: fewer than stores take.
 const BLOCKS_AT_ONCE: usize = 60;
 
 /// What a node looks at.
 #[derive(Debug, Default)]
-pub(super) struct Sight {
-    pub(super) nodes: Table<Node>,
-    pub(super) assigns: Table<Assign>,
-    pub(super) routes: Table<Route>,
-    pub(super) owns: Table<Owns>,
+pub(crate) struct Sight {
+    pub(crate) nodes: Table<Node>,
+    pub(crate) assigns: Table<Assign>,
+    pub(crate) routes: Table<Route>,
+    pub(crate) owns: Table<Owns>,
+    /// What these say of the keyed modules, until they change.
+    shards: BTreeMap<String, Shards>,
 }
 
 impl Sight {
+    pub(crate) fn new(
+        nodes: Table<Node>,
+        assigns: Table<Assign>,
+        routes: Table<Route>,
+        owns: Table<Owns>,
+    ) -> Sight {
+        Sight { nodes, assigns, routes, owns, shards: BTreeMap::new() }
+    }
+
+    /// Takes over what there is of [`NODE`], [`ASSIGN`], [`ROUTE`] and [`OWN`]; says whether owners have changed.
+    pub(crate) fn follow(&mut self, views: &mut [watch::Receiver<Arc<View>>; 4]) -> bool {
+        let [nodes, assigns, routes, owns] = views;
+        let nodes = self.nodes.follow(&nodes.borrow_and_update());
+        let owns = self.owns.follow(&owns.borrow_and_update());
+        if nodes || owns {
+            self.shards.clear();
+        }
+        self.assigns.follow(&assigns.borrow_and_update());
+        self.routes.follow(&routes.borrow_and_update());
+        owns
+    }
+
     /// The life of each node that counts: the newest.
     fn lives(&self) -> BTreeMap<&NodeName, &Row<Node>> {
         let mut lives: BTreeMap<&NodeName, &Row<Node>> = BTreeMap::new();
@@ -40,7 +64,8 @@ impl Sight {
     }
 
     /// The plan for a node; for nobody, the one that people see.
-    pub(super) fn plan(&self, me: Option<&Node>, modules: &[ModuleDecl]) -> Plan {
+    pub(crate) fn plan(&mut self, me: Option<&Node>, modules: &[ModuleDecl]) -> Plan {
+        let mut known = std::mem::take(&mut self.shards);
         let lives = self.lives();
         let nodes = lives.iter().map(|(name, row)| {
             let node = &row.value;
@@ -54,11 +79,15 @@ impl Sight {
         let mut plan = Plan { version: 0, nodes: nodes.collect(), modules: BTreeMap::new() };
         for module in modules {
             let planned = match module.kind {
-                ModuleKind::Keyed => ModulePlan::Keyed(self.shards(&module.name, me, &lives)),
+                ModuleKind::Keyed => {
+                    let shards = || self.shards(&module.name, me, &lives);
+                    ModulePlan::Keyed(known.entry(module.name.clone()).or_insert_with(shards).clone())
+                }
                 _ => self.replicated(&module.name, me, &lives),
             };
             plan.modules.insert(module.name.clone(), planned);
         }
+        self.shards = known;
         plan
     }
 
@@ -102,31 +131,29 @@ impl Sight {
     }
 
     fn shards(&self, module: &str, me: Option<&Node>, lives: &BTreeMap<&NodeName, &Row<Node>>) -> Shards {
-        let prefix = format!("{OWN}{module}/");
-        let mut owners: Vec<Option<&NodeName>> = vec![None; usize::from(SHARD_COUNT)];
-        for (key, row) in self.owns.under(&prefix) {
-            let Some((_, block)) = own_in(key).filter(|(of, _)| *of == module) else { continue };
-            for (Shard(shard), own) in row.value.iter(block) {
-                let owner = &own.owner;
-                // Another process of this name is not this one, whatever people have meant by that.
-                if me.is_some_and(|me| me.name == owner.node && me.incarnation != owner.incarnation) {
-                    continue;
-                }
-                let lives_on =
-                    lives.get(&owner.node).is_some_and(|life| life.value.incarnation == owner.incarnation);
-                // While it is handed over nobody has it, and calls wait.
-                if lives_on && own.releasing_to.is_none() {
-                    owners[usize::from(shard)] = Some(&owner.node);
-                }
-            }
-        }
-        let nodes: BTreeSet<_> = owners.iter().flatten().map(|name| (*name).clone()).collect();
-        let nodes: Vec<_> = nodes.into_iter().collect();
-        let index = |owner: &Option<&NodeName>| {
-            let at = owner.and_then(|owner| nodes.binary_search(owner).ok());
-            at.and_then(|at| u16::try_from(at).ok()).unwrap_or(Shards::NOBODY)
+        let keeps = |own: &Own| {
+            let owner = &own.owner;
+            // Another process of this name is not this one, whatever people have meant by that.
+            let is_other = me.is_some_and(|me| me.name == owner.node && me.incarnation != owner.incarnation);
+            let lives_on =
+                lives.get(&owner.node).is_some_and(|life| life.value.incarnation == owner.incarnation);
+            // While it is handed over nobody has it, and calls wait.
+            !is_other && lives_on && own.releasing_to.is_none()
         };
-        let owner = owners.iter().map(index).collect();
+        let prefix = format!("{OWN}{module}/");
+        let blocks = self.owns.under(&prefix).filter_map(|(key, row)| {
+            let (_, block) = own_in(key).filter(|(of, _)| *of == module)?;
+            Some((block, &*row.value))
+        });
+        let runs: Vec<_> =
+            blocks.flat_map(|(block, owns)| owns.runs(block)).filter(|(_, own)| keeps(own)).collect();
+        let nodes: BTreeSet<_> = runs.iter().map(|(_, own)| &own.owner.node).collect();
+        let nodes: Vec<_> = nodes.into_iter().cloned().collect();
+        let mut owner = vec![Shards::NOBODY; usize::from(SHARD_COUNT)];
+        for (shards, own) in runs {
+            let at = nodes.binary_search(&own.owner.node).ok().and_then(|at| u16::try_from(at).ok());
+            owner[shards].fill(at.unwrap_or(Shards::NOBODY));
+        }
         Shards { nodes, owner }
     }
 }
@@ -194,7 +221,7 @@ struct Owners {
 
 /// Keeps the plan up with the store; for as long as it is awaited. `heard` is set once the leader has said what this node is
 /// to run.
-pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, heard: watch::Sender<bool>) {
+pub(crate) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, heard: watch::Sender<bool>) {
     let runtime = tokio::runtime::Handle::current();
     let own_assign = of_life(ASSIGN, shared.node.incarnation);
     let on = |prefix: &str| follow(&runtime, shared.store.clone(), prefix, shared.pace);
@@ -202,11 +229,9 @@ pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
     for followed in &followed {
         followed.at(Revision::default()).await;
     }
-    let [nodes, assigns, routes, owns] = followed;
-    let [mut nodes_seen, mut assigns_seen, mut routes_seen] =
-        [&nodes, &assigns, &routes].map(Followed::views);
+    let mut seen = followed.each_ref().map(Followed::views);
+    let [_nodes, _assigns, _routes, owns] = followed;
     let mut owns = Owners { followed: owns, read_under: None };
-    let mut owns_seen = owns.followed.views();
     let mut leases = shared.present.subscribe();
     let mut released = shared.standing().released.subscribe();
     let mut sight = Sight::default();
@@ -220,23 +245,20 @@ pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
             // a shard from it as long as the record is there.
             owns = Owners { followed: on(OWN), read_under: lease };
             owns.followed.at(Revision::default()).await;
-            owns_seen = owns.followed.views();
+            seen[3] = owns.followed.views();
         }
-        sight.nodes.follow(&nodes_seen.borrow_and_update().clone());
-        sight.assigns.follow(&assigns_seen.borrow_and_update().clone());
-        sight.routes.follow(&routes_seen.borrow_and_update().clone());
-        sight.owns.follow(&owns_seen.borrow_and_update().clone());
+        let owners_changed = sight.follow(&mut seen);
         let plan = Plan { version, ..sight.plan(Some(&shared.node), &shared.modules) };
         if version == 0 || *plans.borrow().as_ref() != plan {
             version += 1;
-            releasing.follow(&sight.owns, &shared.node, version);
             if let Some(assign) = sight.assigned(&shared.node) {
                 let chances =
                     assign.modules.iter().map(|(module, assigned)| (module.clone(), assigned.chance));
                 shared.standing().chances = chances.collect();
             }
             plans.send_replace(Arc::new(Plan { version, ..plan }));
-        } else {
+        }
+        if owners_changed {
             releasing.follow(&sight.owns, &shared.node, version);
         }
         if let Some(lease) = owns.read_under.filter(|_| told_of != owns.read_under) {
@@ -250,10 +272,7 @@ pub(super) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
             runtime.spawn(hand_over(shared.clone(), free.to_vec()));
         }
         tokio::select! {
-            _ = nodes_seen.changed() => {}
-            _ = assigns_seen.changed() => {}
-            _ = routes_seen.changed() => {}
-            _ = owns_seen.changed() => {}
+            () = any_changed(&mut seen) => {}
             _ = leases.changed() => {}
             _ = released.changed() => {}
         }

@@ -1,44 +1,34 @@
-//! All that the parent knows, owned by one task.
+//! All that the parent knows, owned by one task: the processes of the nodes, and what they were told.
 //!
-//! A replicated module moves in three steps: start there, switch, drain here. It is assigned to its new nodes; when
-//! all of them report that it has started, they alone serve it; the old ones then drain theirs.
-//! A shard moves in three as well: nobody owns it, its old owner reports that it is released, its new one owns it.
-//! The program ends in two: all nodes but one hand over what they have to that one and end; then it ends as well. A
+//! The program ends in two steps: all nodes but one hand over what they have to that one and end; then it ends as well. A
 //! request that one node has begun may need an instance of another: if all ended at once, it would fail.
 
 mod goals;
-mod names;
-mod planning;
 mod replace;
-mod reports;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skybox_core::{Code, Incarnation, NodeName, Plan, SHARD_COUNT, Shards};
-use skybox_node::control::{FromParent, Hello, Leave, ModuleDecl, Report};
-use skybox_plan::names::{NameAsk, Names};
+use skybox_core::{Code, Incarnation, NodeName};
+use skybox_node::control::{FromParent, Hello, Leave};
 use skybox_plan::restart::{Decision, End, History, Policy};
-use skybox_plan::spread::{Facts, Spread};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use goals::{Goal, ORDER_WAIT, Waiter};
 use replace::Replacing;
-use reports::Record;
 
+use super::cloud::Cloud;
 use super::listeners::{Answer, Listeners, Outcome};
-use super::once::{OnceBook, Turn};
 use super::secure::Secure;
 use super::{Config, Done, Order, ParentConfig, ParentError, SPLIT_NODES_MAX, process};
+use crate::leader::rules;
 
 /// A program that ends is given this long before it is killed, beside what the `stop` of its modules takes.
 const END_WAIT: Duration = Duration::from_secs(30);
-/// The first plan waits this long for all nodes to say hello.
-const FIRST_PLAN_WAIT: Duration = Duration::from_secs(10);
 /// When a program does not start, its other nodes have this long to say why themselves.
 const START_FAILED_WAIT: Duration = Duration::from_secs(2);
 /// So many of the things that have happened are looked at together.
@@ -59,24 +49,19 @@ fn end_wait(stop_wait: Duration) -> Duration {
 #[derive(Debug)]
 pub(super) enum Event {
     Hello { hello: Box<Hello>, to_node: mpsc::Sender<FromParent> },
+    Ready { node: NodeName, incarnation: Incarnation },
     Gone { node: NodeName, incarnation: Incarnation },
-    Report { node: NodeName, incarnation: Incarnation, report: Report },
-    Name { node: NodeName, incarnation: Incarnation, number: u64, ask: NameAsk },
     Exited { node: NodeName, pid: u32, status: Option<ExitStatus> },
     StartAgain { node: NodeName },
-    OnceAsked { name: String, reply: oneshot::Sender<Turn> },
-    OnceEnded { name: String, outcome: Option<Result<(), String>> },
     Listener { node: NodeName, name: String, address: String, reply: oneshot::Sender<Answer> },
     Bound { name: String, outcome: Outcome },
     Order { order: Order, reply: oneshot::Sender<Done> },
     Stop,
-    Modules { reply: oneshot::Sender<Vec<ModuleDecl>> },
     Replace { program: PathBuf, config: Box<Config>, reply: oneshot::Sender<Done> },
     ReplaceDue { round: u64 },
     StartFailed,
     OrderDue,
     EndWaitOver,
-    FirstPlanDue,
 }
 
 /// A node, living or between two lives.
@@ -86,6 +71,8 @@ struct Node {
     guest: bool,
     pid: Option<u32>,
     life: Option<Life>,
+    /// The one whose connection has ended, of a process that has not yet.
+    last_life: Option<Incarnation>,
     /// It is to end, and is not started again.
     leaving: bool,
     /// It has ended for good.
@@ -104,6 +91,7 @@ impl Node {
             guest,
             pid: None,
             life: None,
+            last_life: None,
             leaving: false,
             over: false,
             history: History::default(),
@@ -113,46 +101,16 @@ impl Node {
     }
 }
 
-/// What a living node has said.
+/// A node's connection.
 #[derive(Debug)]
 struct Life {
     incarnation: Incarnation,
-    address: String,
     to_node: mpsc::Sender<FromParent>,
-    started: BTreeSet<String>,
-    /// The modules that it gave up.
-    gave_up: BTreeMap<String, Record>,
-    /// How often it was told to try again what it gave up, by module.
-    chances: BTreeMap<String, u64>,
-    /// The plan whose losses it has released, by module.
-    released: BTreeMap<String, u64>,
-}
-
-/// A keyed module's shards.
-#[derive(Debug)]
-struct Keyed {
-    owners: Vec<Option<NodeName>>,
-    /// Shards on their way: who still has them, and under which plan it was told to let go.
-    leaving: BTreeMap<u16, (NodeName, u64)>,
-    /// How the plan says it, kept because it seldom changes.
-    shards: Option<Shards>,
-}
-
-impl Keyed {
-    fn new() -> Keyed {
-        Keyed { owners: vec![None; usize::from(SHARD_COUNT)], leaving: BTreeMap::new(), shards: None }
-    }
-
-    /// A node's process is gone, and its instances with it: it has nothing that it could let go of.
-    fn lost(&mut self, node: &NodeName) {
-        self.leaving.retain(|_, (from, _)| from != node);
-    }
 }
 
 /// What others can watch.
 #[derive(Debug)]
 pub(super) struct News {
-    pub(super) plans: watch::Sender<Arc<Plan>>,
     /// Where each listener is bound.
     pub(super) listeners: watch::Sender<BTreeMap<String, SocketAddr>>,
     /// The exit code, once everything has ended.
@@ -165,22 +123,17 @@ pub(super) struct State {
     secure: Arc<Secure>,
     events: mpsc::Sender<Event>,
     nodes: BTreeMap<NodeName, Node>,
-    modules: Vec<ModuleDecl>,
+    cloud: Cloud,
+    /// The nodes that the others were told of, whether they are there or come.
+    expected: Vec<NodeName>,
+    /// Lives that are over, of which the others do not know yet.
+    dead: Vec<Incarnation>,
+    /// Those that have said hello, and were not told yet that they are welcome.
+    newcomers: Vec<(mpsc::Sender<FromParent>, FromParent)>,
     /// How long the slowest `stop` of a module may take.
     stop_wait: Duration,
-    pins: BTreeMap<String, Vec<NodeName>>,
-    spread: Spread,
-    /// What it was decided on, without what was before.
-    spread_for: Option<Facts>,
-    keyed: BTreeMap<String, Keyed>,
-    /// Modules that nodes gave up so far.
-    gave_up_count: u64,
-    plan: Plan,
-    planned: bool,
     news: News,
     listeners: Listeners,
-    once: OnceBook,
-    names: Names,
     waiters: Vec<Waiter>,
     born: Instant,
     /// Some node's `start` has returned, ever: what fails later is not a program that does not start.
@@ -205,6 +158,7 @@ impl State {
         socket: PathBuf,
         secure: Arc<Secure>,
         events: mpsc::Sender<Event>,
+        cloud: Cloud,
         news: News,
     ) -> State {
         let names = config.names();
@@ -214,24 +168,18 @@ impl State {
         });
         State {
             nodes: nodes.collect(),
-            pins: config.pins.clone(),
             split: config.split,
             config,
             socket,
             secure,
             events,
-            modules: Vec::new(),
+            cloud,
+            expected: Vec::new(),
+            dead: Vec::new(),
+            newcomers: Vec::new(),
             stop_wait: Duration::ZERO,
-            spread: Spread::new(),
-            spread_for: None,
-            keyed: BTreeMap::new(),
-            gave_up_count: 0,
-            plan: Plan::default(),
-            planned: false,
             news,
             listeners: Listeners::default(),
-            once: OnceBook::default(),
-            names: Names::default(),
             waiters: Vec::new(),
             born: Instant::now(),
             was_ready: false,
@@ -245,15 +193,35 @@ impl State {
     }
 
     /// Starts every node that is this parent's own.
-    pub(super) fn start_nodes(&mut self) -> Result<(), ParentError> {
+    pub(super) async fn start_nodes(&mut self) -> Result<(), ParentError> {
+        self.cloud.pin(&self.config.pins).await;
+        self.tell().await;
         let names: Vec<_> =
             self.nodes.iter().filter(|(_, node)| !node.guest).map(|(name, _)| name.clone()).collect();
         for name in names {
             let program = self.config.launch.program.clone();
             self.start_node(&name).map_err(|source| ParentError::Spawn { program, source })?;
         }
-        self.later(FIRST_PLAN_WAIT, Event::FirstPlanDue);
         Ok(())
+    }
+
+    /// Says what has happened to those who have to know.
+    async fn tell(&mut self) {
+        let comes = |node: &Node| !node.over && !node.leaving;
+        let expected: Vec<_> =
+            self.nodes.iter().filter(|(_, node)| comes(node)).map(|(name, _)| name.clone()).collect();
+        if expected != self.expected {
+            self.expected.clone_from(&expected);
+            self.cloud.expect(expected).await;
+        }
+        for life in std::mem::take(&mut self.dead) {
+            self.cloud.died(life).await;
+        }
+        for (to_node, welcome) in self.newcomers.drain(..) {
+            // A node that has died meanwhile: its connection says so.
+            drop(to_node.try_send(welcome));
+        }
+        self.settle_waiters();
     }
 
     fn start_node(&mut self, name: &NodeName) -> std::io::Result<()> {
@@ -275,15 +243,10 @@ impl State {
     pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Event>) {
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
         while waiting.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
-            // What has happened meanwhile is one change: nodes that start say so for each of their modules.
-            // A question about a name changes no plan, and there may be many.
-            let may_change = events.iter().any(|event| !matches!(event, Event::Name { .. }));
             for event in events.drain(..) {
                 self.take(event);
             }
-            if may_change {
-                self.replan();
-            }
+            self.tell().await;
             let nobody = |guests| {
                 let nodes = self.nodes.values().filter(|node| guests || !node.guest);
                 nodes.into_iter().all(|node| node.pid.is_none() && node.life.is_none())
@@ -292,7 +255,7 @@ impl State {
                 break;
             }
             if self.replacing.is_some() && nobody(false) {
-                self.begin_anew();
+                self.begin_anew().await;
             }
         }
         self.news.ends.send_replace(Some(self.exit_code));
@@ -302,12 +265,9 @@ impl State {
         match event {
             Event::Hello { hello, to_node } => self.hello(*hello, to_node),
             Event::Gone { node, incarnation } => self.gone(&node, incarnation),
-            Event::Report { node, incarnation, report } => self.report(&node, incarnation, report),
-            Event::Name { node, incarnation, number, ask } => self.name(&node, incarnation, number, ask),
+            Event::Ready { node, incarnation } => self.ready(&node, incarnation),
             Event::Exited { node, pid, status } => self.exited(&node, pid, status),
             Event::StartAgain { node } => self.start_again(&node),
-            Event::OnceAsked { name, reply } => self.once.ask(&name, reply),
-            Event::OnceEnded { name, outcome } => self.once.ended(&name, outcome),
             Event::Listener { node, name, address, reply } => self.listener(node, &name, address, reply),
             Event::Bound { name, outcome } => {
                 for node in self.listeners.bound(name, outcome) {
@@ -317,14 +277,11 @@ impl State {
             }
             Event::Order { order, reply } => self.order(order, reply),
             Event::Stop => self.stop(),
-            // Whoever asked may have gone.
-            Event::Modules { reply } => drop(reply.send(self.modules.clone())),
             Event::Replace { program, config, reply } => self.replace(program, *config, reply),
             Event::ReplaceDue { round } => self.replace_due(round),
             Event::StartFailed if !self.stopping => self.stop(),
             Event::StartFailed => {}
             Event::EndWaitOver => self.kill_all(),
-            Event::FirstPlanDue => self.planned = true,
             // Those who wait are looked at after every event.
             Event::OrderDue => {}
         }
@@ -332,8 +289,8 @@ impl State {
 
     fn hello(&mut self, mut hello: Hello, to_node: mpsc::Sender<FromParent>) {
         self.stop_wait = self.stop_wait.max(Duration::from_millis(hello.stop_wait_ms));
-        if self.modules.is_empty() {
-            self.modules = std::mem::take(&mut hello.modules);
+        if self.cloud.modules().is_empty() {
+            self.cloud.has(std::mem::take(&mut hello.modules));
             self.check_pins();
             if std::mem::take(&mut self.config.split) {
                 self.split();
@@ -346,29 +303,23 @@ impl State {
             return;
         };
         node.pid = node.pid.or(node.guest.then_some(hello.pid));
-        let before = node.life.replace(Life {
-            incarnation: hello.incarnation,
-            address: hello.address,
-            to_node,
-            started: BTreeSet::new(),
-            gave_up: BTreeMap::new(),
-            chances: BTreeMap::new(),
-            released: BTreeMap::new(),
-        });
-        if let Some(before) = before {
-            self.names.life_over(before.incarnation);
+        let welcome = FromParent::Welcome { store: self.cloud.socket(), guest: node.guest };
+        self.newcomers.push((to_node.clone(), welcome));
+        let life = Life { incarnation: hello.incarnation, to_node };
+        self.dead.extend(node.life.replace(life).map(|before| before.incarnation));
+    }
+
+    fn ready(&mut self, name: &NodeName, incarnation: Incarnation) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        if node.life.as_ref().is_some_and(|life| life.incarnation == incarnation) {
+            node.was_ready = true;
+            self.was_ready = true;
         }
-        self.lost(&hello.node);
-        if self.nodes.values().all(|node| node.life.is_some() || node.over) {
-            self.planned = true;
-        }
-        // A newcomer is told the plan of the moment even if it changes nothing.
-        self.plan.version += 1;
     }
 
     /// Starts a node for each further module.
     fn split(&mut self) {
-        let wanted = u32::try_from(self.modules.len()).unwrap_or(u32::MAX).min(SPLIT_NODES_MAX);
+        let wanted = u32::try_from(self.cloud.modules().len()).unwrap_or(u32::MAX).min(SPLIT_NODES_MAX);
         for n in self.config.nodes + 1..=wanted {
             let name = NodeName::new(format!("node-{n}"));
             self.nodes.insert(name.clone(), Node::new(n as usize - 1, false));
@@ -391,8 +342,9 @@ impl State {
     }
 
     fn check_pins(&self) {
-        for module in self.pins.keys() {
-            if !self.modules.iter().any(|known| known.name == *module) {
+        let modules = self.cloud.modules();
+        for module in self.config.pins.keys() {
+            if !modules.iter().any(|known| known.name == *module) {
                 tracing::warn!("there is no module `{module}` to place");
             }
         }
@@ -401,21 +353,15 @@ impl State {
     /// A node's connection ended: its process is dead or dying, and its `exited` follows if it is ours.
     fn gone(&mut self, name: &NodeName, incarnation: Incarnation) {
         // Also if it has another life by now, or its process was seen to end before.
-        self.names.life_over(incarnation);
+        self.dead.push(incarnation);
         let Some(node) = self.nodes.get_mut(name) else { return };
         if node.life.as_ref().is_some_and(|life| life.incarnation == incarnation) {
             node.life = None;
+            node.last_life = Some(incarnation);
             if node.guest {
                 node.pid = None;
+                node.over = true;
             }
-            self.lost(name);
-        }
-    }
-
-    /// A node's process is gone. Said before it can come back with another life, which it may do between two plans.
-    fn lost(&mut self, name: &NodeName) {
-        for keyed in self.keyed.values_mut() {
-            keyed.lost(name);
         }
     }
 
@@ -423,13 +369,11 @@ impl State {
         let now = self.born.elapsed();
         let Some(node) = self.nodes.get_mut(name).filter(|node| node.pid == Some(pid)) else { return };
         node.pid = None;
-        if let Some(life) = node.life.take() {
-            self.names.life_over(life.incarnation);
-        }
+        // Once more: what it has sent last may have been read only after its connection was seen to end.
+        self.dead.extend(node.last_life.take());
+        self.dead.extend(node.life.take().map(|life| life.incarnation));
         let refused = std::mem::take(&mut node.refused);
         let text = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
-        self.lost(name);
-        let Some(node) = self.nodes.get_mut(name) else { return };
         if self.stopping
             || self.replacing.is_some()
             || node.leaving
@@ -437,7 +381,6 @@ impl State {
         {
             tracing::info!("{name} ended ({text})");
             node.over = true;
-            self.fall_back_from(name);
             self.end_if_nobody_is_left();
             self.end_last();
             return;
@@ -462,8 +405,7 @@ impl State {
                 );
                 node.over = true;
                 self.exit_code = 1;
-                self.fall_back_from(name);
-                self.end_if_nobody_is_left();
+                    self.end_if_nobody_is_left();
             }
         }
     }
@@ -519,63 +461,48 @@ impl State {
 
     fn order(&mut self, order: Order, reply: oneshot::Sender<Done>) {
         let answer = match order {
-            Order::Move { module, nodes } => match self.check_move(&module, &nodes) {
-                Err(why) => Done::Refused(why),
-                Ok(()) => {
-                    // Whoever says where it belongs wants it tried there.
-                    self.try_again(&module, |node| nodes.contains(node));
-                    if nodes.is_empty() {
-                        self.pins.remove(&module);
-                    } else {
-                        self.pins.insert(module.clone(), nodes);
-                    }
-                    // The next plan has it on its way.
-                    self.replan();
-                    return self.wait_for(Goal::Moved(module), reply);
-                }
-            },
-            Order::TryAgain { module } => match self.check_move(&module, &[]) {
-                Err(why) => Done::Refused(why),
-                Ok(()) => {
-                    self.try_elsewhere_again(&module);
-                    Done::Ok
-                }
-            },
-            Order::Scale { .. } | Order::Cordon { .. } | Order::Freeze { .. } | Order::Explain { .. } => {
-                Done::Refused("the parent of one machine cannot do that yet: nodes of a cloud can".to_owned())
-            }
             Order::GoOn => Done::Refused("nothing is held back: the parent sees nodes die".to_owned()),
             Order::Kill { node } => self.kill(&node),
             Order::Drain { node } => match self.drain(&node) {
                 Err(why) => Done::Refused(why),
                 Ok(()) => return self.wait_for(Goal::Ended(node), reply),
             },
-            Order::Show => Done::Shown {
-                plan: self.plan.clone(),
-                processes: self
-                    .nodes
-                    .iter()
-                    .filter_map(|(name, node)| Some((name.clone(), node.pid?)))
-                    .collect(),
-                pins: self.pins.clone(),
-                listeners: self.listeners.addresses(),
-                gave_up: self
-                    .modules
-                    .iter()
-                    .map(|module| (module.name.clone(), self.gave_up(&module.name)))
-                    .filter(|(_, gave_up)| !gave_up.is_empty())
-                    .collect(),
-                leader: None,
-                degraded: Vec::new(),
-            },
             Order::Stop => {
                 self.stop();
                 let within = end_wait(self.stop_wait);
                 Done::Ending { within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX) }
             }
+            order => return self.order_of_the_plan(order, reply),
         };
         // Whoever asked has gone.
         drop(reply.send(answer));
+    }
+
+    /// What the nodes decide by, or have decided.
+    fn order_of_the_plan(&mut self, order: Order, reply: oneshot::Sender<Done>) {
+        let refused = match (self.stopping, self.replacing.is_some()) {
+            (true, _) => Some("the program ends"),
+            (_, true) => Some("the program is being replaced"),
+            _ => None,
+        };
+        if let Some(why) = refused.filter(|_| order != Order::Show) {
+            // Whoever asked has gone.
+            drop(reply.send(Done::Refused(why.to_owned())));
+            return;
+        }
+        let known = self.nodes.keys().cloned().collect();
+        let rules = rules(self.config.config.plan());
+        let carried_out = self.cloud.order(order, known, rules);
+        let here: BTreeMap<_, _> =
+            self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.pid?))).collect();
+        let bound = self.listeners.addresses();
+        tokio::spawn(async move {
+            let mut done = carried_out.await;
+            if let Done::Shown { processes, listeners, .. } = &mut done {
+                (*processes, *listeners) = (here, bound);
+            }
+            drop(reply.send(done));
+        });
     }
 
     fn wait_for(&mut self, goal: Goal, reply: oneshot::Sender<Done>) {
@@ -603,22 +530,7 @@ impl State {
             None if node.pid.is_none() => node.over = true,
             None => {}
         }
-        self.fall_back_from(name);
         Ok(())
-    }
-
-    fn check_move(&self, module: &str, nodes: &[NodeName]) -> Result<(), String> {
-        if !self.modules.iter().any(|known| known.name == module) {
-            let names: Vec<_> = self.modules.iter().map(|known| known.name.as_str()).collect();
-            return Err(format!("there is no module `{module}`; there are {}", names.join(", ")));
-        }
-        match nodes.iter().find(|node| !self.nodes.contains_key(node)) {
-            Some(unknown) => {
-                let names: Vec<_> = self.nodes.keys().map(NodeName::as_str).collect();
-                Err(format!("there is no node `{unknown}`; there are {}", names.join(", ")))
-            }
-            None => Ok(()),
-        }
     }
 
     fn kill(&mut self, name: &NodeName) -> Done {
@@ -692,31 +604,6 @@ impl State {
         for name in names {
             self.kill(&name);
         }
-    }
-
-    /// Decides anew and tells everybody what changed.
-    fn replan(&mut self) {
-        if !self.planned || (self.ends() && self.last.is_none()) {
-            return self.settle_waiters();
-        }
-        let next = self.next_plan();
-        let changed = next.modules != self.plan.modules || next.nodes != self.plan.nodes;
-        let newcomer = self.plan.version != self.news.plans.borrow().version;
-        if changed || newcomer {
-            self.plan = Plan { version: self.plan.version + 1, ..next };
-            for keyed in self.keyed.values_mut() {
-                for (_, version) in keyed.leaving.values_mut().filter(|(_, version)| *version == 0) {
-                    *version = self.plan.version;
-                }
-            }
-            let plan = self.plan.clone();
-            for life in self.nodes.values().filter_map(|node| node.life.as_ref()) {
-                // A node that does not read a thousand plans is dying: its connection says so.
-                drop(life.to_node.try_send(FromParent::Plan(plan.clone())));
-            }
-            self.news.plans.send_replace(Arc::new(plan));
-        }
-        self.settle_waiters();
     }
 }
 

@@ -4,6 +4,7 @@
 //! and every node would read them all before its first call. Shards of one key are written together by comparison with
 //! what was there, so those that hand shards over at the same moment may have to look twice; nothing else is lost by it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,21 @@ impl Owns {
         // Neighbours are mostly alike, and then they are one value.
         let neighbour = at.checked_sub(1).and_then(|before| self.0[before].clone());
         self.0[at] = Some(neighbour.filter(|neighbour| **neighbour == own).unwrap_or_else(|| Arc::new(own)));
+    }
+
+    /// Shards, one after the other, of which the same is to be said; not those that nobody owns. `block`: which block this is.
+    pub fn runs(&self, block: u16) -> impl Iterator<Item = (Range<usize>, &Arc<Own>)> {
+        let alike = |one: &Option<Arc<Own>>, next: &Option<Arc<Own>>| match (one, next) {
+            (Some(one), Some(next)) => Arc::ptr_eq(one, next),
+            (one, next) => one.is_none() && next.is_none(),
+        };
+        let mut from = usize::from(block * BLOCK_SHARDS);
+        let runs = self.0.chunk_by(alike).map(move |run| {
+            let shards = from..from + run.len();
+            from = shards.end;
+            (shards, run[0].as_ref())
+        });
+        runs.filter_map(|(shards, own)| Some((shards, own?)))
     }
 
     /// Each shard that somebody owns. `block`: which block this is.
@@ -138,6 +154,8 @@ mod tests {
         assert_eq!(read.of(Shard(100)), None);
         assert_eq!(read.of(Shard(101)).map(|own| own.epoch), Some(5));
         assert_eq!(read.iter(3).count(), 31);
+        let runs: Vec<_> = read.runs(3).map(|(shards, own)| (shards, own.epoch)).collect();
+        assert_eq!(runs, [(96..100, 1), (101..102, 5), (102..128, 1)]);
         assert_eq!(read.iter(3).next().map(|(shard, _)| shard), Some(Shard(96)));
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -26,23 +27,39 @@ pub struct Pace {
     pub jitter: fn() -> f64,
 }
 
+/// How often whoever waits for the store asks again, if nothing else is said.
+pub(crate) const PACE: Pace = Pace {
+    first: Duration::from_millis(50),
+    longest: Duration::from_secs(1),
+    quiet: Duration::from_secs(12),
+    jitter: || 1.0,
+};
+
 /// What there is under a prefix.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct View {
     /// All up to this one is in it. Zero: nothing has been read yet.
     pub revision: Revision,
     /// By their keys.
     pub entries: BTreeMap<String, Entry>,
+    /// No other view of this process has this number, unless it is the same; zero of an empty one.
+    pub(crate) serial: u64,
+}
+
+fn next_serial() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 impl View {
     /// What was listed.
     pub fn of(listed: Listed) -> View {
         let entries = listed.entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
-        View { revision: listed.revision, entries }
+        View { revision: listed.revision, entries, serial: next_serial() }
     }
 
     fn apply(&mut self, changes: Vec<Change>) {
+        self.serial = next_serial();
         for change in changes {
             match change.entry {
                 Some(entry) => drop(self.entries.insert(change.key, entry)),
@@ -189,15 +206,14 @@ impl Following {
             *seen = (*seen).max(changes.revision);
             *heard = true;
             self.hears(Instant::now());
-            self.views.send_if_modified(|view| {
-                if view.revision == *seen {
-                    return false;
-                }
-                let view = Arc::make_mut(view);
-                view.apply(changes.changes);
-                view.revision = *seen;
-                true
-            });
+            // How far it has seen of what does not change is of no interest: nobody is woken for it.
+            if !changes.changes.is_empty() {
+                self.views.send_modify(|view| {
+                    let view = Arc::make_mut(view);
+                    view.apply(changes.changes);
+                    view.revision = *seen;
+                });
+            }
         }
     }
 

@@ -192,6 +192,13 @@ impl Keyspace {
         self.note(revision, changes);
     }
 
+    /// Gives all leases so much more time.
+    pub(super) fn prolong(&mut self, by: Duration) {
+        for leased in self.leases.values_mut() {
+            leased.ends = leased.ends.saturating_add(by);
+        }
+    }
+
     /// Ends the leases whose time is over; says when the next one's is.
     pub(super) fn expire(&mut self, now: Duration) -> Option<Duration> {
         let over: Vec<_> =
@@ -258,6 +265,17 @@ mod tests {
         assert_eq!(told, space.history.len());
         space.forget(space.revision());
         assert_eq!(space.history_bytes, 0);
+    }
+
+    #[test]
+    fn leases_are_given_more_time() {
+        let mut space = Keyspace::default();
+        let at = Duration::from_secs;
+        let lease = space.grant(at(3), at(0)).id;
+        space.prolong(at(10));
+        assert_eq!(space.expire(at(12)), Some(at(13)));
+        assert_eq!(space.renew(lease, at(12)), Ok(()));
+        assert_eq!((space.expire(at(14)), space.expire(at(15))), (Some(at(15)), None));
     }
 
     #[test]

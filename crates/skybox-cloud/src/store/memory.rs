@@ -14,13 +14,15 @@ use super::{Asked, Changes, Committed, Lease, LeaseId, Listed, Revision, Store, 
 const PROGRESS: Duration = Duration::from_secs(1);
 /// How often it is looked whether the store is still there, at least.
 const LOOK: Duration = Duration::from_secs(1);
+/// Where nobody has looked for so long, this process was stopped. Whoever has a lease may have tried to renew it meanwhile.
+const STOPPED: Duration = Duration::from_secs(2);
 
 /// A store that lasts as long as this value. Copies are the same store.
 #[derive(Clone)]
 pub struct Memory(Arc<Inner>);
 
 struct Inner {
-    space: Mutex<Keyspace>,
+    space: Mutex<(Keyspace, Duration)>,
     began: Instant,
     /// The last step.
     revision: watch::Sender<Revision>,
@@ -43,12 +45,13 @@ impl Memory {
 
     /// Forgets all changes up to this one, as etcd does when it is told to, or by itself.
     pub fn compact(&self, revision: Revision) {
-        self.0.space().forget(revision);
+        self.0.space().0.forget(revision);
     }
 }
 
 impl Inner {
-    fn space(&self) -> MutexGuard<'_, Keyspace> {
+    /// The keys, and when they were last looked at.
+    fn space(&self) -> MutexGuard<'_, (Keyspace, Duration)> {
         self.space.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -59,9 +62,14 @@ impl Inner {
     /// Looks or changes, with the leases ended whose time is over; then tells those who watch.
     fn step<V>(&self, step: impl FnOnce(&mut Keyspace, Duration) -> V) -> V {
         let mut space = self.space();
+        let (space, looked) = &mut *space;
         let now = self.now();
+        let unseen = now.saturating_sub(std::mem::replace(looked, now));
+        if unseen >= STOPPED {
+            space.prolong(unseen);
+        }
         space.expire(now);
-        let value = step(&mut space, now);
+        let value = step(space, now);
         let revision = space.revision();
         // Under the lock: in the order of the steps.
         self.revision.send_if_modified(|last| std::mem::replace(last, revision) != revision);
@@ -123,7 +131,7 @@ impl Store for Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("revision", &self.0.space().revision()).finish_non_exhaustive()
+        f.debug_struct("Memory").field("revision", &self.0.space().0.revision()).finish_non_exhaustive()
     }
 }
 

@@ -85,11 +85,12 @@ impl Stage {
             stop_wait_ms: 0,
         };
         let store: Arc<dyn Store> = Arc::new(self.store.clone());
-        let terms = Terms { lease: LEASE, jitter: || 0.5 };
+        let terms = Terms { lease: LEASE, jitter: || 0.5, brakes: true };
         let labels = machine.labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let newcomer = Newcomer {
             hello,
             build: "build".to_owned(),
+            guest: false,
             labels: labels.chain([("host".to_owned(), format!("host-of-{name}"))]).collect(),
             capacity: Capacity {
                 cpu_milli: machine.cpu_milli,
@@ -115,9 +116,8 @@ impl Stage {
     /// Who owns how many shards of a module, if each of them has an owner that keeps it; and the highest epoch.
     pub(crate) async fn owners(&self, module: &str) -> (BTreeMap<String, usize>, u64) {
         let listed = self.store.list(OWN).await.expect("it is there");
-        let entries = listed.entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         let mut owns = Table::<Owns>::default();
-        owns.follow(&View { revision: listed.revision, entries });
+        owns.follow(&View::of(listed));
         let (mut owners, mut epoch) = (BTreeMap::new(), 0);
         let blocks = owns.iter().filter_map(|(key, row)| Some((own_in(key)?, &row.value)));
         let of_module = blocks.filter(|((of, _), _)| *of == module);

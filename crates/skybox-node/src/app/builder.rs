@@ -24,7 +24,7 @@ use crate::call::install_panic_hook;
 use crate::cell::{Birth, Family, Inside};
 use crate::config::{Config, ConfigError, TlsFiles};
 use crate::control::{
-    Alone, ByHand, Control, ControlError, DeclaredNeeds, Joining, ModuleDecl, Newcomer, OnceTurn, ParentLink,
+    Alone, ByHand, Control, ControlError, DeclaredNeeds, Joining, ModuleDecl, Newcomer, OnceTurn, ParentLink, Through,
     join,
 };
 use crate::host::{AnyHost, HostSeed};
@@ -349,24 +349,29 @@ impl Builder {
         let Builder { values, once, listeners, asked, .. } = self;
         let sockets = Sockets::open(&mut identity, &config, asked).await?;
         let inside = born.as_ref().map(|(birth, _)| Arc::new(Inside::new(birth, &declared)));
+        let newcomer = || Newcomer {
+            hello: identity.hello(&sockets.address, declared.clone(), stop_wait),
+            build: identity.build.clone(),
+            guest: false,
+            labels: config.node_labels(),
+            capacity: config.node_capacity(),
+            resources: config.resources().map(|(name, at)| (name.to_owned(), at.clone())).collect(),
+            plan: config.plan().clone(),
+        };
         let control: Arc<dyn Control> = match (&identity.parent, &sockets.others) {
             _ if inside.is_some() => inside.clone().expect("asked just now"),
             (None, Others::None) => Arc::new(Alone::new(&identity.node, &declared)),
             (None, Others::ByHand(peers)) => Arc::new(ByHand::new(&identity.node, peers, &declared)),
             (None, Others::Cloud(store)) => {
-                let newcomer = Newcomer {
-                    hello: identity.hello(&sockets.address, declared, stop_wait),
-                    build: identity.build.clone(),
-                    labels: config.node_labels(),
-                    capacity: config.node_capacity(),
-                    resources: config.resources().map(|(name, at)| (name.to_owned(), at.clone())).collect(),
-                    plan: config.plan().clone(),
-                };
-                join(Joining { newcomer, store: store.clone() }).await?
+                let through = Through::Store(Box::new(store.clone()));
+                join(Joining { newcomer: newcomer(), through }).await?
             }
-            (Some(path), _) => Arc::new(
-                ParentLink::connect(path, identity.hello(&sockets.address, declared, stop_wait)).await?,
-            ),
+            (Some(parent), _) => {
+                let newcomer = newcomer();
+                let link = ParentLink::connect(parent, newcomer.hello.clone()).await?;
+                let newcomer = Newcomer { guest: link.is_guest(), ..newcomer };
+                join(Joining { newcomer, through: Through::Parent(link) }).await?
+            }
         };
         let inner = Arc::new_cyclic(|weak| {
             let id = AppId::next();

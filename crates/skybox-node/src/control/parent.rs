@@ -1,41 +1,28 @@
 //! The parent of one machine, seen from a node: one line of JSON for each message, over a Unix socket.
 //!
-//! A node opens one connection for its life (`Opening::Node`): its hello and reports go up, plans and the order to
-//! leave come down, and names are asked for and answered; its end is the parent's death. A turn for `once` and a
-//! listener's descriptor have a short connection each.
-
-mod asking;
+//! A node opens one connection for its life (`Opening::Node`): its hello and that it is ready go up, where the store is and
+//! the order to leave come down; its end is the parent's death. A listener's descriptor has a short connection of its own.
+//! Everything else is between the node and the store.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skybox_core::{Code, Incarnation, InstanceId, NodeName, Plan};
-use skybox_plan::names::{NameAnswer, NameAsk};
+use skybox_core::{Code, Incarnation, NodeName};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
-use asking::{Asking, Ending};
-
-use super::{Boxed, Control, Leave, ModuleDecl, OnceTurn, Report, orphan};
+use super::{Leave, ModuleDecl, orphan};
 
 /// Names the parent's socket in a node's environment.
 pub const PARENT_ENV: &str = "SKYBOX_PARENT";
 /// Names the node in its own environment.
 pub const NODE_ENV: &str = "SKYBOX_NODE";
-/// Reports that may wait for the parent. A node has a few for each module.
-const REPORTS_MAX: usize = 16 * 1024;
-/// What one node may have asked about names and not have had answered: more wait in the node.
-const NAME_ASKS_MAX: usize = 256;
-/// The answers of that, and of the one message that tells of ends.
-pub const NAME_ANSWERS_MAX: usize = NAME_ASKS_MAX + 1;
-/// A line is a plan at most: a thousand shards for each of a few hundred modules.
+/// A line is a transaction of the store at most, or what a node says of a few hundred modules.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// A node's first line.
@@ -63,13 +50,6 @@ pub struct Hello {
 pub enum Opening {
     /// A node, for its life.
     Node(Box<Hello>),
-    /// A node that wants to run something once.
-    Once {
-        /// Which node.
-        node: NodeName,
-        /// What.
-        name: String,
-    },
     /// A node that wants a listener.
     Listener {
         /// Which node.
@@ -86,45 +66,28 @@ pub enum Opening {
 /// What the parent says to a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromParent {
-    /// The plan.
-    Plan(Plan),
+    /// It is one of this program.
+    Welcome {
+        /// The socket of the store by which the nodes agree.
+        store: PathBuf,
+        /// It runs what is pinned to it and nothing else.
+        guest: bool,
+    },
     /// Leave.
     Leave(Leave),
-    /// Your turn.
-    OnceRun,
-    /// It has been done.
-    OnceDone,
-    /// It failed.
-    OnceFailed(String),
     /// A listener; its descriptor comes with this line.
     Listener,
     /// This node does not serve that listener.
     NotServed,
-    /// What was asked about names under this number.
-    Name {
-        /// The number.
-        number: u64,
-        /// The answer.
-        answer: NameAnswer,
-    },
     /// It cannot be done, with the reason.
     Refused(String),
 }
 
 /// What a node says to the parent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromNode {
-    /// Something happened.
-    Report(Report),
-    /// How a turn went.
-    OnceEnded(Result<(), String>),
-    /// It asks about names, under a number that it has not used before.
-    Name {
-        /// The number.
-        number: u64,
-        /// What.
-        ask: NameAsk,
-    },
+    /// Its `start` has returned.
+    Ready,
 }
 
 /// Why the parent could not be asked.
@@ -164,24 +127,6 @@ pub enum ControlError {
         #[source]
         source: std::io::Error,
     },
-    /// It has not answered in time.
-    #[error(
-        "the parent has not answered within {wait:?}, as if it were stopped or its machine overloaded: ask again later"
-    )]
-    Late {
-        /// How long was waited.
-        wait: Duration,
-        /// Whether the question has left this node, so that it may be carried out still.
-        asked: bool,
-    },
-    /// Too many wait for its answer.
-    #[error(
-        "{max} questions of this node wait for the parent already: it may be stopped, or its machine overloaded"
-    )]
-    Crowded {
-        /// How many may.
-        max: usize,
-    },
     /// Whoever was asked to ask could not.
     #[error("{0}")]
     Failed(skybox_core::CallErrorKind),
@@ -204,15 +149,14 @@ pub enum ControlError {
 pub struct ParentLink {
     path: PathBuf,
     node: NodeName,
-    plan: watch::Receiver<Arc<Plan>>,
+    store: PathBuf,
+    guest: bool,
     leave: watch::Receiver<Option<Leave>>,
     says: mpsc::Sender<FromNode>,
-    asking: Arc<Asking>,
-    ending: Ending,
 }
 
 impl ParentLink {
-    /// Connects and says hello; resolves with the first plan.
+    /// Connects and says hello; resolves when the parent knows this node.
     ///
     /// # Errors
     /// [`ControlError`]: there is no parent, or it refuses this node.
@@ -227,37 +171,29 @@ impl ParentLink {
         let (read, mut write) = stream.into_split();
         write.write_all(&line(&Opening::Node(Box::new(hello)))).await.map_err(io)?;
         let mut lines = BufReader::new(read);
-        let first = match read_line::<FromParent>(&mut lines).await.map_err(io)? {
-            FromParent::Plan(plan) => plan,
+        let (store, guest) = match read_line::<FromParent>(&mut lines).await.map_err(io)? {
+            FromParent::Welcome { store, guest } => (store, guest),
             FromParent::Refused(why) => return Err(ControlError::Refused(why)),
             other => return Err(ControlError::Unexpected { answer: format!("{other:?}") }),
         };
-        let (plans, plan) = watch::channel(Arc::new(first));
         let (leaves, leave) = watch::channel(None);
-        let (says, mut waiting) = mpsc::channel::<FromNode>(REPORTS_MAX);
+        let (says, mut said) = mpsc::channel::<FromNode>(1);
         tokio::spawn(async move {
-            while let Some(said) = waiting.recv().await {
+            while let Some(said) = said.recv().await {
                 // The reader notices when the parent is gone, and ends the node.
                 if write.write_all(&line(&said)).await.is_err() {
                     return;
                 }
             }
         });
-        let asking = Arc::new(Asking::new());
-        let (ending, ends) = Ending::new();
-        tokio::spawn(ends.tell(asking.clone(), says.clone()));
-        let answers = asking.clone();
         tokio::spawn(async move {
             let why = loop {
                 match read_line::<FromParent>(&mut lines).await {
-                    Ok(FromParent::Plan(plan)) => drop(plans.send_replace(Arc::new(plan))),
                     Ok(FromParent::Leave(leave)) => drop(leaves.send_replace(Some(leave))),
-                    Ok(FromParent::Name { number, answer }) => answers.answered(number, answer),
                     Ok(other) => break format!("it said {other:?}"),
                     Err(error) => break error.to_string(),
                 }
             };
-            answers.end();
             // First, because a log on the parent's broken pipe can panic.
             let told = leaves.send_replace(Some(Leave::Orphaned)).is_some();
             // A node that was told to leave ends its side of the connection first.
@@ -265,84 +201,47 @@ impl ParentLink {
                 tracing::warn!(code = %Code::PARENT_GONE, "the parent is gone ({why}): this node ends");
             }
         });
-        Ok(ParentLink { path: path.to_owned(), node, plan, leave, says, asking, ending })
+        Ok(ParentLink { path: path.to_owned(), node, store, guest, leave, says })
     }
 
-    fn io(&self, source: std::io::Error) -> ControlError {
-        ControlError::Io { path: self.path.clone(), source }
-    }
-}
-
-impl Control for ParentLink {
-    fn plans(&self) -> watch::Receiver<Arc<Plan>> {
-        self.plan.clone()
+    /// The socket of the store by which the nodes agree.
+    pub fn store(&self) -> &Path {
+        &self.store
     }
 
-    fn leaving(&self) -> watch::Receiver<Option<Leave>> {
+    /// Whether this node runs what is pinned to it and nothing else.
+    pub fn is_guest(&self) -> bool {
+        self.guest
+    }
+
+    /// Told to leave: `Some` once it is.
+    pub fn leaving(&self) -> watch::Receiver<Option<Leave>> {
         self.leave.clone()
     }
 
-    fn places_anew(&self) -> bool {
-        true
+    /// Says that the node's `start` has returned.
+    pub fn ready(&self) {
+        // An error says that the parent is gone, or that it was said already.
+        let _ = self.says.try_send(FromNode::Ready);
     }
 
-    fn report(&self, report: Report) {
-        if let Err(mpsc::error::TrySendError::Full(report)) = self.says.try_send(FromNode::Report(report)) {
-            tracing::error!(?report, "the parent does not read: a report is lost");
-        }
-    }
-
-    fn names(&self, ask: NameAsk) -> Boxed<'_, Result<NameAnswer, ControlError>> {
-        Box::pin(async {
-            let answer = self.asking.ask(&self.says, ask).await;
-            answer.map_err(|why| why.error(|| self.io(std::io::ErrorKind::UnexpectedEof.into())))
-        })
-    }
-
-    fn ended(&self, instance: InstanceId) -> Boxed<'_, Result<(), ControlError>> {
-        Box::pin(async move {
-            let told = self.ending.ended(instance).await;
-            told.ok_or_else(|| self.io(std::io::ErrorKind::UnexpectedEof.into()))
-        })
-    }
-
-    fn once(&self, name: &str) -> Boxed<'_, Result<OnceTurn, ControlError>> {
-        let opening = line(&Opening::Once { node: self.node.clone(), name: name.to_owned() });
-        Box::pin(async move {
-            let mut stream = UnixStream::connect(&self.path).await.map_err(|e| self.io(e))?;
-            stream.write_all(&opening).await.map_err(|e| self.io(e))?;
-            let mut lines = BufReader::new(stream);
-            match read_line::<FromParent>(&mut lines).await.map_err(|e| self.io(e))? {
-                FromParent::OnceDone => Ok(OnceTurn::Done),
-                FromParent::OnceFailed(why) => Ok(OnceTurn::Failed(why)),
-                FromParent::OnceRun => Ok(OnceTurn::Run(Box::new(move |outcome| {
-                    Box::pin(async move {
-                        let ended = line(&FromNode::OnceEnded(outcome));
-                        if let Err(error) = lines.get_mut().write_all(&ended).await {
-                            tracing::warn!("the parent did not hear how a `once` went: {error}");
-                        }
-                    })
-                }))),
-                other => Err(ControlError::Unexpected { answer: format!("{other:?}") }),
-            }
-        })
-    }
-
-    fn listener(&self, name: &str, address: &str) -> Boxed<'_, Result<Option<TcpListener>, ControlError>> {
+    /// A listener that was bound once for all nodes. `None`: this node does not serve it.
+    ///
+    /// # Errors
+    /// [`ControlError`]: it cannot be bound, or the parent is gone.
+    pub async fn listener(&self, name: &str, address: &str) -> Result<Option<TcpListener>, ControlError> {
         let (node, name, address) = (self.node.clone(), name.to_owned(), address.to_owned());
         let opening = line(&Opening::Listener { node, name, address });
         let path = self.path.clone();
-        Box::pin(async move {
-            let asked = tokio::task::spawn_blocking(move || ask_listener(&path, &opening)).await;
-            let (answer, descriptor) =
-                asked.map_err(|e| self.io(std::io::Error::other(e)))?.map_err(|e| self.io(e))?;
-            match (answer, descriptor) {
-                (FromParent::Listener, Some(descriptor)) => Ok(Some(TcpListener::from(descriptor))),
-                (FromParent::NotServed, _) => Ok(None),
-                (FromParent::Refused(why), _) => Err(ControlError::Refused(why)),
-                (other, _) => Err(ControlError::Unexpected { answer: format!("{other:?}") }),
-            }
-        })
+        let asked = tokio::task::spawn_blocking(move || ask_listener(&path, &opening)).await;
+        let io = |source| ControlError::Io { path: self.path.clone(), source };
+        let (answer, descriptor) = asked.map_err(|e| io(std::io::Error::other(e)))?.map_err(io)?;
+        match (answer, descriptor) {
+            (FromParent::Listener, Some(descriptor)) => Ok(Some(TcpListener::from(descriptor))),
+            (FromParent::NotServed, _) => Ok(None),
+            (FromParent::Refused(why), _) => Err(ControlError::Refused(why)),
+            (other, _) => Err(ControlError::Unexpected { answer: format!("{other:?}") }),
+        }
     }
 }
 

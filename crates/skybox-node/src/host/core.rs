@@ -246,9 +246,11 @@ impl HostCore {
     /// Why no call may begin here, if none may.
     pub(super) fn fenced(&self) -> Result<(), CallErrorKind> {
         match self.fence.get() {
-            // It is about to: whoever calls waits.
-            Some(fence) if !fence.was_open() => Err(CallErrorKind::Moved),
-            Some(fence) if !fence.is_open(self.placement.load().version) => {
+            // It is about to open, or the plan that says who owns what is about to come: whoever calls waits.
+            Some(fence) if !fence.was_open() || fence.is_ahead_of(self.placement.load().version) => {
+                Err(CallErrorKind::Moved)
+            }
+            Some(fence) if fence.has_passed() => {
                 let why = format!(
                     "{} has not reached the store in time, so others may own the keys of {} by now \
                      (`on-store-loss = \"stop\"`)",

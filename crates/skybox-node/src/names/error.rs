@@ -113,10 +113,7 @@ impl From<ControlError> for Refusal {
             ControlError::Refused(why) => Refusal::NoStore(why),
             ControlError::Failed(kind) => Refusal::Failed(kind),
             // Asked and not answered, it may be carried out still.
-            ControlError::Late { asked: true, .. } | ControlError::Store { asked: true, .. } => {
-                Refusal::Failed(CallErrorKind::Lost { why: why() })
-            }
-            ControlError::Crowded { .. } => Refusal::Failed(CallErrorKind::Overloaded { what: why() }),
+            ControlError::Store { asked: true, .. } => Refusal::Failed(CallErrorKind::Lost { why: why() }),
             _ => Refusal::Failed(CallErrorKind::Unreachable { why: why() }),
         }
     }

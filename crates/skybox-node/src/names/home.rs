@@ -160,12 +160,7 @@ async fn register_to_the_end(
     // What was asked and not answered may have been done, or be done still.
     standing.named |= match &answered {
         Ok(answer) => *answer == NameAnswer::Done,
-        Err(error) => matches!(
-            error,
-            ControlError::Late { asked: true, .. }
-                | ControlError::Store { asked: true, .. }
-                | ControlError::Io { .. }
-        ),
+        Err(error) => matches!(error, ControlError::Store { asked: true, .. } | ControlError::Io { .. }),
     };
     match answered? {
         NameAnswer::Done => Ok(()),

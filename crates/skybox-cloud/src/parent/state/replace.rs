@@ -8,10 +8,9 @@
 
 use std::path::PathBuf;
 
-use skybox_core::Plan;
 use tokio::sync::oneshot;
 
-use super::{Config, Done, Event, Goal, Node, OnceBook, Spread, State, end_wait};
+use super::{Config, Done, Event, Goal, Node, State, end_wait};
 
 /// A replacement that waits for the old nodes to end.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl State {
     }
 
     /// Starts the new build, once nobody of the old one is left.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) async fn begin_anew(&mut self) {
         let Some(Replacing { program, config, .. }) = self.replacing.take() else { return };
         self.config.launch.program = program;
         if let Some(secure) = self.secure.under(&config) {
@@ -59,20 +58,14 @@ impl State {
             *node = Node::new(node.number, false);
         }
         // Another build may have other modules, and does anew what is done once for each.
-        self.modules.clear();
-        self.spread = Spread::new();
-        self.spread_for = None;
-        self.keyed.clear();
-        self.once = OnceBook::default();
-        self.planned = false;
+        self.cloud.begin_anew().await;
+        self.expected.clear();
         self.was_ready = false;
         self.start_failed = false;
         self.exit_code = 0;
         self.last = None;
         self.listeners.begin_anew();
-        self.plan = Plan { version: self.plan.version + 1, ..Plan::default() };
-        self.news.plans.send_replace(std::sync::Arc::new(self.plan.clone()));
-        if let Err(error) = self.start_nodes() {
+        if let Err(error) = self.start_nodes().await {
             tracing::error!("{}", skybox_core::TextChain::of(&error).joined());
             self.start_failed = true;
         }

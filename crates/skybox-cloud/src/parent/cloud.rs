@@ -1,0 +1,220 @@
+//! The store by which the nodes of one machine agree, in the parent's memory; and what the parent does in it: it says which
+//! nodes are to come, and ends the lease of a node that it has seen die.
+//!
+//! Who runs what is decided by the nodes, as on many machines. Each build of the program has a store of its own: nothing is
+//! left of the one before it but what people have ordered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use skybox_core::{Incarnation, NodeName, Plan, TextChain};
+use skybox_node::control::ModuleDecl;
+use skybox_plan::place::Rules;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::{Done, Order};
+use crate::member::orders::Desk;
+use crate::member::view::Sight;
+use crate::records::{
+    ASSIGN, CORDON, EXPECTED, Expected, FREEZE, NODE, OWN, PIN, Pin, ROUTE, SCALE, of_life, text,
+};
+use crate::store::{Followed, Memory, Op, PACE, Revision, Store, StoreError, Txn, any_changed, follow, serve};
+
+/// The store of the program that runs, and what is seen in it.
+#[derive(Debug)]
+pub(super) struct Cloud {
+    socket: PathBuf,
+    /// Another one with each build.
+    store: watch::Sender<Memory>,
+    /// What the program has, as its first node has said.
+    modules: watch::Sender<Arc<[ModuleDecl]>>,
+    plans: Arc<watch::Sender<Arc<Plan>>>,
+    looking: AbortHandle,
+}
+
+impl Cloud {
+    /// Serves a store at that socket. `plans` is kept up with what the nodes decide.
+    pub(super) fn begin(socket: PathBuf, plans: watch::Sender<Arc<Plan>>) -> std::io::Result<Cloud> {
+        let listener = UnixListener::bind(&socket)?;
+        let store = watch::Sender::new(Memory::new(&Handle::current()));
+        tokio::spawn(accept(listener, store.subscribe()));
+        let (modules, plans) = (watch::Sender::new(Arc::default()), Arc::new(plans));
+        let looking = look(&store.borrow(), &modules, &plans);
+        Ok(Cloud { socket, store, modules, plans, looking })
+    }
+
+    fn memory(&self) -> Memory {
+        self.store.borrow().clone()
+    }
+
+    /// Where nodes find the store.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.socket.clone()
+    }
+
+    /// What the program has.
+    pub(super) fn modules(&self) -> Arc<[ModuleDecl]> {
+        self.modules.borrow().clone()
+    }
+
+    /// The same, and what it has later.
+    pub(super) fn watch_modules(&self) -> watch::Receiver<Arc<[ModuleDecl]>> {
+        self.modules.subscribe()
+    }
+
+    /// A node has said what the program has.
+    pub(super) fn has(&self, modules: Vec<ModuleDecl>) {
+        self.modules.send_replace(modules.into());
+    }
+
+    /// Another build takes the place of this one.
+    pub(super) async fn begin_anew(&mut self) {
+        let before = self.memory();
+        let next = Memory::new(&Handle::current());
+        for prefix in [PIN, SCALE, CORDON, FREEZE] {
+            let ordered = before.list(prefix).await.map(|listed| listed.entries).unwrap_or_default();
+            for entry in ordered {
+                write(&next, [Op::put(entry.key, entry.value)]).await;
+            }
+        }
+        self.modules.send_replace(Arc::default());
+        self.looking.abort();
+        self.plans.send_replace(Arc::new(Plan { version: self.version() + 1, ..Plan::default() }));
+        self.looking = look(&next, &self.modules, &self.plans);
+        self.store.send_replace(next);
+    }
+
+    fn version(&self) -> u64 {
+        self.plans.borrow().version
+    }
+
+    /// Says which nodes there are or are to come.
+    pub(super) async fn expect(&self, nodes: Vec<NodeName>) {
+        write(&self.memory(), [Op::put(EXPECTED, text(&Expected { nodes }))]).await;
+    }
+
+    /// Says where people want modules.
+    pub(super) async fn pin(&self, pins: &BTreeMap<String, Vec<NodeName>>) {
+        let store = self.memory();
+        for (module, nodes) in pins {
+            let pin = Pin { nodes: nodes.clone() };
+            write(&store, [Op::put(format!("{PIN}{module}"), text(&pin))]).await;
+        }
+    }
+
+    /// The process of that life is gone: nobody has to wait until its lease has ended.
+    pub(super) async fn died(&self, life: Incarnation) {
+        let store = self.memory();
+        let listed = store.list(&of_life(NODE, life)).await;
+        for lease in listed.map(|listed| listed.entries).unwrap_or_default().iter().filter_map(|e| e.lease) {
+            if let Err(error) = store.revoke(lease).await {
+                tracing::warn!("the lease of a node that died ends by itself: {error}");
+            }
+        }
+    }
+
+    /// Carries out what people order of the plan. `known`: nodes that there are, also between two lives.
+    pub(super) fn order(
+        &self,
+        order: Order,
+        known: BTreeSet<NodeName>,
+        rules: Rules,
+    ) -> impl Future<Output = Done> + Send + use<> {
+        let desk = Desk {
+            store: Arc::new(self.memory()),
+            modules: self.modules(),
+            build: String::new(),
+            rules,
+            pace: PACE,
+            at: "the parent".to_owned(),
+            known,
+        };
+        let mut over = self.store.subscribe();
+        async move {
+            tokio::select! {
+                done = desk.carry_out(order) => done.unwrap_or_else(|error| refused(&error)),
+                // The sender goes with the parent.
+                _ = over.changed() => Done::Refused("the program is being replaced".to_owned()),
+            }
+        }
+    }
+}
+
+fn refused(error: &StoreError) -> Done {
+    Done::Refused(TextChain::of(error).joined())
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.looking.abort();
+    }
+}
+
+async fn write(store: &Memory, ops: impl IntoIterator<Item = Op>) {
+    if let Err(error) = store.commit(Txn::of(ops)).await {
+        tracing::error!("the parent's own store does not take what it is told: {error}");
+    }
+}
+
+/// Takes connections for as long as there is a parent. With another store, those to the one before are over.
+async fn accept(listener: UnixListener, stores: watch::Receiver<Memory>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors: those in use go on; give them a moment to end.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        if super::serve::is_own_user(&stream) {
+            tokio::spawn(answer(stream, stores.clone()));
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, mut stores: watch::Receiver<Memory>) {
+    let store = stores.borrow_and_update().clone();
+    tokio::select! {
+        ended = serve(Arc::new(store), stream) => {
+            if let Err(error) = ended {
+                tracing::debug!("a connection to the store ended: {error}");
+            }
+        }
+        _ = stores.changed() => {}
+    }
+}
+
+/// Keeps the plan up that people see.
+fn look(
+    store: &Memory,
+    modules: &watch::Sender<Arc<[ModuleDecl]>>,
+    plans: &Arc<watch::Sender<Arc<Plan>>>,
+) -> AbortHandle {
+    let store: Arc<dyn Store> = Arc::new(store.clone());
+    let (mut modules, plans) = (modules.subscribe(), plans.clone());
+    tokio::spawn(async move {
+        let runtime = Handle::current();
+        let followed = [NODE, ASSIGN, ROUTE, OWN].map(|prefix| follow(&runtime, store.clone(), prefix, PACE));
+        for followed in &followed {
+            followed.at(Revision::default()).await;
+        }
+        let mut changed = followed.each_ref().map(Followed::views);
+        let mut sight = Sight::default();
+        loop {
+            sight.follow(&mut changed);
+            let known = modules.borrow_and_update().clone();
+            let version = plans.borrow().version;
+            let next = Plan { version, ..sight.plan(None, &known) };
+            if **plans.borrow() != next {
+                plans.send_replace(Arc::new(Plan { version: version + 1, ..next }));
+            }
+            tokio::select! {
+                () = any_changed(&mut changed) => {}
+                more = modules.changed() => if more.is_err() { return },
+            }
+        }
+    })
+    .abort_handle()
+}
