@@ -10,17 +10,18 @@ mod brake;
 mod decide;
 mod facts;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use skybox_core::{Code, Incarnation, NodeName};
 use skybox_node::control::ModuleDecl;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::records::{
-    AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, EXPECTED, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN, PIN,
-    PLACE, ROUTE, SCALE, STATE, Table, UNPLACED, of_life, text,
+    AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, EXPECTED, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN,
+    PIN, PLACE, ROUTE, SCALE, STATE, Table, UNPLACED, of_life, text,
 };
 use crate::store::{
     Committed, Condition, Followed, LeaseId, Op, Pace, Revision, Store, StoreError, TXN_BYTES_MAX, Txn, View,
@@ -59,26 +60,45 @@ const CAMPAIGN_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Candidate {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) me: Leader,
-    pub(crate) build: String,
+    /// Nodes of other builds are to leave; of none, if it is not said.
+    pub(crate) build: Option<String>,
     pub(crate) modules: Arc<[ModuleDecl]>,
     pub(crate) rules: Rules,
     pub(crate) lease: watch::Receiver<Option<LeaseId>>,
     pub(crate) pace: Pace,
-    /// How long a node may be silent before it is taken for gone.
-    pub(crate) ttl: Duration,
-    /// Whether nodes that are gone may be there still.
-    pub(crate) brakes: bool,
-    /// Set when this node leaves: it leads no more.
-    pub(crate) resigned: watch::Receiver<bool>,
+    /// How long a node may be silent before it is taken for gone, where it may be there still. Absent where somebody sees
+    /// nodes die.
+    pub(crate) brake: Option<Duration>,
 }
 
 impl Candidate {
-    /// Stands for election whenever there is no leader, and leads when it is elected; until this node leaves.
-    pub(crate) async fn run(mut self) {
+    /// Leads, without an election: nobody else stands for it. For as long as it is awaited.
+    pub(crate) async fn rule(self) {
+        let mut failures = 0;
+        loop {
+            let me = text(&self.me);
+            let written = self.store.commit(Txn::of([Op::put(LEADER, me)])).await;
+            let listed = self.store.list(LEADER).await;
+            let term = listed.ok().and_then(|listed| term_of(&View::of(listed), self.me.incarnation));
+            match term {
+                Some(term) => {
+                    let (_ends, is_over) = Planner { candidate: self.clone(), term }.begin();
+                    drop(is_over.await);
+                    tracing::error!("whoever plans has ended: another one is begun");
+                }
+                None => tracing::error!("nobody can plan: the parent's own store says {written:?}"),
+            }
+            tokio::time::sleep(AGAIN_PAUSE.saturating_mul(1 << u32::min(failures, 8))).await;
+            failures += 1;
+        }
+    }
+
+    /// Stands for election whenever there is no leader, and leads when it is elected; until this node leaves, which
+    /// `resigned` says.
+    pub(crate) async fn run(mut self, mut resigned: watch::Receiver<bool>) {
         let runtime = tokio::runtime::Handle::current();
         let leader = follow(&runtime, self.store.clone(), LEADER, self.pace);
         let mut views = leader.views();
-        let mut resigned = self.resigned.clone();
         tokio::select! {
             () = self.stand(&mut views) => {}
             _ = resigned.wait_for(|resigned| *resigned) => {}
@@ -136,27 +156,7 @@ impl Candidate {
             let leads = |view: &Arc<View>| term_of(view, self.me.incarnation) == Some(term);
             drop(leader.wait_for(|view| !leads(view)).await);
         };
-        // On a thread of its own: a large plan takes longer to make than a lease may go without being renewed.
-        let (ends, ended) = tokio::sync::oneshot::channel::<()>();
-        let (plans, is_over) = tokio::sync::oneshot::channel::<()>();
-        let planner = Planner { candidate: self.clone(), term };
-        let thread = std::thread::Builder::new().name("skybox-leader".to_owned()).spawn(move || {
-            // Dropped when the thread ends, however that is.
-            let _plans = plans;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            match runtime {
-                Ok(runtime) => runtime.block_on(async {
-                    tokio::select! {
-                        () = planner.run() => {}
-                        _ = ended => {}
-                    }
-                }),
-                Err(error) => tracing::error!("this node cannot plan, although it leads: {error}"),
-            }
-        });
-        if let Err(error) = &thread {
-            tracing::error!("this node cannot plan, although it leads: {error}");
-        }
+        let (ends, is_over) = Planner { candidate: self.clone(), term }.begin();
         tokio::select! {
             () = lost => {}
             _ = is_over => {
@@ -246,6 +246,31 @@ fn key_of(op: &Op) -> &str {
 }
 
 impl Planner {
+    /// Plans on a thread of its own, since a large plan takes longer to make than a lease may go without being renewed: until
+    /// the first is dropped. The second says that it has ended.
+    fn begin(self) -> (oneshot::Sender<()>, oneshot::Receiver<()>) {
+        let (ends, ended) = oneshot::channel::<()>();
+        let (plans, is_over) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("skybox-leader".to_owned()).spawn(move || {
+            // Dropped when the thread ends, however that is.
+            let _plans = plans;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(async {
+                    tokio::select! {
+                        () = self.run() => {}
+                        _ = ended => {}
+                    }
+                }),
+                Err(error) => tracing::error!("this node cannot plan, although it leads: {error}"),
+            }
+        });
+        if let Err(error) = &thread {
+            tracing::error!("this node cannot plan, although it leads: {error}");
+        }
+        (ends, is_over)
+    }
+
     async fn run(self) {
         let eyes = Eyes::open(&self.candidate);
         for (_, followed) in eyes.all() {
@@ -259,10 +284,7 @@ impl Planner {
         }
         let had = seen.assigns.iter().map(|(_, row)| (row.value.node.incarnation, row.value.node.clone()));
         let had = had.collect();
-        let mut brake = match self.candidate.brakes {
-            true => Brake::new(self.candidate.ttl, had),
-            false => Brake::none(),
-        };
+        let mut brake = self.candidate.brake.map_or_else(Brake::none, |lease| Brake::new(lease, had));
         let mut degraded = false;
         let (mut was_away, mut failures) = (false, 0);
         let changed: Vec<_> = eyes.all().map(|(_, followed)| followed.views()).collect();
@@ -312,7 +334,7 @@ impl Planner {
             eyes.have_seen(&written.seen).await;
             if written.all {
                 failures = 0;
-                tell(&decided.moves);
+                tell(&decided.moves, &decided.gave_up);
                 remembered = decided.placement;
                 continue;
             }
@@ -332,7 +354,7 @@ impl Planner {
     fn mind<'m>(&'m self, remembered: &'m Placement) -> Mind<'m> {
         Mind {
             modules: &self.candidate.modules,
-            build: &self.candidate.build,
+            build: self.candidate.build.as_deref(),
             rules: &self.candidate.rules,
             remembered,
             now_ms: now_ms(),
@@ -363,7 +385,7 @@ impl Planner {
             eyes.take_over(&mut seen);
             let (quiet, longest) = match seen.expected() {
                 // Whoever starts them says which they are.
-                Some(expected) if seen.all_there(expected) => return,
+                Some(expected) if seen.all_there(expected.all()) => return,
                 Some(_) => (EXPECTED_MAX, EXPECTED_MAX),
                 None => (QUIET, QUIET_MAX),
             };
@@ -453,11 +475,11 @@ fn chunks(writes: &[Write]) -> Vec<&[Write]> {
 }
 
 /// Why a module is where it is, from what is in the store, as whoever leads would decide; nothing if there is no such module.
-/// `build`: of the nodes that count where nobody leads.
+/// `build`: of the nodes that count where none of them leads; of all, if it is not said.
 pub(crate) async fn explain(
     store: &Arc<dyn Store>,
     modules: &[ModuleDecl],
-    build: &str,
+    build: Option<&str>,
     rules: &Rules,
     module: &str,
 ) -> Result<Option<Explanation>, StoreError> {
@@ -470,7 +492,7 @@ pub(crate) async fn explain(
     leaders.follow(&View::of(store.list(LEADER).await?));
     degraded.follow(&View::of(store.list(DEGRADED).await?));
     let leads = leaders.get(LEADER).and_then(|row| seen.nodes.get(&of_life(NODE, row.value.incarnation)));
-    let build = leads.map_or(build, |row| row.value.build.as_str());
+    let build = leads.map(|row| row.value.build.as_str()).or(build);
     let held_back = degraded.get(DEGRADED).map(|row| row.value.held.clone()).unwrap_or_default();
     let had =
         seen.assigns.iter().map(|(_, row)| &row.value.node).filter(|node| held_back.contains(&node.name));
@@ -485,9 +507,15 @@ fn now_ms() -> u64 {
 }
 
 /// Says what moves, and why.
-fn tell(moves: &[Move]) {
+fn tell(moves: &[Move], gave_up: &BTreeSet<(String, NodeName)>) {
     for Move { module, from, to, reason, shards } in moves {
         let name = |node: &Option<NodeName>| node.as_ref().map_or("nowhere".to_owned(), NodeName::to_string);
+        if let (Some(from), Some(to)) = (from, to)
+            && gave_up.contains(&(module.clone(), from.clone()))
+        {
+            tracing::warn!(code = %Code::NOT_STARTED, "{from} gave {module} up: it is tried on {to}");
+            continue;
+        }
         match shards {
             0 => tracing::info!(module, %reason, "moves from {} to {}", name(from), name(to)),
             shards => {

@@ -9,6 +9,7 @@ mod once;
 pub(crate) mod orders;
 mod standing;
 mod thread;
+mod tick;
 pub(crate) mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +22,8 @@ use skybox_core::{InstanceId, NodeName, Plan, TextChain};
 use skybox_node::Fence;
 use skybox_node::capacity::{Capacity, Source};
 use skybox_node::control::{
-    Boxed, Control, ControlError, Joining, Leave, ModuleDecl, Newcomer, OnceTurn, ParentLink, Report, Through,
-    Unanswered,
+    Boxed, Control, ControlError, Joining, Leave, ModuleDecl, Newcomer, OnceTurn, ParentLink, Report,
+    Through, Unanswered,
 };
 use skybox_plan::names::{NameAnswer, NameAsk};
 use tokio::runtime::Handle;
@@ -47,8 +48,8 @@ pub struct Terms {
     pub lease: Duration,
     /// Numbers from 0 to 1 that differ from node to node.
     pub jitter: fn() -> f64,
-    /// Whether nodes that are gone may be there still: then a leader waits before it believes it.
-    pub brakes: bool,
+    /// Whether the store is that of a parent on this machine, which leads and sees nodes die.
+    pub has_parent: bool,
 }
 
 /// How long a node of one machine counts as alive without a word from it. Its parent sees it die; this is for one that is
@@ -89,6 +90,8 @@ pub(crate) struct Shared {
     /// Until when keyed instances may be called here.
     fence: Arc<Fence>,
     lease_known: Mutex<LeaseKnown>,
+    /// Whoever ends leases is the parent, and may be stopped.
+    parent_ends_leases: bool,
     /// Where people give orders.
     desk: Desk,
 }
@@ -182,9 +185,12 @@ impl Member {
         })?;
         let runtime = thread.runtime().clone();
         let Joining { mut newcomer, through } = joining;
+        let node = newcomer.hello.node.clone();
+        // A process that joins by itself, as a test does, is nobody's to end.
+        let is_node = !newcomer.guest;
         let mut member = match through {
             Through::Store(config) => {
-                let terms = Terms { lease: config.lease(), jitter, brakes: true };
+                let terms = Terms { lease: config.lease(), jitter, has_parent: false };
                 let program = newcomer.hello.program.clone();
                 let connecting = runtime.spawn(thread::connect((*config).clone(), program));
                 let store = connecting.await.unwrap_or_else(|error| {
@@ -200,8 +206,7 @@ impl Member {
                 Member::join(&runtime, store, newcomer, terms).await?
             }
             Through::Parent(parent) => {
-                // The first to stand for election is as good as any other: they all end with the parent.
-                let terms = Terms { lease: LOCAL_LEASE, jitter: || 0.0, brakes: false };
+                let terms = Terms { lease: LOCAL_LEASE, jitter, has_parent: true };
                 let store = Arc::new(Embedded::at(parent.store(), LOCAL_STORE_WAIT));
                 newcomer.capacity = unlimited(newcomer.capacity);
                 let mut member = Member::join(&runtime, store, newcomer, terms).await?;
@@ -209,6 +214,11 @@ impl Member {
                 member
             }
         };
+        if is_node {
+            let (tick, counting) = tick::count(&Handle::current());
+            member.tasks.push(counting.abort_handle());
+            member.tasks.push(runtime.spawn(tick::watch(node, tick, counting)).abort_handle());
+        }
         member.thread = Some(thread);
         Ok(member)
     }
@@ -273,12 +283,16 @@ impl Member {
             leave: watch::Sender::new(None),
             resigned: watch::Sender::new(false),
             pace: Pace { jitter: terms.jitter, ..PACE },
-            fence: Arc::new(Fence::new(terms.lease / GRACE_PARTS)),
+            fence: Arc::new(match terms.has_parent {
+                true => Fence::of_this_machine(terms.lease / GRACE_PARTS),
+                false => Fence::new(terms.lease / GRACE_PARTS),
+            }),
+            parent_ends_leases: terms.has_parent,
             lease_known: Mutex::default(),
             desk: Desk {
                 store: store.clone(),
                 modules: modules.clone(),
-                build: node.build.clone(),
+                build: Some(node.build.clone()),
                 rules: rules(&how),
                 pace: Pace { jitter: terms.jitter, ..PACE },
                 at: node.name.to_string(),
@@ -288,27 +302,26 @@ impl Member {
         let (plans, plan) = watch::channel(Arc::default());
         let (heard, mut first_word) = watch::channel(false);
         let names = Arc::new(Names::new(shared.clone()));
-        let me = Leader { name: node.name.clone(), incarnation: node.incarnation };
-        let candidate = Candidate {
-            store,
-            me,
-            build: node.build.clone(),
-            modules: modules.clone(),
-            rules: rules(&how),
-            lease: shared.lease.subscribe(),
-            pace: shared.pace,
-            ttl: terms.lease,
-            brakes: terms.brakes,
-            resigned: shared.resigned.subscribe(),
-        };
-        let tasks = [
+        let mut tasks = vec![
             runtime.spawn(lease::keep(shared.clone(), terms.lease)),
             runtime.spawn(standing::say(shared.clone())),
             runtime.spawn(names.clone().keep()),
             runtime.spawn(view::watch(shared.clone(), plans, heard)),
-            runtime.spawn(candidate.run()),
             runtime.spawn(far::measure(shared.clone(), far::wanted(&modules, &resources))),
         ];
+        if !terms.has_parent {
+            let candidate = Candidate {
+                store,
+                me: Leader { name: node.name.clone(), incarnation: node.incarnation },
+                build: Some(node.build.clone()),
+                modules: modules.clone(),
+                rules: rules(&how),
+                lease: shared.lease.subscribe(),
+                pace: shared.pace,
+                brake: Some(terms.lease),
+            };
+            tasks.push(runtime.spawn(candidate.run(shared.resigned.subscribe())));
+        }
         let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
         let runtime = runtime.clone();
         let member = Member { shared, names, plan, tasks, runtime, parent: None, thread: None };

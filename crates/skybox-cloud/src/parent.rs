@@ -26,9 +26,9 @@ pub use skybox_plan::place::Explanation;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use cloud::Cloud;
 pub use process::Output;
 pub use secure::NODE_ADDRESS;
-use cloud::Cloud;
 use secure::Secure;
 use state::{Event, News, State};
 
@@ -284,6 +284,7 @@ impl Parent {
         let news = News { listeners: bound, ends };
         let secure = Arc::new(Secure::new(&config, &program, directory.path())?);
         let cloud = Cloud::begin(directory.path().join(STORE_SOCKET), plans)?;
+        cloud.pin(&config.pins).await;
         let modules = cloud.watch_modules();
         let mut state = State::new(config, socket.clone(), secure.clone(), events.clone(), cloud, news);
         state.start_nodes().await?;

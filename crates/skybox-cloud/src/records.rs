@@ -12,6 +12,7 @@
 //! | `route/<module>` | – | the leader | all nodes |
 //! | `own/<module>/<block of shards>` | – | the leader; at a hand-over the old owner | all nodes |
 //! | `pin/<module>`, `scale/<module>`, `again/<module>`, `cordon/<node>`, `freeze`, `brake` | – | nodes, for operators | the leader |
+//! | `generation` | – | the first node | all nodes |
 //! | `expected` | – | the parent of one machine | the leader |
 //! | `once/<build>/<name>` | the node that runs it, then none | the node that runs it | who waits for it |
 //! | `name/<name>` | the node of its instance | that node | who asks |
@@ -65,6 +66,8 @@ pub const CORDON: &str = "cordon/";
 pub const FREEZE: &str = "freeze";
 /// The key of what has no place, and why.
 pub const UNPLACED: &str = "unplaced";
+/// The key of when the store began, in milliseconds since 1970: the first part of each epoch.
+pub const GENERATION: &str = "generation";
 /// The key of the nodes that are there or come, where somebody starts them.
 pub const EXPECTED: &str = "expected";
 /// Before the build and the name in the key of what is done once.
@@ -284,6 +287,19 @@ pub struct Pin {
 pub struct Expected {
     /// Those that are there, or are being started.
     pub nodes: Vec<NodeName>,
+    /// Others that may come, for which nobody waits but the first plan.
+    #[serde(default)]
+    pub guests: Vec<NodeName>,
+    /// The program ends: whatever there is goes to this one, whether it is meant for it or not.
+    #[serde(default)]
+    pub last: Option<NodeName>,
+}
+
+impl Expected {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes.iter().chain(&self.guests)
+    }
 }
 
 /// What became of what is done once.

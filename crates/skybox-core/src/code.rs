@@ -121,6 +121,8 @@ codes! {
     DEGRADED = 307 "degraded",
     /// A node could not reach the store in time, and its keyed instances ended.
     FENCED = 308 "fenced",
+    /// The runtime of a node does not run, since code holds all its threads.
+    HUNG = 309 "hung",
 
     /// An order was refused.
     ORDER_REFUSED = 401 "order-refused",

@@ -1,6 +1,7 @@
 //! Newtypes for everything that is counted or named across processes.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,22 @@ impl fmt::Display for InstanceId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallId(pub u64);
+
+/// Which of the owners that a shard has had one after the other: higher for each later one, also after the store was set up
+/// anew. Code that writes for its key elsewhere can say it with each write, so that a successor's are not undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Epoch {
+    /// When the store began, in milliseconds since 1970.
+    pub generation: u64,
+    /// How many owners the shard has had since, this one among them.
+    pub count: NonZeroU64,
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.generation, self.count)
+    }
+}
 
 /// A hash of a key's encoded bytes, the same on every node and in every version: it decides the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -33,7 +33,7 @@ pub use context::Context;
 pub use descriptor::{MethodDescriptor, ModuleDescriptor, ModuleKind};
 pub use error::{Error, Result};
 pub use exit::Exit;
-pub use id::{CallId, Incarnation, InstanceId, KeyHash, NodeName, SHARD_COUNT, Shard};
+pub use id::{CallId, Epoch, Incarnation, InstanceId, KeyHash, NodeName, SHARD_COUNT, Shard};
 pub use image::{ErrorImage, FromText, TextChain, WireError};
 pub use needs::{BadReplicas, Isolate, Needs, OnStoreLoss, Replicas, Restart};
 pub use plan::{ModulePlan, NodeEntry, Plan, Shards};

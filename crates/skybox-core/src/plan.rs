@@ -1,10 +1,11 @@
 //! Which instance belongs on which node, as a value that every node reads whole.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Incarnation, NodeName, Shard};
+use crate::{Epoch, Incarnation, NodeName, Shard};
 
 /// The plan of a moment. Each version is complete: a reader never needs two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,22 +56,38 @@ pub struct Shards {
     /// For each shard the index of its owner in `nodes`, or [`Shards::NOBODY`] while it is handed over.
     #[serde(with = "runs")]
     pub owner: Vec<u16>,
+    /// For each shard that the node which is told this owns, how many owners it has had; zero for others. Empty where nobody
+    /// counts them.
+    #[serde(with = "runs", default, skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<u64>,
+    /// When whoever counts them began, in milliseconds since 1970.
+    #[serde(default)]
+    pub generation: u64,
 }
 
-/// Owners as runs of the same one: where one node owns all of them, that is two numbers and not a thousand.
+/// One value for each shard, as runs of the same one: where one node owns all of them, that is two numbers and not a
+/// thousand.
 mod runs {
     use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use crate::SHARD_COUNT;
 
-    pub(super) fn serialize<S: Serializer>(owner: &[u16], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(owner.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])))
+    pub(super) fn serialize<V, S>(of_shards: &[V], serializer: S) -> Result<S::Ok, S::Error>
+    where
+        V: Copy + PartialEq + Serialize,
+        S: Serializer,
+    {
+        serializer.collect_seq(of_shards.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
+    pub(super) fn deserialize<'de, V, D>(deserializer: D) -> Result<Vec<V>, D::Error>
+    where
+        V: Copy + Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
         let mut owner = Vec::with_capacity(usize::from(SHARD_COUNT));
-        for (length, index) in Vec::<(usize, u16)>::deserialize(deserializer)? {
+        for (length, index) in Vec::<(usize, V)>::deserialize(deserializer)? {
             if length > usize::from(SHARD_COUNT) - owner.len() {
                 return Err(D::Error::custom(format_args!("more than {SHARD_COUNT} shards")));
             }
@@ -96,6 +113,12 @@ impl Shards {
         let index = *self.owner.get(usize::from(shard.0))?;
         self.nodes.get(usize::from(index))
     }
+
+    /// Which of its owners this node is, if it owns the shard and somebody counts them.
+    pub fn epoch(&self, shard: Shard) -> Option<Epoch> {
+        let count = NonZeroU64::new(*self.epochs.get(usize::from(shard.0))?)?;
+        Some(Epoch { generation: self.generation, count })
+    }
 }
 
 #[cfg(test)]
@@ -109,10 +132,17 @@ mod tests {
         let mut owner = vec![0; all];
         owner[3] = Shards::NOBODY;
         owner[all - 1] = 1;
-        let shards = Shards { nodes: vec![NodeName::new("a"), NodeName::new("b")], owner };
+        let nodes = vec![NodeName::new("a"), NodeName::new("b")];
+        let shards = Shards { nodes, owner, ..Shards::default() };
         let text = serde_json::to_string(&shards).unwrap();
-        assert_eq!(text, r#"{"nodes":["a","b"],"owner":[[3,0],[1,65535],[1019,0],[1,1]]}"#);
+        assert_eq!(text, r#"{"nodes":["a","b"],"owner":[[3,0],[1,65535],[1019,0],[1,1]],"generation":0}"#);
         assert_eq!(serde_json::from_str::<Shards>(&text).unwrap(), shards);
+        let epochs = (0..all as u64).map(|shard| if shard < 9 { 7 } else { 0 }).collect();
+        let counted = Shards { epochs, generation: 5, ..shards.clone() };
+        let text = serde_json::to_string(&counted).unwrap();
+        assert_eq!(serde_json::from_str::<Shards>(&text).unwrap(), counted);
+        assert_eq!(counted.epoch(Shard(8)).map(|epoch| epoch.to_string()).as_deref(), Some("5.7"));
+        assert_eq!((counted.epoch(Shard(9)), shards.epoch(Shard(8))), (None, None));
         let endless = r#"{"nodes":[],"owner":[[1000,0],[25,0]]}"#;
         let why = serde_json::from_str::<Shards>(endless).unwrap_err().to_string();
         assert!(why.starts_with("more than 1024 shards"), "{why}");

@@ -31,6 +31,11 @@ pub(crate) fn boottime_ms() -> u64 {
     now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
 }
 
+/// Milliseconds of a clock that stands still while the machine sleeps.
+pub(crate) fn monotonic_ms() -> u64 {
+    monotonic_us() / 1_000
+}
+
 /// Microseconds of the system's monotonic clock: the same in every process of one machine.
 pub(crate) fn monotonic_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);

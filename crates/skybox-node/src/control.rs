@@ -62,8 +62,7 @@ pub trait Control: Send + Sync {
     /// it is done.
     fn order(&self, order: serde_json::Value) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
         drop(order);
-        let why =
-            "this node knows no plan that could be changed: it is alone";
+        let why = "this node knows no plan that could be changed: it is alone";
         Box::pin(async move { Err(Unanswered::Refused(why.to_owned())) })
     }
 }

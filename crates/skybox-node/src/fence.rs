@@ -17,7 +17,7 @@ use skybox_core::Code;
 use tokio::sync::Notify;
 
 use crate::app::AppInner;
-use crate::clock::boottime_ms;
+use crate::clock::{boottime_ms, monotonic_ms};
 
 /// How often it is looked at whether it has passed, at least.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,7 +29,9 @@ const LOG_WAIT: Duration = Duration::from_millis(100);
 /// Until when calls of keyed instances may begin on this node.
 #[derive(Debug)]
 pub struct Fence {
-    /// By [`boottime_ms`]; zero while they may not, whatever the time.
+    /// Milliseconds since some moment.
+    now: fn() -> u64,
+    /// By that clock; zero while they may not, whatever the time.
     open_until_ms: AtomicU64,
     /// And not before this version of the plan, which says who owns what.
     version: AtomicU64,
@@ -53,9 +55,11 @@ struct State {
 }
 
 impl Fence {
-    /// One that lets nothing pass yet. `grace`: how long after it has passed what still runs ends with the process.
+    /// One that lets nothing pass yet, by a clock that goes on while the process is stopped and while the machine sleeps.
+    /// `grace`: how long after it has passed what still runs ends with the process.
     pub fn new(grace: Duration) -> Fence {
         Fence {
+            now: boottime_ms,
             open_until_ms: AtomicU64::new(0),
             version: AtomicU64::new(0),
             state: Mutex::default(),
@@ -65,9 +69,15 @@ impl Fence {
         }
     }
 
-    /// Now, by the clock that deadlines here are of: in milliseconds, and it goes on while the machine sleeps.
-    pub fn now_ms() -> u64 {
-        boottime_ms()
+    /// The same, where whoever ends leases sleeps with this machine: its clock goes on while the process is stopped alone.
+    pub fn of_this_machine(grace: Duration) -> Fence {
+        Fence { now: monotonic_ms, ..Fence::new(grace) }
+    }
+
+    /// Now, by its clock, in milliseconds.
+    #[inline]
+    pub fn now_ms(&self) -> u64 {
+        (self.now)()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,7 +88,7 @@ impl Fence {
     /// ended.
     pub fn extend(&self, until_ms: u64, version: u64) {
         let mut state = self.state();
-        let passed = state.until_ms != 0 && boottime_ms() >= state.until_ms;
+        let passed = state.until_ms != 0 && self.now_ms() >= state.until_ms;
         state.dirty |= passed;
         state.until_ms = state.until_ms.max(until_ms);
         self.version.store(version, Ordering::Release);
@@ -122,7 +132,7 @@ impl Fence {
 
     #[inline]
     pub(crate) fn has_passed(&self) -> bool {
-        boottime_ms() >= self.open_until_ms.load(Ordering::Acquire)
+        self.now_ms() >= self.open_until_ms.load(Ordering::Acquire)
     }
 
     /// Resolves when it has passed.
@@ -145,7 +155,7 @@ impl Fence {
     /// Whether there is something to end: it has passed, and nobody has seen to that yet.
     fn is_due(&self) -> bool {
         let mut state = self.state();
-        if state.until_ms != 0 && boottime_ms() >= state.until_ms {
+        if state.until_ms != 0 && self.now_ms() >= state.until_ms {
             state.dirty = true;
             self.open_until_ms.store(0, Ordering::Release);
         }
@@ -162,7 +172,7 @@ impl Fence {
     /// Whether the lease was renewed after all, and had not ended meanwhile: nobody else could have had the keys.
     fn is_ours_still(&self, closings: u64) -> bool {
         let state = self.state();
-        state.closings == closings && boottime_ms() < state.until_ms
+        state.closings == closings && self.now_ms() < state.until_ms
     }
 }
 
@@ -197,7 +207,7 @@ fn watch(app: &Weak<AppInner>, fence: &Arc<Fence>) {
 fn end_all(app: &Arc<AppInner>, fence: &Arc<Fence>) {
     let (begun_ms, closings, until_ms) = {
         let state = fence.state();
-        (boottime_ms(), state.closings, state.until_ms)
+        (fence.now_ms(), state.closings, state.until_ms)
     };
     fence.passed.notify_waiters();
     let hosts: Vec<_> = app.hosts.iter().filter(|host| host.core().has_fence()).cloned().collect();
@@ -221,19 +231,24 @@ fn end_all(app: &Arc<AppInner>, fence: &Arc<Fence>) {
         if left.is_empty() {
             return;
         }
-        if boottime_ms() >= due_ms && !fence.is_ours_still(closings) {
+        if fence.now_ms() >= due_ms && !fence.is_ours_still(closings) {
             let modules: Vec<_> = left.iter().map(|host| host.core().descriptor.name).collect();
-            let (modules, waited) = (modules.join(", "), boottime_ms().saturating_sub(begun_ms));
-            aside(move || {
+            let (modules, waited) = (modules.join(", "), fence.now_ms().saturating_sub(begun_ms));
+            abort(move || {
                 tracing::error!(
                     code = %Code::FENCED,
                     "code of {modules} goes on {waited} ms after it was killed: the process is ended, so that nothing runs twice"
                 );
             });
-            std::process::abort();
         }
         std::thread::sleep(LEFT_LOOK);
     }
+}
+
+/// Ends the process with SIGABRT, after a word that it has a moment for.
+pub fn abort(last_word: impl FnOnce() + Send + 'static) -> ! {
+    aside(last_word);
+    std::process::abort()
 }
 
 /// Does something on a thread of its own, and waits for a moment until it is done: a log whose reader hangs, or a `Drop`,
@@ -256,7 +271,7 @@ mod tests {
     use super::*;
 
     fn in_a_minute() -> u64 {
-        Fence::now_ms() + 60_000
+        boottime_ms() + 60_000
     }
 
     #[test]
@@ -265,7 +280,7 @@ mod tests {
         assert!(!fence.is_open(u64::MAX), "nobody has opened it");
         fence.extend(in_a_minute(), 3);
         assert!(!fence.is_open(2) && fence.is_open(3) && fence.is_open(4));
-        fence.extend(Fence::now_ms() + 1, 3);
+        fence.extend(fence.now_ms() + 1, 3);
         assert!(fence.is_open(3), "an earlier answer takes nothing back");
     }
 

@@ -196,7 +196,7 @@ impl<T: Module> Host<T> {
         });
         let core = Arc::new(core);
         let id = core.next_instance_id();
-        let instance = Instance::new(value, id, core.turn(), &Arc::downgrade(&core), None, None);
+        let instance = Instance::new(value, (id, None), core.turn(), &Arc::downgrade(&core), None, None);
         let local = Route::new(Some(instance));
         let (line, keyed, spawned) = (Line::default(), Default::default(), Default::default());
         Arc::new(Host { core, local, line, keyed, spawned })
@@ -241,7 +241,8 @@ impl<T: Module> AnyHost for Host<T> {
         match plan {
             ModulePlan::Replicated { assigned, serving, failed, chances } => {
                 let me = &self.core.node;
-                let elsewhere = serving.iter().filter_map(|node| self.core.peer(node)).collect();
+                let called = skybox_plan::subset::subset(me, serving);
+                let elsewhere = called.into_iter().filter_map(|node| self.core.peer(node)).collect();
                 let failed = failed.clone();
                 self.core.placement.store(Arc::new(Placement {
                     version,

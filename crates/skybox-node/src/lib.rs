@@ -50,7 +50,7 @@ pub use call::ItemError;
 pub use call::{CallOptions, Handle};
 pub use cell::LimitedBy;
 pub use conn::{Address, DialError, HandshakeCounts, Right};
-pub use fence::Fence;
+pub use fence::{Fence, abort};
 pub use host::{Ending, GivenUp, Restarted};
 pub use interface::Candidate;
 pub use listen::bind as bind_listener;

@@ -220,7 +220,9 @@ impl Peer {
         let expected = Some((self.node.clone(), entry.incarnation));
         let conn = conn::dial(app, &address, expected).await.map_err(|error| {
             let why = skybox_core::TextChain::of(&error).joined();
-            if !matches!(error, conn::DialError::Connect { .. }) {
+            // One that leaves closes without a word at its very end.
+            let leaves = entry.draining && matches!(error, conn::DialError::Closed);
+            if !leaves && !matches!(error, conn::DialError::Connect { .. }) {
                 // Who is refused should find the reason at both ends.
                 let line = format!("no connection to {} at {address}: {why}", self.node);
                 crate::log_limit::warn(error.cause(), &line);

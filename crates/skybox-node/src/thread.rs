@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use skybox_core::{CallId, Context, InstanceId, Link, Mode};
+use skybox_core::{CallId, Context, Epoch, InstanceId, Link, Mode};
 
 use crate::app::AppId;
 use crate::host::InstanceCore;
@@ -301,6 +301,8 @@ pub(crate) struct Me {
     /// The module's place in the registry.
     pub(crate) module: u16,
     pub(crate) instance: InstanceId,
+    /// Under which of the owners of its key's shard it was made.
+    pub(crate) epoch: Option<Epoch>,
 }
 
 /// The instance whose method or `start` runs on this thread. Not in code that either has wrapped, in a scope of its own.

@@ -82,7 +82,7 @@
 //! - `anyhow`: methods may return `anyhow::Error`.
 
 pub use skybox_core::{
-    CallError, CallErrorKind, Callee, Code, Error, Exit, Phase, Ran, Restart, Result, TextChain,
+    CallError, CallErrorKind, Callee, Code, Epoch, Error, Exit, Phase, Ran, Restart, Result, TextChain,
     TraceContext, WireError,
 };
 pub use skybox_macros::{WireError, module, task, test};

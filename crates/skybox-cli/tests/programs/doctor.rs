@@ -132,8 +132,8 @@ fn a_node_and_its_etcd_are_looked_after() {
             false => Err((found, node.err())),
         }
     });
-    has(&found, "warning", "certificate", "certs/a.pem is node a's and ends in 4 days");
-    has(&found, "ok", "certificate", "certs/operator-ada.pem is operator ada (read)'s, for 89 days more");
+    has(&found, "warning", "certificate", "certs/a.pem is node a's and ends in ");
+    has(&found, "ok", "certificate", "certs/operator-ada.pem is operator ada (read)'s, for ");
     let (found, code) = doctor(&stage, &[]);
     has(&found, "warning", "nodes", "say --identity");
     assert_eq!(code, Some(0), "{found:#?}");

@@ -27,7 +27,7 @@ fn ask(program: &Program<'_>, node: &str, method: &str, arguments: &str) -> Valu
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// More than a node may have asked at once.
+/// More than fit on the way to the store.
 const LOOKS: u64 = 300;
 /// So many that a wait for each would be longer than a test's.
 const ROW: usize = 20;
@@ -58,7 +58,6 @@ fn a_parent_that_hangs_holds_nobody_for_ever_and_doubles_no_name() {
         // What was asked may be done still, and whoever asked is told so; what was not is not.
         assert_eq!((&seen["late lost"], &seen["prize lost"]), (&json!(1), &json!(1)), "{seen}");
         let of = |outcome: &str| seen[outcome].as_u64().unwrap_or_default();
-        assert!(of("look unreachable") > 0, "{seen}");
         assert_eq!(of("look lost") + of("look unreachable"), LOOKS, "{seen}");
         assert_eq!(seen["closed"], closed, "{seen}");
     }

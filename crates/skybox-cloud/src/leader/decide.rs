@@ -6,7 +6,7 @@
 //! - A shard moves in two: its owner is told to whom it goes, lets go of it, and says so by writing the new owner itself.
 //!   Of an owner that is gone, the leader writes the new one, provided that the old one's key is gone too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -17,9 +17,9 @@ use skybox_plan::place::{Decision, Facts, Move, Placed, Placement, Rules, place}
 use super::brake::Held;
 use super::facts::facts;
 use crate::records::{
-    AGAIN, ASSIGN, Assign, Assigned, BLOCKS, BRAKE, CORDON, Cordon, EXPECTED, Expected, FAR, FREEZE, Far, GaveUp, NODE, Node, OWN,
-    Own, Owns, PIN, PLACE, Pin, Place, ROUTE, Route, SCALE, STATE, Scale, Seats, State, Table, UNPLACED,
-    life_in, of_life, own, shards_in, text,
+    AGAIN, ASSIGN, Assign, Assigned, BLOCKS, BRAKE, CORDON, Cordon, EXPECTED, Expected, FAR, FREEZE, Far,
+    GaveUp, NODE, Node, OWN, Own, Owns, PIN, PLACE, Pin, Place, ROUTE, Route, SCALE, STATE, Scale, Seats,
+    State, Table, UNPLACED, life_in, of_life, own, shards_in, text,
 };
 use crate::store::{Condition, Op, Revision, View};
 
@@ -66,15 +66,19 @@ impl Seen {
         };
     }
 
-    /// The nodes that are there or come, where somebody knows that.
-    pub(crate) fn expected(&self) -> Option<&[NodeName]> {
-        Some(&self.expected.get(EXPECTED)?.value.nodes)
+    /// Which nodes are there or come, where somebody knows that.
+    pub(crate) fn expected(&self) -> Option<&Expected> {
+        Some(&*self.expected.get(EXPECTED)?.value)
+    }
+
+    /// The node that goes on until all others have ended, when a program ends.
+    pub(crate) fn last(&self) -> Option<&NodeName> {
+        self.expected()?.last.as_ref()
     }
 
     /// Whether all of these are there.
-    pub(crate) fn all_there(&self, names: &[NodeName]) -> bool {
-        let is_there = |name: &NodeName| self.nodes.iter().any(|(_, row)| row.value.name == *name);
-        names.iter().all(is_there)
+    pub(crate) fn all_there<'n>(&self, mut names: impl Iterator<Item = &'n NodeName>) -> bool {
+        names.all(|name| self.nodes.iter().any(|(_, row)| row.value.name == *name))
     }
 
     /// Whether nothing is to move that need not.
@@ -94,7 +98,7 @@ pub(crate) struct Write {
 #[derive(Clone, Debug)]
 pub(crate) struct Mind<'m> {
     pub(crate) modules: &'m [ModuleDecl],
-    pub(crate) build: &'m str,
+    pub(crate) build: Option<&'m str>,
     pub(crate) rules: &'m Rules,
     /// Its last decision.
     pub(crate) remembered: &'m Placement,
@@ -108,6 +112,8 @@ pub(crate) struct Decided {
     pub(crate) writes: Vec<Write>,
     pub(crate) placement: Placement,
     pub(crate) moves: Vec<Move>,
+    /// Modules that nodes have given up, which are tried elsewhere.
+    pub(crate) gave_up: BTreeSet<(String, NodeName)>,
 }
 
 /// A node that counts.
@@ -135,11 +141,15 @@ pub(crate) fn facts_of(seen: &Seen, mind: &Mind<'_>, held: &Held) -> Facts {
 }
 
 /// The life of each node that counts: the newest, where an old one is still there.
-pub(crate) fn lives<'s>(seen: &'s Seen, build: &str, held: &'s Held) -> BTreeMap<&'s NodeName, Life<'s>> {
+pub(crate) fn lives<'s>(
+    seen: &'s Seen,
+    build: Option<&str>,
+    held: &'s Held,
+) -> BTreeMap<&'s NodeName, Life<'s>> {
     let mut lives: BTreeMap<&NodeName, (Revision, Life<'_>)> = BTreeMap::new();
     for (_, row) in seen.nodes.iter() {
         let state = seen.states.get(&of_life(STATE, row.value.incarnation)).map(|row| &*row.value);
-        let draining = row.value.draining || row.value.build != build;
+        let draining = row.value.draining || build.is_some_and(|build| row.value.build != build);
         let life = Life { node: &row.value, draining, changed: row.changed, state, held: false };
         match lives.get(&row.value.name) {
             Some((newest, _)) if *newest > row.created => {}
@@ -164,7 +174,8 @@ struct Deciding<'s> {
 impl<'s> Deciding<'s> {
     fn all(&self) -> Decided {
         let mut writes = self.second_chances();
-        let decision = self.placed();
+        let facts = self.facts();
+        let decision = place(&facts);
         let unplaced: BTreeMap<String, String> = decision
             .unplaced
             .iter()
@@ -188,11 +199,8 @@ impl<'s> Deciding<'s> {
         }
         self.assign(assigns, &mut writes);
         put_if_changed(&self.seen.unplaced, UNPLACED.to_owned(), &unplaced, &mut writes);
-        Decided { writes, placement: decision.placement, moves: decision.moves }
-    }
-
-    fn placed(&self) -> Decision {
-        place(&self.facts())
+        let Decision { placement, moves, .. } = decision;
+        Decided { writes, placement, moves, gave_up: facts.gave_up }
     }
 
     fn facts(&self) -> Facts {
@@ -234,7 +242,7 @@ impl<'s> Deciding<'s> {
     fn second_chances(&self) -> Vec<Write> {
         let mut writes = Vec::new();
         for module in self.mind.modules.iter().filter(|module| module.kind != ModuleKind::Keyed) {
-            let mut others = self.lives.values().filter(|life| !life.draining).peekable();
+            let mut others = self.lives.values().filter(|life| !life.draining && !life.node.guest).peekable();
             if others.peek().is_none() || others.any(|life| self.gave_up(life, &module.name).is_none()) {
                 continue;
             }
@@ -303,7 +311,7 @@ impl<'s> Deciding<'s> {
 
     /// Whether a node is on its way that is not there.
     fn some_come(&self) -> bool {
-        self.seen.expected().is_some_and(|expected| !self.seen.all_there(expected))
+        self.seen.expected().is_some_and(|expected| !self.seen.all_there(expected.nodes.iter()))
     }
 
     /// Why a module was given up by all nodes where it belongs, if it was.

@@ -38,6 +38,10 @@ pub(crate) fn module(decl: &ModuleDecl, scaled: Option<Replicas>) -> Module {
     }
 }
 
+fn without_needs(decl: &ModuleDecl) -> Module {
+    Module::new(decl.name.clone(), decl.kind, Replicas::fixed(1))
+}
+
 /// Whatever says how much a node may use; one that does not say that is of its machine.
 fn account(node: &Node) -> &str {
     if node.account.is_empty() { &node.host } else { &node.account }
@@ -66,7 +70,8 @@ pub(crate) fn facts(
         host.gpu = host.gpu.max(life.node.gpu);
     }
     let nodes = lives.values().map(|life| {
-        let cordoned = seen.cordons.get(&named(CORDON, life.node.name.as_str())).is_some();
+        let cordoned = seen.cordons.get(&named(CORDON, life.node.name.as_str())).is_some()
+            && seen.last() != Some(&life.node.name);
         skybox_plan::place::Node {
             name: life.node.name.clone(),
             host: account(life.node).to_owned(),
@@ -96,11 +101,15 @@ pub(crate) fn facts(
         now_ms,
         rules: rules.clone(),
         frozen: seen.is_frozen(),
-        modules: modules.iter().map(|decl| module(decl, scaled(&decl.name))).collect(),
+        modules: match seen.last() {
+            None => modules.iter().map(|decl| module(decl, scaled(&decl.name))).collect(),
+            // Nothing has another place to be.
+            Some(_) => modules.iter().map(without_needs).collect(),
+        },
         hosts: hosts.into_values().collect(),
         nodes: nodes.collect(),
         to_resources,
-        pins: pins.filter(|(_, nodes)| !nodes.is_empty()).collect(),
+        pins: pins.filter(|(_, nodes)| !nodes.is_empty() && seen.last().is_none()).collect(),
         before: before(seen, lives, modules, remembered),
         ..Facts::default()
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skybox_core::Code;
-use skybox_node::Fence;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -32,7 +31,7 @@ pub(super) async fn keep(shared: Arc<Shared>, ttl: Duration) {
 async fn keep_on(shared: &Arc<Shared>, ttl: Duration) {
     let mut failures = 0;
     loop {
-        let sent_ms = Fence::now_ms();
+        let sent_ms = shared.fence.now_ms();
         match shared.store.grant(ttl).await {
             Ok(lease) => {
                 failures = 0;
@@ -79,6 +78,7 @@ async fn renew(shared: &Arc<Shared>, lease: Lease) {
 async fn renew_once(shared: &Arc<Shared>, lease: Lease, before: Instant, late: &mut bool) -> Option<Instant> {
     let mut asked = JoinSet::new();
     let mut next = Instant::now();
+    let mut looked_ms = shared.fence.now_ms();
     loop {
         tokio::select! {
             biased;
@@ -97,7 +97,16 @@ async fn renew_once(shared: &Arc<Shared>, lease: Lease, before: Instant, late: &
                 Err(error) => tracing::error!("a renewal of the lease of this node has ended: {error}"),
             },
             () = tokio::time::sleep_until(next), if asked.len() < HEDGES_MAX => {
-                let (shared, sent, sent_ms) = (shared.clone(), Instant::now(), Fence::now_ms());
+                let (sent, sent_ms) = (Instant::now(), shared.fence.now_ms());
+                if shared.parent_ends_leases {
+                    let passed_ms = sent_ms.saturating_sub(std::mem::replace(&mut looked_ms, sent_ms));
+                    if !asked.is_empty() && passed_ms <= 2 * (lease.ttl / HEDGE_PARTS).as_millis() as u64 {
+                        // The parent does not answer, and this process has not been stopped meanwhile: it is the parent
+                        // that is. It takes keys from nobody as long, and then gives all leases their time anew.
+                        shared.renewed(lease.id, sent_ms, lease.ttl);
+                    }
+                }
+                let shared = shared.clone();
                 asked.spawn(async move { (shared.store.renew(lease.id).await, sent, sent_ms) });
                 next = Instant::now() + lease.ttl / HEDGE_PARTS;
             }

@@ -25,8 +25,8 @@ const ORDER_WAIT: Duration = Duration::from_secs(60);
 pub(crate) struct Desk {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) modules: Arc<[ModuleDecl]>,
-    /// The build of the nodes that count where nobody leads.
-    pub(crate) build: String,
+    /// The build of the nodes that count where nobody leads; of all, if it is not said.
+    pub(crate) build: Option<String>,
     pub(crate) rules: Rules,
     pub(crate) pace: Pace,
     /// Where they were given, for people.
@@ -120,7 +120,7 @@ async fn explain_module(desk: &Desk, module: &str) -> Result<Done, StoreError> {
         return Ok(Done::Refused(why));
     }
     let explained =
-        crate::leader::explain(&desk.store, &desk.modules, &desk.build, &desk.rules, module);
+        crate::leader::explain(&desk.store, &desk.modules, desk.build.as_deref(), &desk.rules, module);
     Ok(match explained.await? {
         Some(explanation) => Done::Explained(Box::new(explanation)),
         None => Done::Refused(format!("nothing is known of `{module}` yet")),
@@ -146,7 +146,7 @@ impl Whole {
     async fn open(desk: &Desk) -> Result<Whole, StoreError> {
         let runtime = tokio::runtime::Handle::current();
         let on = |prefix| (prefix, follow(&runtime, desk.store.clone(), prefix, desk.pace));
-        let prefixes = [NODE, STATE, ASSIGN, ROUTE, OWN, PIN, LEADER, DEGRADED];
+        let prefixes = [NODE, STATE, ASSIGN, ROUTE, OWN, PIN, AGAIN, LEADER, DEGRADED];
         let whole = Whole { followed: prefixes.map(on).into_iter().collect() };
         for followed in whole.followed.values() {
             tokio::select! {
@@ -167,13 +167,16 @@ impl Whole {
         Sight::new(self.table(NODE), self.table(ASSIGN), self.table(ROUTE), self.table(OWN))
     }
 
-    /// Who gave the module up, in the order in which they did.
+    /// Who gave the module up and has had no chance since, in the order in which they did.
     fn gave_up(&self, module: &str) -> Vec<(NodeName, GaveUp)> {
         let (sight, states) = (self.sight(), self.table::<State>(STATE));
+        let again = self.table::<serde_json::Value>(AGAIN);
+        let chance = again.get(&format!("{AGAIN}{module}")).map_or(0, |row| row.changed.0);
         let nodes = sight.nodes.iter().map(|(_, row)| row.value.clone());
         let gave_up = nodes.filter_map(|node| {
             let state = states.get(&of_life(STATE, node.incarnation))?;
-            Some((node.name.clone(), state.value.gave_up.get(module)?.clone()))
+            let gave_up = state.value.gave_up.get(module).filter(|gave_up| gave_up.chance >= chance)?;
+            Some((node.name.clone(), gave_up.clone()))
         });
         let mut gave_up: Vec<_> = gave_up.collect();
         gave_up.sort_by_key(|(_, gave_up)| gave_up.at_ms);
@@ -286,7 +289,9 @@ fn moved(
     let states = whole.table::<State>(STATE);
     let mut old = sight.nodes.iter().filter(|(_, row)| !assigned.contains(&row.value.name));
     let goes_on = |life| {
-        states.get(&of_life(STATE, life)).is_some_and(|state: &Row<State>| state.value.started.contains(module))
+        states
+            .get(&of_life(STATE, life))
+            .is_some_and(|state: &Row<State>| state.value.started.contains(module))
     };
     let some_go_on = old.any(|(_, row)| goes_on(row.value.incarnation));
     (serving == assigned && !some_go_on).then_some(Done::Ok)

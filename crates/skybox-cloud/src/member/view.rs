@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use skybox_core::{ModuleKind, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shard, Shards};
 use skybox_node::control::ModuleDecl;
@@ -9,10 +10,10 @@ use tokio::sync::watch;
 
 use super::Shared;
 use crate::records::{
-    ASSIGN, Assign, Assigned, NODE, Node, OWN, Own, Owns, ROUTE, Route, Row, Table, block_of, of_life, own,
-    own_in, text,
+    ASSIGN, Assign, Assigned, GENERATION, NODE, Node, OWN, Own, Owns, ROUTE, Route, Row, Table, block_of,
+    of_life, own, own_in, text,
 };
-use crate::store::{Condition, Followed, LeaseId, Op, Revision, Txn, View, any_changed, follow};
+use crate::store::{Condition, Followed, LeaseId, Op, Revision, StoreError, Txn, View, any_changed, follow};
 
 /// Blocks of shards that are handed over in one transaction, with a condition each: fewer than stores take.
 const BLOCKS_AT_ONCE: usize = 60;
@@ -26,6 +27,8 @@ pub(crate) struct Sight {
     pub(crate) owns: Table<Owns>,
     /// What these say of the keyed modules, until they change.
     shards: BTreeMap<String, Shards>,
+    /// Of the store, as far as it is known.
+    generation: u64,
 }
 
 impl Sight {
@@ -35,7 +38,7 @@ impl Sight {
         routes: Table<Route>,
         owns: Table<Owns>,
     ) -> Sight {
-        Sight { nodes, assigns, routes, owns, shards: BTreeMap::new() }
+        Sight { nodes, assigns, routes, owns, ..Sight::default() }
     }
 
     /// Takes over what there is of [`NODE`], [`ASSIGN`], [`ROUTE`] and [`OWN`]; says whether owners have changed.
@@ -150,11 +153,15 @@ impl Sight {
         let nodes: BTreeSet<_> = runs.iter().map(|(_, own)| &own.owner.node).collect();
         let nodes: Vec<_> = nodes.into_iter().cloned().collect();
         let mut owner = vec![Shards::NOBODY; usize::from(SHARD_COUNT)];
+        let mut epochs = vec![0; me.map_or(0, |_| usize::from(SHARD_COUNT))];
         for (shards, own) in runs {
             let at = nodes.binary_search(&own.owner.node).ok().and_then(|at| u16::try_from(at).ok());
-            owner[shards].fill(at.unwrap_or(Shards::NOBODY));
+            owner[shards.clone()].fill(at.unwrap_or(Shards::NOBODY));
+            if me.is_some_and(|me| me.incarnation == own.owner.incarnation) {
+                epochs[shards].fill(own.epoch);
+            }
         }
-        Shards { nodes, owner }
+        Shards { nodes, owner, epochs, generation: self.generation }
     }
 }
 
@@ -234,7 +241,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
     let mut owns = Owners { followed: owns, read_under: None };
     let mut leases = shared.present.subscribe();
     let mut released = shared.standing().released.subscribe();
-    let mut sight = Sight::default();
+    let mut sight = Sight { generation: generation(&shared).await, ..Sight::default() };
     let mut releasing = Releasing::default();
     let mut version = 0;
     let mut told_of = None;
@@ -277,6 +284,36 @@ pub(crate) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
             _ = released.changed() => {}
         }
     }
+}
+
+/// When the store began, which the first who asks says.
+async fn generation(shared: &Shared) -> u64 {
+    let mut failures = 0;
+    loop {
+        match known_generation(shared).await {
+            Ok(Some(generation)) => return generation,
+            // Somebody else was first.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!("when the store began is not known yet: {error}");
+                shared.pause(failures).await;
+                failures += 1;
+            }
+        }
+    }
+}
+
+async fn known_generation(shared: &Shared) -> Result<Option<u64>, StoreError> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let begun = now.as_millis() as u64;
+    let key = GENERATION.to_owned();
+    let txn = Txn::when([Condition::Absent(key.clone())], [Op::put(key.clone(), text(&begun))]);
+    let committed = shared.store.commit(txn.otherwise([Op::Get(key)])).await?;
+    if committed.met {
+        return Ok(Some(begun));
+    }
+    let known = committed.got.into_iter().flatten().next();
+    Ok(known.and_then(|entry| serde_json::from_str(&entry.value).ok()))
 }
 
 /// Writes the next owners of shards that are free. One that has been changed meanwhile is looked at anew, and keeps no other

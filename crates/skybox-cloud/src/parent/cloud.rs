@@ -1,12 +1,13 @@
 //! The store by which the nodes of one machine agree, in the parent's memory; and what the parent does in it: it says which
-//! nodes are to come, and ends the lease of a node that it has seen die.
+//! nodes are to come, ends the lease of a node that it has seen die, and leads.
 //!
-//! Who runs what is decided by the nodes, as on many machines. Each build of the program has a store of its own: nothing is
-//! left of the one before it but what people have ordered.
+//! It leads as any node of many machines would, by the same code: a node that is stopped or busy holds up no plan, and nobody
+//! has to be elected. Each build of the program has a store of its own: nothing is left of the one before it but what people
+//! have ordered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use skybox_core::{Incarnation, NodeName, Plan, TextChain};
 use skybox_node::control::ModuleDecl;
@@ -17,12 +18,15 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::{Done, Order};
+use crate::leader::Candidate;
 use crate::member::orders::Desk;
 use crate::member::view::Sight;
 use crate::records::{
-    ASSIGN, CORDON, EXPECTED, Expected, FREEZE, NODE, OWN, PIN, Pin, ROUTE, SCALE, of_life, text,
+    ASSIGN, CORDON, EXPECTED, Expected, FREEZE, Leader, NODE, OWN, PIN, Pin, ROUTE, SCALE, of_life, text,
 };
-use crate::store::{Followed, Memory, Op, PACE, Revision, Store, StoreError, Txn, any_changed, follow, serve};
+use crate::store::{
+    Followed, Memory, Op, PACE, Revision, Store, StoreError, Txn, any_changed, follow, serve,
+};
 
 /// The store of the program that runs, and what is seen in it.
 #[derive(Debug)]
@@ -33,7 +37,9 @@ pub(super) struct Cloud {
     /// What the program has, as its first node has said.
     modules: watch::Sender<Arc<[ModuleDecl]>>,
     plans: Arc<watch::Sender<Arc<Plan>>>,
-    looking: AbortHandle,
+    /// Lives whose end was seen.
+    over: Arc<Mutex<BTreeSet<Incarnation>>>,
+    tasks: Vec<AbortHandle>,
 }
 
 impl Cloud {
@@ -43,8 +49,9 @@ impl Cloud {
         let store = watch::Sender::new(Memory::new(&Handle::current()));
         tokio::spawn(accept(listener, store.subscribe()));
         let (modules, plans) = (watch::Sender::new(Arc::default()), Arc::new(plans));
-        let looking = look(&store.borrow(), &modules, &plans);
-        Ok(Cloud { socket, store, modules, plans, looking })
+        let mut cloud = Cloud { socket, store, modules, plans, over: Arc::default(), tasks: Vec::new() };
+        cloud.look();
+        Ok(cloud)
     }
 
     fn memory(&self) -> Memory {
@@ -66,15 +73,27 @@ impl Cloud {
         self.modules.subscribe()
     }
 
-    /// A node has said what the program has.
-    pub(super) fn has(&self, modules: Vec<ModuleDecl>) {
-        self.modules.send_replace(modules.into());
+    /// A node has said what the program has: from now on there is something to be planned.
+    pub(super) fn has(&mut self, modules: Vec<ModuleDecl>, rules: Rules) {
+        let modules: Arc<[ModuleDecl]> = modules.into();
+        self.modules.send_replace(modules.clone());
+        let candidate = Candidate {
+            store: Arc::new(self.memory()),
+            me: Leader { name: NodeName::new("parent"), incarnation: Incarnation(0) },
+            build: None,
+            modules,
+            rules,
+            lease: watch::Sender::new(None).subscribe(),
+            pace: PACE,
+            brake: None,
+        };
+        self.tasks.push(tokio::spawn(candidate.rule()).abort_handle());
     }
 
     /// Another build takes the place of this one.
     pub(super) async fn begin_anew(&mut self) {
         let before = self.memory();
-        let next = Memory::new(&Handle::current());
+        let next = before.successor(&Handle::current());
         for prefix in [PIN, SCALE, CORDON, FREEZE] {
             let ordered = before.list(prefix).await.map(|listed| listed.entries).unwrap_or_default();
             for entry in ordered {
@@ -82,19 +101,21 @@ impl Cloud {
             }
         }
         self.modules.send_replace(Arc::default());
-        self.looking.abort();
-        self.plans.send_replace(Arc::new(Plan { version: self.version() + 1, ..Plan::default() }));
-        self.looking = look(&next, &self.modules, &self.plans);
+        self.tasks.drain(..).for_each(|task| task.abort());
+        let version = self.plans.borrow().version;
+        self.plans.send_replace(Arc::new(Plan { version: version + 1, ..Plan::default() }));
         self.store.send_replace(next);
+        self.look();
     }
 
-    fn version(&self) -> u64 {
-        self.plans.borrow().version
+    fn look(&mut self) {
+        let looking = look(self.memory(), self.modules.subscribe(), self.plans.clone(), self.over.clone());
+        self.tasks.push(tokio::spawn(looking).abort_handle());
     }
 
     /// Says which nodes there are or are to come.
-    pub(super) async fn expect(&self, nodes: Vec<NodeName>) {
-        write(&self.memory(), [Op::put(EXPECTED, text(&Expected { nodes }))]).await;
+    pub(super) async fn expect(&self, expected: &Expected) {
+        write(&self.memory(), [Op::put(EXPECTED, text(expected))]).await;
     }
 
     /// Says where people want modules.
@@ -106,15 +127,11 @@ impl Cloud {
         }
     }
 
-    /// The process of that life is gone: nobody has to wait until its lease has ended.
+    /// The process of that life is gone: nobody has to wait until its lease has ended. That may come into being only now,
+    /// by what it has sent last.
     pub(super) async fn died(&self, life: Incarnation) {
-        let store = self.memory();
-        let listed = store.list(&of_life(NODE, life)).await;
-        for lease in listed.map(|listed| listed.entries).unwrap_or_default().iter().filter_map(|e| e.lease) {
-            if let Err(error) = store.revoke(lease).await {
-                tracing::warn!("the lease of a node that died ends by itself: {error}");
-            }
-        }
+        lock(&self.over).insert(life);
+        end_lease(&self.memory(), life).await;
     }
 
     /// Carries out what people order of the plan. `known`: nodes that there are, also between two lives.
@@ -127,20 +144,13 @@ impl Cloud {
         let desk = Desk {
             store: Arc::new(self.memory()),
             modules: self.modules(),
-            build: String::new(),
+            build: None,
             rules,
             pace: PACE,
             at: "the parent".to_owned(),
             known,
         };
-        let mut over = self.store.subscribe();
-        async move {
-            tokio::select! {
-                done = desk.carry_out(order) => done.unwrap_or_else(|error| refused(&error)),
-                // The sender goes with the parent.
-                _ = over.changed() => Done::Refused("the program is being replaced".to_owned()),
-            }
-        }
+        async move { desk.carry_out(order).await.unwrap_or_else(|error| refused(&error)) }
     }
 }
 
@@ -150,7 +160,20 @@ fn refused(error: &StoreError) -> Done {
 
 impl Drop for Cloud {
     fn drop(&mut self) {
-        self.looking.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+fn lock<V>(value: &Mutex<V>) -> MutexGuard<'_, V> {
+    value.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+async fn end_lease(store: &Memory, life: Incarnation) {
+    let listed = store.list(&of_life(NODE, life)).await;
+    for lease in listed.map(|listed| listed.entries).unwrap_or_default().iter().filter_map(|e| e.lease) {
+        if let Err(error) = store.revoke(lease).await {
+            tracing::warn!("the lease of a node that died ends by itself: {error}");
+        }
     }
 }
 
@@ -186,35 +209,38 @@ async fn answer(stream: UnixStream, mut stores: watch::Receiver<Memory>) {
     }
 }
 
-/// Keeps the plan up that people see.
-fn look(
-    store: &Memory,
-    modules: &watch::Sender<Arc<[ModuleDecl]>>,
-    plans: &Arc<watch::Sender<Arc<Plan>>>,
-) -> AbortHandle {
-    let store: Arc<dyn Store> = Arc::new(store.clone());
-    let (mut modules, plans) = (modules.subscribe(), plans.clone());
-    tokio::spawn(async move {
-        let runtime = Handle::current();
-        let followed = [NODE, ASSIGN, ROUTE, OWN].map(|prefix| follow(&runtime, store.clone(), prefix, PACE));
-        for followed in &followed {
-            followed.at(Revision::default()).await;
-        }
-        let mut changed = followed.each_ref().map(Followed::views);
-        let mut sight = Sight::default();
-        loop {
-            sight.follow(&mut changed);
-            let known = modules.borrow_and_update().clone();
-            let version = plans.borrow().version;
-            let next = Plan { version, ..sight.plan(None, &known) };
-            if **plans.borrow() != next {
-                plans.send_replace(Arc::new(Plan { version: version + 1, ..next }));
-            }
-            tokio::select! {
-                () = any_changed(&mut changed) => {}
-                more = modules.changed() => if more.is_err() { return },
+/// Keeps the plan up that people see, and ends leases of lives whose end was seen; for as long as it is awaited.
+async fn look(
+    store: Memory,
+    mut modules: watch::Receiver<Arc<[ModuleDecl]>>,
+    plans: Arc<watch::Sender<Arc<Plan>>>,
+    over: Arc<Mutex<BTreeSet<Incarnation>>>,
+) {
+    let (runtime, shared) = (Handle::current(), Arc::new(store.clone()) as Arc<dyn Store>);
+    let followed = [NODE, ASSIGN, ROUTE, OWN].map(|prefix| follow(&runtime, shared.clone(), prefix, PACE));
+    for followed in &followed {
+        followed.at(Revision::default()).await;
+    }
+    let mut changed = followed.each_ref().map(Followed::views);
+    let mut sight = Sight::default();
+    loop {
+        sight.follow(&mut changed);
+        let lives: Vec<_> = sight.nodes.iter().map(|(_, row)| row.value.incarnation).collect();
+        for life in lives {
+            let is_over = lock(&over).contains(&life);
+            if is_over {
+                end_lease(&store, life).await;
             }
         }
-    })
-    .abort_handle()
+        let known = modules.borrow_and_update().clone();
+        let version = plans.borrow().version;
+        let next = Plan { version, ..sight.plan(None, &known) };
+        if **plans.borrow() != next {
+            plans.send_replace(Arc::new(Plan { version: version + 1, ..next }));
+        }
+        tokio::select! {
+            () = any_changed(&mut changed) => {}
+            more = modules.changed() => if more.is_err() { return },
+        }
+    }
 }

@@ -26,6 +26,7 @@ use super::listeners::{Answer, Listeners, Outcome};
 use super::secure::Secure;
 use super::{Config, Done, Order, ParentConfig, ParentError, SPLIT_NODES_MAX, process};
 use crate::leader::rules;
+use crate::records::Expected;
 
 /// A program that ends is given this long before it is killed, beside what the `stop` of its modules takes.
 const END_WAIT: Duration = Duration::from_secs(30);
@@ -125,7 +126,7 @@ pub(super) struct State {
     nodes: BTreeMap<NodeName, Node>,
     cloud: Cloud,
     /// The nodes that the others were told of, whether they are there or come.
-    expected: Vec<NodeName>,
+    expected: Expected,
     /// Lives that are over, of which the others do not know yet.
     dead: Vec<Incarnation>,
     /// Those that have said hello, and were not told yet that they are welcome.
@@ -150,6 +151,8 @@ pub(super) struct State {
     /// The node that goes on until the others have ended, while the program ends.
     last: Option<NodeName>,
     exit_code: i32,
+    /// Why these nodes end, if they do: whoever waits for something else hears that.
+    ends: watch::Sender<Option<&'static str>>,
 }
 
 impl State {
@@ -174,7 +177,7 @@ impl State {
             secure,
             events,
             cloud,
-            expected: Vec::new(),
+            expected: Expected::default(),
             dead: Vec::new(),
             newcomers: Vec::new(),
             stop_wait: Duration::ZERO,
@@ -189,12 +192,12 @@ impl State {
             rounds: 0,
             last: None,
             exit_code: 0,
+            ends: watch::Sender::new(None),
         }
     }
 
     /// Starts every node that is this parent's own.
     pub(super) async fn start_nodes(&mut self) -> Result<(), ParentError> {
-        self.cloud.pin(&self.config.pins).await;
         self.tell().await;
         let names: Vec<_> =
             self.nodes.iter().filter(|(_, node)| !node.guest).map(|(name, _)| name.clone()).collect();
@@ -207,12 +210,15 @@ impl State {
 
     /// Says what has happened to those who have to know.
     async fn tell(&mut self) {
-        let comes = |node: &Node| !node.over && !node.leaving;
-        let expected: Vec<_> =
-            self.nodes.iter().filter(|(_, node)| comes(node)).map(|(name, _)| name.clone()).collect();
+        let come = self.nodes.iter().filter(|(_, node)| !node.over && !node.leaving);
+        let (guests, nodes): (Vec<_>, Vec<_>) = come.partition(|(_, node)| node.guest);
+        let names =
+            |nodes: Vec<(&NodeName, &Node)>| nodes.into_iter().map(|(name, _)| name.clone()).collect();
+        let last = self.last.clone().or(self.expected.last.take());
+        let expected = Expected { nodes: names(nodes), guests: names(guests), last };
         if expected != self.expected {
-            self.expected.clone_from(&expected);
-            self.cloud.expect(expected).await;
+            self.cloud.expect(&expected).await;
+            self.expected = expected;
         }
         for life in std::mem::take(&mut self.dead) {
             self.cloud.died(life).await;
@@ -290,7 +296,7 @@ impl State {
     fn hello(&mut self, mut hello: Hello, to_node: mpsc::Sender<FromParent>) {
         self.stop_wait = self.stop_wait.max(Duration::from_millis(hello.stop_wait_ms));
         if self.cloud.modules().is_empty() {
-            self.cloud.has(std::mem::take(&mut hello.modules));
+            self.cloud.has(std::mem::take(&mut hello.modules), rules(self.config.config.plan()));
             self.check_pins();
             if std::mem::take(&mut self.config.split) {
                 self.split();
@@ -338,6 +344,11 @@ impl State {
         self.listeners.forget_failures();
         if let Err(error) = self.start_node(name) {
             tracing::error!(code = %Code::NODE_NO_PROCESS, "{name} cannot be started again: {error}");
+            if let Some(node) = self.nodes.get_mut(name) {
+                node.over = true;
+            }
+            self.exit_code = 1;
+            self.end_if_nobody_is_left();
         }
     }
 
@@ -405,7 +416,7 @@ impl State {
                 );
                 node.over = true;
                 self.exit_code = 1;
-                    self.end_if_nobody_is_left();
+                self.end_if_nobody_is_left();
             }
         }
     }
@@ -480,26 +491,24 @@ impl State {
 
     /// What the nodes decide by, or have decided.
     fn order_of_the_plan(&mut self, order: Order, reply: oneshot::Sender<Done>) {
-        let refused = match (self.stopping, self.replacing.is_some()) {
-            (true, _) => Some("the program ends"),
-            (_, true) => Some("the program is being replaced"),
-            _ => None,
-        };
-        if let Some(why) = refused.filter(|_| order != Order::Show) {
-            // Whoever asked has gone.
-            drop(reply.send(Done::Refused(why.to_owned())));
-            return;
-        }
-        let known = self.nodes.keys().cloned().collect();
+        let stays = self.nodes.iter().filter(|(_, node)| !node.over && !node.leaving);
+        let known = stays.map(|(name, _)| name.clone()).collect();
         let rules = rules(self.config.config.plan());
         let carried_out = self.cloud.order(order, known, rules);
+        let mut ends = self.ends.subscribe();
         let here: BTreeMap<_, _> =
             self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.pid?))).collect();
         let bound = self.listeners.addresses();
         tokio::spawn(async move {
-            let mut done = carried_out.await;
-            if let Done::Shown { processes, listeners, .. } = &mut done {
-                (*processes, *listeners) = (here, bound);
+            let mut done = tokio::select! {
+                done = carried_out => done,
+                why = ends.wait_for(Option::is_some) => {
+                    let why = why.ok().and_then(|why| *why).unwrap_or("the program has ended");
+                    Done::Refused(why.to_owned())
+                }
+            };
+            if let Done::Shown { processes, listeners, leader, .. } = &mut done {
+                (*processes, *listeners, *leader) = (here, bound, None);
             }
             drop(reply.send(done));
         });
@@ -525,8 +534,7 @@ impl State {
         }
         node.leaving = true;
         match &node.life {
-            // A node that does not read is dying: its connection says so.
-            Some(life) => drop(life.to_node.try_send(FromParent::Leave(Leave::HandOver))),
+            Some(life) => say(&mut self.newcomers, &life.to_node, FromParent::Leave(Leave::HandOver)),
             None if node.pid.is_none() => node.over = true,
             None => {}
         }
@@ -560,6 +568,8 @@ impl State {
     /// Has all nodes leave, the last one after the others.
     fn have_all_leave(&mut self) {
         debug_assert!(self.ends(), "nodes leave for a reason");
+        let why = if self.stopping { "the program ends" } else { "the program is being replaced" };
+        self.ends.send_replace(Some(why));
         let ready = self.nodes.iter().filter(|(_, node)| !node.guest && !node.leaving && node.was_ready);
         // The first one serves every listener.
         self.last = ready.min_by_key(|(_, node)| node.number).map(|(name, _)| name.clone());
@@ -571,7 +581,7 @@ impl State {
             node.leaving = true;
             let leave = if node.guest { Leave::End } else { Leave::HandOver };
             if let Some(life) = &node.life {
-                drop(life.to_node.try_send(FromParent::Leave(leave)));
+                say(&mut self.newcomers, &life.to_node, FromParent::Leave(leave));
             }
             // Inside its `start` or before, it hears nobody and has nothing to hand over.
             let deaf = node.pid.filter(|_| !node.guest && !node.was_ready);
@@ -593,7 +603,7 @@ impl State {
         if let Some(node) = node {
             node.leaving = true;
             if let Some(life) = &node.life {
-                drop(life.to_node.try_send(FromParent::Leave(Leave::End)));
+                say(&mut self.newcomers, &life.to_node, FromParent::Leave(Leave::End));
             }
         }
     }
@@ -604,6 +614,20 @@ impl State {
         for name in names {
             self.kill(&name);
         }
+    }
+}
+
+/// Says something to a node, after that it is welcome.
+fn say(
+    newcomers: &mut Vec<(mpsc::Sender<FromParent>, FromParent)>,
+    to: &mpsc::Sender<FromParent>,
+    word: FromParent,
+) {
+    if newcomers.iter().any(|(newcomer, _)| newcomer.same_channel(to)) {
+        newcomers.push((to.clone(), word));
+    } else {
+        // A node that does not read is dying: its connection says so.
+        drop(to.try_send(word));
     }
 }
 

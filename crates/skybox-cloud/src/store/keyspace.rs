@@ -56,6 +56,12 @@ impl Keyspace {
         self.revision
     }
 
+    /// An empty one that begins where this is: who has seen this has seen nothing of that, and no lease is of both.
+    pub(super) fn successor(&self) -> Keyspace {
+        let revision = self.revision.next();
+        Keyspace { revision, compacted: revision, last_lease: self.last_lease, ..Keyspace::default() }
+    }
+
     pub(super) fn list(&self, prefix: &str) -> Listed {
         let entries = self.from(prefix).map(|(_, entry)| entry.clone()).collect();
         Listed { revision: self.revision, entries }
@@ -265,6 +271,22 @@ mod tests {
         assert_eq!(told, space.history.len());
         space.forget(space.revision());
         assert_eq!(space.history_bytes, 0);
+    }
+
+    #[test]
+    fn who_has_seen_one_store_has_seen_nothing_of_its_successor() {
+        let mut space = Keyspace::default();
+        put(&mut space, "a", "1");
+        let (lease, seen) = (space.grant(Duration::from_secs(9), Duration::ZERO).id, space.revision());
+        let mut next = space.successor();
+        assert!(matches!(next.changes("", seen.next()), Err(StoreError::Compacted { .. })));
+        assert_eq!(next.renew(lease, Duration::ZERO), Err(StoreError::LeaseGone(lease)));
+        assert_ne!(next.grant(Duration::from_secs(9), Duration::ZERO).id, lease);
+        assert!(next.list("").entries.is_empty());
+        let listed = next.list("").revision;
+        let put = put(&mut next, "a", "2");
+        assert_eq!(next.changes("", listed.next()).expect("it is known").changes.len(), 1);
+        assert!(put > listed);
     }
 
     #[test]

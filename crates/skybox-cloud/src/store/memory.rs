@@ -43,6 +43,15 @@ impl Memory {
         Memory(inner)
     }
 
+    /// An empty one that takes the place of this one: no lease or revision of this is one of that.
+    pub fn successor(&self, runtime: &tokio::runtime::Handle) -> Memory {
+        let next = Memory::new(runtime);
+        let space = self.0.space().0.successor();
+        next.0.revision.send_replace(space.revision());
+        next.0.space().0 = space;
+        next
+    }
+
     /// Forgets all changes up to this one, as etcd does when it is told to, or by itself.
     pub fn compact(&self, revision: Revision) {
         self.0.space().0.forget(revision);

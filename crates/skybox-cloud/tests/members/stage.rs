@@ -85,7 +85,7 @@ impl Stage {
             stop_wait_ms: 0,
         };
         let store: Arc<dyn Store> = Arc::new(self.store.clone());
-        let terms = Terms { lease: LEASE, jitter: || 0.5, brakes: true };
+        let terms = Terms { lease: LEASE, jitter: || 0.5, has_parent: false };
         let labels = machine.labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let newcomer = Newcomer {
             hello,

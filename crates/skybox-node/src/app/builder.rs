@@ -24,8 +24,8 @@ use crate::call::install_panic_hook;
 use crate::cell::{Birth, Family, Inside};
 use crate::config::{Config, ConfigError, TlsFiles};
 use crate::control::{
-    Alone, ByHand, Control, ControlError, DeclaredNeeds, Joining, ModuleDecl, Newcomer, OnceTurn, ParentLink, Through,
-    join,
+    Alone, ByHand, Control, ControlError, DeclaredNeeds, Joining, ModuleDecl, Newcomer, OnceTurn, ParentLink,
+    Through, join,
 };
 use crate::host::{AnyHost, HostSeed};
 use crate::interface::{Candidate, CandidateRegistration};

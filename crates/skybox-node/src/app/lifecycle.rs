@@ -41,7 +41,7 @@ pub const DRAIN_MAX: Duration = HAND_OVER_WAIT
     .saturating_add(CLOSE_WAIT)
     .saturating_add(LAST_WORD_WAIT)
     .saturating_add(ANSWERED_WAIT)
-    .saturating_add(STOPPED_WAIT.saturating_mul(2))
+    .saturating_add(STOPPED_WAIT)
     .saturating_add(FLUSH_WAIT);
 /// How long `main` may take to its end after everything has been handed over. What it waits for then is mostly a
 /// connection that its client holds open. Beside what the `stop` of its modules takes.
@@ -123,7 +123,6 @@ async fn drain(app: &Arc<AppInner>, leave: Leave) {
         app.links.drain();
         close(app).await;
         app.closed.send_replace(true);
-        drop(tokio::time::timeout(STOPPED_WAIT, app.links.take_nobody()).await);
         if !answered(app, ANSWERED_WAIT).await {
             log(|| {
                 tracing::warn!("a call goes on {ANSWERED_WAIT:?} after its instance was handed over; stopped")
@@ -155,6 +154,8 @@ fn longest_stop(app: &AppInner) -> Duration {
 /// Waits until every call that was taken is answered; says whether that was so in time.
 async fn answered(app: &AppInner, wait: Duration) -> bool {
     let all = async {
+        // A handshake that takes longer is of somebody who says nothing.
+        drop(tokio::time::timeout(STOPPED_WAIT, app.links.take_nobody()).await);
         for conn in app.links.open() {
             conn.answered().await;
         }
@@ -311,7 +312,6 @@ impl App {
         inner.links.drain();
         close(inner).await;
         inner.closed.send_replace(true);
-        drop(tokio::time::timeout(STOPPED_WAIT, inner.links.take_nobody()).await);
         answered(inner, STOPPED_WAIT).await;
         for conn in inner.links.open() {
             conn.close("the node has shut down");

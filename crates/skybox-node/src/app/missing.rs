@@ -55,6 +55,13 @@ pub enum Missing {
         code = Code::NO_INSTANCE
     )]
     Instance(&'static str),
+    /// The running code is not that of an instance with a key, or nobody counts who has had its keys.
+    #[error(
+        "{code}: there is no epoch here: ask in a method or `start` of a keyed instance, before the code is wrapped or \
+         given to a task; nodes that are listed by hand have none",
+        code = Code::NO_INSTANCE
+    )]
+    Epoch,
 }
 
 impl Missing {
@@ -67,7 +74,7 @@ impl Missing {
             Missing::Key { .. } => Code::BAD_KEY,
             Missing::Config(_) | Missing::ConfigForm { .. } => Code::OWN_CONFIG,
             Missing::Resource(_) => Code::NO_RESOURCE,
-            Missing::Instance(_) => Code::NO_INSTANCE,
+            Missing::Instance(_) | Missing::Epoch => Code::NO_INSTANCE,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the code of a spawned instance can say of itself.
 
+use skybox_core::Epoch;
+
 use super::{App, Missing};
 use crate::call::{Handle, Target, To};
 use crate::module::Spawns;
@@ -36,6 +38,20 @@ impl App {
             host.end_itself(me.instance)
         });
         me.map(drop).ok_or(Missing::Instance("a spawned module"))
+    }
+
+    /// Under which of the owners of its key the instance was made whose method or `start` runs here: each later owner of a
+    /// key has a higher one, so what is written with it elsewhere can be refused once a successor has written with its own.
+    /// It stays the same for as long as the instance lives, and has no meaning for other keys.
+    ///
+    /// In a program of one process it is of the process: higher in the next one, as far as the machine's clock goes on. The
+    /// same is so for the nodes of `skybox run`, of each run. In a cloud it is counted in the store.
+    ///
+    /// # Errors
+    /// [`Missing::Epoch`], if the code that asks is not that of a keyed instance, or if nobody counts them, as where nodes
+    /// are listed by hand. A scope hides the instance (`app.enter`, `with_trace`): ask outside of it.
+    pub fn epoch(&self) -> Result<Epoch, Missing> {
+        self.me().and_then(|me| me.epoch).ok_or(Missing::Epoch)
     }
 
     fn me(&self) -> Option<Me> {

@@ -105,7 +105,7 @@ impl<T: Module + Default + Sync> TaskCall<T> {
 /// An instance for one call of a function that runs as the plain function it is.
 fn plain<T: Module + Default + Sync>() -> Taken<T> {
     let id = skybox_core::InstanceId { node: skybox_core::Incarnation(0), count: 0 };
-    let instance = Instance::new(T::default(), id, None, &std::sync::Weak::new(), None, None);
+    let instance = Instance::new(T::default(), (id, None), None, &std::sync::Weak::new(), None, None);
     Taken::new(Hold::counted(instance), Mode::Shared)
 }
 

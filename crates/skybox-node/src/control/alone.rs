@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use skybox_core::{InstanceId, ModuleKind, ModulePlan, NodeName, Plan, Shards};
 use skybox_plan::names::{NameAnswer, NameAsk, Names};
@@ -19,10 +20,14 @@ pub(crate) struct Alone {
 
 impl Alone {
     pub(crate) fn new(node: &NodeName, modules: &[ModuleDecl]) -> Alone {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let generation = since_1970.as_millis() as u64;
         let here = |module: &ModuleDecl| match module.kind {
             ModuleKind::Keyed => ModulePlan::Keyed(Shards {
                 nodes: vec![node.clone()],
                 owner: vec![0; usize::from(skybox_core::SHARD_COUNT)],
+                epochs: vec![1; usize::from(skybox_core::SHARD_COUNT)],
+                generation,
             }),
             _ => ModulePlan::replicated(vec![node.clone()], Vec::new()),
         };

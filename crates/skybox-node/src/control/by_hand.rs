@@ -69,7 +69,7 @@ fn shards(facts: &Facts, owners: &[Option<NodeName>]) -> Shards {
         at.and_then(|at| u16::try_from(at).ok()).unwrap_or(Shards::NOBODY)
     };
     let owner = owners.iter().map(index).collect();
-    Shards { nodes, owner }
+    Shards { nodes, owner, ..Shards::default() }
 }
 
 impl Control for ByHand {

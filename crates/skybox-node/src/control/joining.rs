@@ -64,9 +64,11 @@ pub(crate) async fn join(joining: Joining) -> Joined {
                 "the store at {store} is configured, but the program is built without the features `cloud` and `etcd` of \
                  skybox"
             ),
-            Through::Parent(_) => "this process is a node of several, but the program is built without the feature `cloud` \
+            Through::Parent(_) => {
+                "this process is a node of several, but the program is built without the feature `cloud` \
                                    of skybox"
-                .to_owned(),
+                    .to_owned()
+            }
         };
         return Err(ControlError::Store { why, asked: false });
     };

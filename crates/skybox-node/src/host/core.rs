@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use skybox_core::{
-    CallErrorKind, Chain, Code, Exit, InstanceId, Link, MethodDescriptor, Mode, ModuleDescriptor, ModuleKind,
-    NodeName, OnStoreLoss, Settings, Shards,
+    CallErrorKind, Chain, Code, Epoch, Exit, InstanceId, Link, MethodDescriptor, Mode, ModuleDescriptor,
+    ModuleKind, NodeName, OnStoreLoss, Settings, Shards,
 };
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
@@ -223,6 +223,19 @@ impl HostCore {
     pub(crate) fn owns_shard(&self, shard: skybox_core::Shard) -> bool {
         let placement = self.placement.load();
         placement.shards.as_ref().is_none_or(|shards| shards.owner(shard) == Some(&self.node))
+    }
+
+    /// Which of the owners of a key's shard this node is, if somebody counts them.
+    pub(super) fn epoch(&self, key: Option<&[u8]>) -> Option<Epoch> {
+        let shard = skybox_core::KeyHash::of(key?).shard();
+        self.placement.load().shards.as_ref()?.epoch(shard)
+    }
+
+    /// The same for all shards, and when whoever counts them began.
+    pub(super) fn epochs(&self) -> (Vec<u64>, u64) {
+        let placement = self.placement.load();
+        let shards = placement.shards.as_ref();
+        shards.map(|shards| (shards.epochs.clone(), shards.generation)).unwrap_or_default()
     }
 
     /// Has its calls begin only as long as this is open.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
-use skybox_core::{CallId, Exit, InstanceId, Link, Mode, ModuleKind, Restart};
+use skybox_core::{CallId, Epoch, Exit, InstanceId, Link, Mode, ModuleKind, Restart};
 use tokio::sync::watch;
 
 use super::kill::Watchers;
@@ -48,7 +48,7 @@ unsafe impl<T: Send> Sync for Instance<T> {}
 impl<T> Instance<T> {
     pub(crate) fn new(
         value: T,
-        id: InstanceId,
+        (id, epoch): (InstanceId, Option<Epoch>),
         turn: Option<Turn>,
         host: &Weak<HostCore>,
         key: Option<&[u8]>,
@@ -58,6 +58,7 @@ impl<T> Instance<T> {
             id,
             spawned_by: host.upgrade().and_then(|host| spawner(&host)),
             runs: host.upgrade().map_or(0, |host| thread::of_instance(host.app_id, host.index, id.count)),
+            epoch,
             key: key.map(Box::from),
             turn,
             traced: host.upgrade().is_some_and(|host| host.traced),
@@ -184,6 +185,8 @@ pub(crate) struct InstanceCore {
     pub(crate) runs: u64,
     /// Of a spawned one, the count of the instance whose code has made it, on the same node.
     pub(super) spawned_by: Option<u64>,
+    /// Under which of the owners of its key it was made, if somebody counts them.
+    epoch: Option<Epoch>,
     /// Its key's bytes, if it has one: a copy, since those of a call are part of a larger buffer.
     pub(super) key: Option<Box<[u8]>>,
     /// Absent for a module without `&mut self` methods and without `concurrency`: nobody ever waits there.
@@ -290,7 +293,7 @@ impl InstanceCore {
     /// As its own code finds it; `None` for a value that belongs to no App.
     pub(crate) fn me(&self) -> Option<Me> {
         let host = self.host.upgrade()?;
-        Some(Me { app: host.app_id, module: host.index, instance: self.id })
+        Some(Me { app: host.app_id, module: host.index, instance: self.id, epoch: self.epoch })
     }
 
     /// It has ended itself: those that wait for their turn do not get it, and those in progress come to their ends.

@@ -295,10 +295,11 @@ pub(super) async fn start<T: Module>(
     id: InstanceId,
     bytes: Option<&[u8]>,
 ) -> Result<Arc<Instance<T>>, String> {
-    match OwnCode::of_start(core, id, T::start(app, key)).await {
+    let epoch = core.epoch(bytes);
+    match OwnCode::of_start(core, (id, epoch), T::start(app, key)).await {
         Ok(Ok(value)) => {
             let (turn, host) = (core.turn(), Arc::downgrade(core));
-            Ok(Instance::new(value, id, turn, &host, bytes, stop::last_word::<T>(core)))
+            Ok(Instance::new(value, (id, epoch), turn, &host, bytes, stop::last_word::<T>(core)))
         }
         Ok(Err(error)) => Err(error.to_string()),
         Err(Panicked { message, place }) => Err(format!("it panicked at {place}: {message}")),

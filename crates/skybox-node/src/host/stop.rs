@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use skybox_core::{Exit, InstanceId};
+use skybox_core::{Epoch, Exit, InstanceId};
 
 use super::instance::{EndedGuard, InstanceCore, LastWord};
 use super::{CLOSE_WAIT, HostCore};
@@ -110,8 +110,12 @@ impl<F: Future> OwnCode<F> {
     }
 
     /// The `start` of an instance.
-    pub(super) fn of_start(core: &HostCore, instance: InstanceId, code: F) -> OwnCode<F> {
-        let me = Me { app: core.app_id, module: core.index, instance };
+    pub(super) fn of_start(
+        core: &HostCore,
+        (instance, epoch): (InstanceId, Option<Epoch>),
+        code: F,
+    ) -> OwnCode<F> {
+        let me = Me { app: core.app_id, module: core.index, instance, epoch };
         OwnCode { starts: Some(me), ..OwnCode::new(core, code) }
     }
 

@@ -152,7 +152,8 @@ macro_rules! in_every_mode {
             delivery:
                 a_call_runs_once
                 an_idempotent_call_may_run_again
-                a_call_to_the_same_node_sends_no_frame;
+                a_call_to_the_same_node_sends_no_frame
+                an_instance_knows_its_epoch;
             handles:
                 a_handle_is_an_argument_and_a_result
                 a_keyed_handle_travels_with_its_key
@@ -318,6 +319,7 @@ macro_rules! in_several_processes {
                 a_node_that_leaves_fails_no_call
                 calls_wait_while_a_node_is_replaced
                 calls_follow_a_module_that_moves
+                each_owner_has_a_higher_epoch
                 keyed_calls_follow_their_shard
                 a_key_that_moves_while_it_starts_is_not_left_behind;
             order:

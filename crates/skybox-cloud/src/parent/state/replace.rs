@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
-use super::{Config, Done, Event, Goal, Node, State, end_wait};
+use super::{Config, Done, Event, Expected, Goal, Node, State, end_wait};
 
 /// A replacement that waits for the old nodes to end.
 #[derive(Debug)]
@@ -59,7 +59,8 @@ impl State {
         }
         // Another build may have other modules, and does anew what is done once for each.
         self.cloud.begin_anew().await;
-        self.expected.clear();
+        self.expected = Expected::default();
+        self.ends.send_replace(None);
         self.was_ready = false;
         self.start_failed = false;
         self.exit_code = 0;

@@ -17,6 +17,8 @@ use tokio::time::Instant;
 use super::{Answer, Ask, Question, Said};
 use crate::store::{Entry, StoreError};
 
+/// Questions that may wait for their answers: further ones are not asked.
+const UNANSWERED_MAX: usize = 16 * 1024;
 /// Questions that may wait to be written; further ones wait for room.
 const UNWRITTEN_MAX: usize = 256;
 
@@ -128,7 +130,13 @@ impl Link {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (said, answer) = oneshot::channel();
         let waits = Waits { said, entries: Vec::new() };
-        self.waiting.lock().as_mut().ok_or_else(|| unasked("its connection broke"))?.insert(number, waits);
+        match self.waiting.lock().as_mut() {
+            None => return Err(unasked("its connection broke")),
+            Some(all) if all.len() >= UNANSWERED_MAX => {
+                return Err(unasked(&format!("{UNANSWERED_MAX} questions wait for its answer already")));
+            }
+            Some(all) => drop(all.insert(number, waits)),
+        }
         place.send(line(&Question { number, ask }));
         Ok(Pending { number, answer, waiting: self.waiting.clone(), until })
     }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use futures_util::future::join_all;
-use skybox::Ran;
+use skybox::{Epoch, Ran};
 
 use crate::modules::*;
 use crate::stage::{CALLEES, Mode, RELAYS, Stage, fails};
@@ -124,6 +124,32 @@ pub async fn calls_follow_a_module_that_moves(stage: Stage) {
         }
     };
     tokio::join!(moving, calling);
+}
+
+/// All that an instance sees of it is one, which no other key's or owner's can be lower than.
+pub async fn an_instance_knows_its_epoch(stage: Stage) {
+    let (first, other) = (epoch(&stage, "ada").await, epoch(&stage, "bob").await);
+    assert_eq!(first.generation, other.generation);
+    assert_eq!(epoch(&stage, "ada").await, first, "it lives on");
+    assert!(stage.app().epoch().is_err(), "this is no instance");
+}
+
+async fn epoch(stage: &Stage, name: &str) -> Epoch {
+    let (begun, now) = stage.at::<Register>(name).epochs().await.unwrap();
+    assert_eq!(begun, now);
+    now.expect("it has a key")
+}
+
+pub async fn each_owner_has_a_higher_epoch(stage: Stage) {
+    let mut last = epoch(&stage, "ada").await;
+    for node in [RELAYS, CALLEES, RELAYS] {
+        stage.nodes().move_to("register", &[node]).await;
+        let next = epoch(&stage, "ada").await;
+        assert!(next > last, "{last} {next}");
+        last = next;
+    }
+    stage.nodes().kill(RELAYS).await;
+    assert!(epoch(&stage, "ada").await > last, "also of one that nobody has taken it from");
 }
 
 pub async fn keyed_calls_follow_their_shard(stage: Stage) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skybox::{App, Result};
+use skybox::{App, Epoch, Result};
 
 use crate::ledger::Ledger;
 
@@ -248,6 +248,7 @@ pub struct Register {
     ledger: Ledger,
     name: String,
     entries: Vec<u32>,
+    begun_in: Option<Epoch>,
 }
 
 #[skybox::module(keyed)]
@@ -255,7 +256,8 @@ impl Register {
     fn start(app: &App, name: &str) -> Result<Self> {
         let ledger = app.value::<Ledger>()?.clone();
         ledger.note(&format!("register {name} started"));
-        Ok(Register { ledger, name: name.to_owned(), entries: Vec::new() })
+        let begun_in = app.epoch().ok();
+        Ok(Register { ledger, name: name.to_owned(), entries: Vec::new(), begun_in })
     }
 
     pub async fn name(&self) -> Result<String> {
@@ -278,6 +280,14 @@ impl Register {
 
     pub async fn fail(&self) -> Result<()> {
         panic!("the register burns")
+    }
+
+    /// Which of its owners its `start` saw, and which its method sees.
+    pub async fn epochs(&self) -> Result<(Option<Epoch>, Option<Epoch>)> {
+        let now = || App::current().ok().and_then(|app| app.epoch().ok());
+        let in_a_task = skybox::spawn(async move { now() }).await;
+        assert_eq!(in_a_task.ok().flatten(), None, "a task is nobody's");
+        Ok((self.begun_in, now()))
     }
 }
 
