@@ -6,6 +6,8 @@
 
 #![expect(unreachable_pub, reason = "`pub` is what makes a method part of a module's interface")]
 
+mod balanced;
+mod balancer;
 mod deaths;
 mod distance;
 mod etcd;

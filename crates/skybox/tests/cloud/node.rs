@@ -51,7 +51,14 @@ impl Node {
     }
 
     fn begin(etcd: &Etcd, name: &str) -> Node {
-        Node::with(Process::command(), &etcd.address(), name, None)
+        Node::begin_with(etcd, name, &[])
+    }
+
+    /// Begins to start one, with further variables of its environment.
+    pub fn begin_with(etcd: &Etcd, name: &str, further: &[(String, String)]) -> Node {
+        let mut command = Process::command();
+        command.envs(further.iter().map(|(name, value)| (name, value)));
+        Node::with(command, &etcd.address(), name, None)
     }
 
     /// Begins to start one on a host, with further variables of its environment.
