@@ -1,8 +1,9 @@
-//! What this repository can do by itself: `cargo xtask demo`, `test`, `bench`, `hosts`, `count`, `sanitize` and
-//! `tidy`.
+//! What this repository can do by itself: `cargo xtask demo`, `test`, `bench`, `hosts`, `chart`, `count`,
+//! `sanitize` and `tidy`.
 //!
 //! It needs none of the crates it builds, so that `tidy` answers within seconds on a tree that does not compile.
 
+mod chart;
 mod count;
 mod demo;
 mod run;
@@ -47,6 +48,8 @@ enum Command {
     Sanitize,
     /// Counts the instructions and allocations of a call on each path, and compares with what is recorded.
     Count(count::Count),
+    /// Runs a module that follows its database between hosts, and draws what its callers saw; it takes root.
+    Chart(chart::Chart),
     /// Checks the house rules; each finding says how to mend it.
     Tidy,
 }
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Sanitize => sanitizer::check(root).map(|()| ExitCode::SUCCESS),
         Command::Count(count) => count.run(root).map(|()| ExitCode::SUCCESS),
+        Command::Chart(chart) => chart.near(root).map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::report(root),
     }
 }

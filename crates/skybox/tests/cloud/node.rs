@@ -148,8 +148,8 @@ impl Node {
         serde_json::from_str(&self.ask("tally")).expect("a tally")
     }
 
-    /// What its payments have taken since it was asked for the last time, in microseconds.
-    pub fn paid(&mut self) -> Vec<u64> {
+    /// Its payments since it was asked for the last time: when each had ended, and what it had taken, in microseconds.
+    pub fn paid(&mut self) -> Vec<(u64, u64)> {
         serde_json::from_str(&self.ask("paid")).expect("numbers")
     }
 
@@ -294,8 +294,8 @@ const FIRST: usize = 20;
 struct Load {
     app: App,
     tally: Mutex<Tally>,
-    /// What payments have taken since somebody asked for the last time, in microseconds.
-    pay_us: Mutex<Vec<u64>>,
+    /// Payments since somebody asked for the last time: when each had ended, and what it had taken, in microseconds.
+    pay_us: Mutex<Vec<(u64, u64)>>,
 }
 
 impl Load {
@@ -338,7 +338,7 @@ impl Load {
                     let began = std::time::Instant::now();
                     load.count("pay", ledger.pay().await);
                     let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    load.pay_us.lock().expect("nobody panics under it").push(took);
+                    load.pay_us.lock().expect("nobody panics under it").push((runs::now_us(), took));
                 }
             });
         }
