@@ -6,33 +6,39 @@
 //! It remembers nothing that is not in the store. `leader/decide.rs` says what has to be written; this carries it out,
 //! and looks again when something has changed.
 
+mod asked;
 mod brake;
 mod decide;
 mod facts;
+mod telling;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use skybox_core::{Code, Incarnation, NodeName};
-use skybox_node::control::ModuleDecl;
+use skybox_node::control::{LeaderFigures, ModuleDecl};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use crate::history::{Author, Pen};
 use crate::records::{
     AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, EXPECTED, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN,
-    PIN, PLACE, ROUTE, SCALE, STATE, Table, UNPLACED, of_life, text,
+    PIN, PLACE, ROUTE, SCALE, STATE, UNPLACED, text,
 };
 use crate::store::{
     Committed, Condition, Followed, LeaseId, Op, Pace, Revision, Store, StoreError, TXN_BYTES_MAX, Txn, View,
     any_changed, follow,
 };
-use brake::{Brake, Held, Sight};
-use decide::{Mind, Seen, Write, decide};
+pub(crate) use asked::{explain, foresee};
+use brake::{Brake, Sight};
+use decide::{Decided, Mind, Seen, Write, decide};
 pub(crate) use facts::rules;
-use skybox_plan::place::{Explanation, Move, Placement, Rules};
+use skybox_plan::place::{Move, Placement, Rules};
+use telling::Lines;
 
-/// So many keys are written in one transaction, with what must be so of them: fewer than stores take.
+/// So many keys are written in one transaction, with what must be so of them and a line that tells of each: fewer than
+/// stores take.
 const WRITES_AT_ONCE: usize = 60;
 /// Of an empty cloud, the first plan waits until no further node has come for so long, and for that at most so long: what
 /// has keys stays with the nodes that were there first.
@@ -69,6 +75,8 @@ pub(crate) struct Candidate {
     /// How long a node may be silent before it is taken for gone, where it may be there still. Absent where somebody sees
     /// nodes die.
     pub(crate) brake: Option<Duration>,
+    /// What it has decided, for whoever looks after the cloud; while it leads.
+    pub(crate) news: Arc<watch::Sender<Option<LeaderFigures>>>,
 }
 
 impl Candidate {
@@ -152,6 +160,7 @@ impl Candidate {
     /// Plans until another one leads.
     async fn lead(&self, term: Revision, leader: &mut watch::Receiver<Arc<View>>) {
         tracing::info!(node = %self.me.name, "leads");
+        let _leads = Leads::begin(&self.news);
         let lost = async {
             let leads = |view: &Arc<View>| term_of(view, self.me.incarnation) == Some(term);
             drop(leader.wait_for(|view| !leads(view)).await);
@@ -167,6 +176,22 @@ impl Candidate {
         }
         drop(ends);
         tracing::info!(node = %self.me.name, "leads no more");
+    }
+}
+
+/// That a node leads, for as long as this is there.
+struct Leads<'n>(&'n watch::Sender<Option<LeaderFigures>>);
+
+impl<'n> Leads<'n> {
+    fn begin(news: &'n watch::Sender<Option<LeaderFigures>>) -> Leads<'n> {
+        news.send_replace(Some(LeaderFigures::default()));
+        Leads(news)
+    }
+}
+
+impl Drop for Leads<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
     }
 }
 
@@ -287,6 +312,7 @@ impl Planner {
         let mut brake = self.candidate.brake.map_or_else(Brake::none, |lease| Brake::new(lease, had));
         let mut degraded = false;
         let (mut was_away, mut failures) = (false, 0);
+        let mut pen = Pen::default();
         let changed: Vec<_> = eyes.all().map(|(_, followed)| followed.views()).collect();
         let mut remembered = Placement::default();
         // Distances and times go on although nothing is written.
@@ -311,8 +337,10 @@ impl Planner {
                 }
             }
             let mut decided = decide(&seen, &self.mind(&remembered), brake.held());
+            self.tell(&decided, &brake);
             let mut writes = std::mem::take(&mut decided.writes);
-            writes.extend(self.degraded(&eyes.degraded.views().borrow(), &brake));
+            let was_held = eyes.degraded.views().borrow().clone();
+            writes.extend(self.degraded(&was_held, &brake));
             if writes.is_empty() {
                 remembered = decided.placement;
                 let tick = (ticks || away).then(|| Instant::now() + TICK);
@@ -330,7 +358,9 @@ impl Planner {
                 }
                 continue;
             }
-            let written = self.write(&writes).await;
+            let author = Author { by: "leader", at: self.candidate.me.name.as_str() };
+            let mut lines = Lines::of(&author, &decided.moves, &writes, &seen, &was_held);
+            let written = self.write(&writes, &mut lines, &mut pen).await;
             eyes.have_seen(&written.seen).await;
             if written.all {
                 failures = 0;
@@ -349,6 +379,21 @@ impl Planner {
             tokio::time::sleep(pause.mul_f64(0.5 + (self.candidate.pace.jitter)().clamp(0.0, 1.0) / 2.0))
                 .await;
         }
+    }
+
+    /// Says what was decided, to whoever looks after the cloud.
+    fn tell(&self, decided: &Decided, brake: &Brake) {
+        let held_back = if brake.is_degraded() { brake.held().len() as u64 } else { 0 };
+        let now = LeaderFigures { unplaced: decided.unplaced.clone(), held_back };
+        // Its term may be over: nobody is told then.
+        self.candidate.news.send_if_modified(|news| {
+            news.as_mut().is_some_and(|news| {
+                *news != now && {
+                    *news = now;
+                    true
+                }
+            })
+        });
     }
 
     fn mind<'m>(&'m self, remembered: &'m Placement) -> Mind<'m> {
@@ -399,15 +444,15 @@ impl Planner {
     }
 
     /// Writes all, in several steps if it takes so many. What cannot be written keeps nothing else up.
-    async fn write(&self, writes: &[Write]) -> Written {
+    async fn write(&self, writes: &[Write], lines: &mut Lines, pen: &mut Pen) -> Written {
         let mut written = Written { all: true, ..Written::default() };
         for writes in chunks(writes) {
-            match self.commit(writes).await {
+            match self.commit(writes, lines, pen).await {
                 Ok(committed) if committed.met => written.note(writes, committed.revision),
                 // Something of it was not as it has to be, or is more than a store takes; the rest may be right.
                 Ok(_) | Err(StoreError::TooLarge { .. }) if writes.len() > 1 => {
                     for write in writes.chunks(1) {
-                        match self.commit(write).await {
+                        match self.commit(write, lines, pen).await {
                             Ok(committed) if committed.met => written.note(write, committed.revision),
                             Ok(_) => written.all = false,
                             Err(error) => written.fail(error),
@@ -421,14 +466,26 @@ impl Planner {
         written
     }
 
-    async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+    /// In one transaction with the lines that tell of it.
+    async fn commit(
+        &self,
+        writes: &[Write],
+        lines: &mut Lines,
+        pen: &mut Pen,
+    ) -> Result<Committed, StoreError> {
         let mut when = vec![Condition::CreatedAt(LEADER.to_owned(), self.term)];
         for condition in writes.iter().flat_map(|write| &write.when) {
             if !when.contains(condition) {
                 when.push(condition.clone());
             }
         }
-        self.candidate.store.commit(Txn::when(when, writes.iter().map(|write| write.op.clone()))).await
+        let txn = Txn::when(when, writes.iter().map(|write| write.op.clone()));
+        let (at, told) = lines.with(writes);
+        let committed = pen.commit(&self.candidate.store, txn, &told).await?;
+        if committed.met {
+            lines.are_written(at);
+        }
+        Ok(committed)
     }
 }
 
@@ -472,34 +529,6 @@ fn chunks(writes: &[Write]) -> Vec<&[Write]> {
         chunks.push(&writes[from..]);
     }
     chunks
-}
-
-/// Why a module is where it is, from what is in the store, as whoever leads would decide; nothing if there is no such module.
-/// `build`: of the nodes that count where none of them leads; of all, if it is not said.
-pub(crate) async fn explain(
-    store: &Arc<dyn Store>,
-    modules: &[ModuleDecl],
-    build: Option<&str>,
-    rules: &Rules,
-    module: &str,
-) -> Result<Option<Explanation>, StoreError> {
-    let mut seen = Seen::default();
-    for prefix in [NODE].into_iter().chain(LOOKED_AT) {
-        let listed = store.list(prefix).await?;
-        seen.follow(prefix, &View::of(listed));
-    }
-    let (mut leaders, mut degraded) = (Table::<Leader>::default(), Table::<Degraded>::default());
-    leaders.follow(&View::of(store.list(LEADER).await?));
-    degraded.follow(&View::of(store.list(DEGRADED).await?));
-    let leads = leaders.get(LEADER).and_then(|row| seen.nodes.get(&of_life(NODE, row.value.incarnation)));
-    let build = leads.map(|row| row.value.build.as_str()).or(build);
-    let held_back = degraded.get(DEGRADED).map(|row| row.value.held.clone()).unwrap_or_default();
-    let had =
-        seen.assigns.iter().map(|(_, row)| &row.value.node).filter(|node| held_back.contains(&node.name));
-    let held: Held = had.map(|node| (node.incarnation, node.clone())).collect();
-    let remembered = Placement::default();
-    let mind = Mind { modules, build, rules, remembered: &remembered, now_ms: now_ms() };
-    Ok(skybox_plan::place::explain(&decide::facts_of(&seen, &mind, &held), module))
 }
 
 fn now_ms() -> u64 {

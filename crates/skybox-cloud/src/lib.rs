@@ -12,6 +12,7 @@
 #[cfg(feature = "certs")]
 pub mod certs;
 pub mod client;
+pub mod history;
 mod leader;
 pub mod member;
 pub mod near;

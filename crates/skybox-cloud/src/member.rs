@@ -3,6 +3,7 @@
 //! All of it runs on a thread of its own (`member/thread.rs`): a lease is renewed although the program's runtime is busy.
 
 mod far;
+mod gauges;
 mod lease;
 mod names;
 mod once;
@@ -22,8 +23,8 @@ use skybox_core::{InstanceId, NodeName, Plan, TextChain};
 use skybox_node::Fence;
 use skybox_node::capacity::{Capacity, Source};
 use skybox_node::control::{
-    Boxed, Control, ControlError, Joining, Leave, ModuleDecl, Newcomer, OnceTurn, ParentLink, Report,
-    Through, Unanswered,
+    Boxed, Control, ControlError, Joining, Leave, ModuleDecl, Newcomer, OnceTurn, ParentLink, PlanFigures,
+    Report, Through, Unanswered,
 };
 use skybox_plan::names::{NameAnswer, NameAsk};
 use tokio::runtime::Handle;
@@ -34,6 +35,7 @@ use crate::leader::{Candidate, rules};
 use crate::parent::Order;
 use crate::records::{Leader, Node};
 use crate::store::{Embedded, LeaseId, PACE, Pace, Store, StoreError};
+use gauges::Gauges;
 use names::Names;
 use orders::Desk;
 use standing::{Standing, sayings};
@@ -63,6 +65,8 @@ pub struct Member {
     shared: Arc<Shared>,
     names: Arc<Names>,
     plan: watch::Receiver<Arc<Plan>>,
+    /// The leader has said what this node is to run.
+    heard: watch::Receiver<bool>,
     tasks: Vec<AbortHandle>,
     runtime: Handle,
     parent: Option<Arc<ParentLink>>,
@@ -94,6 +98,7 @@ pub(crate) struct Shared {
     parent_ends_leases: bool,
     /// Where people give orders.
     desk: Desk,
+    gauges: Gauges,
 }
 
 /// What has to be known before keyed instances may be called under a lease.
@@ -298,9 +303,10 @@ impl Member {
                 at: node.name.to_string(),
                 known: BTreeSet::new(),
             },
+            gauges: Gauges::new(),
         });
         let (plans, plan) = watch::channel(Arc::default());
-        let (heard, mut first_word) = watch::channel(false);
+        let (heard, first_word) = watch::channel(false);
         let names = Arc::new(Names::new(shared.clone()));
         let mut tasks = vec![
             runtime.spawn(lease::keep(shared.clone(), terms.lease)),
@@ -319,13 +325,16 @@ impl Member {
                 lease: shared.lease.subscribe(),
                 pace: shared.pace,
                 brake: Some(terms.lease),
+                news: shared.gauges.leads.clone(),
             };
             tasks.push(runtime.spawn(candidate.run(shared.resigned.subscribe())));
         }
         let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
+        let mut heard = first_word.clone();
         let runtime = runtime.clone();
-        let member = Member { shared, names, plan, tasks, runtime, parent: None, thread: None };
-        let heard = first_word.wait_for(|heard| *heard);
+        let member =
+            Member { shared, names, plan, heard: first_word, tasks, runtime, parent: None, thread: None };
+        let heard = heard.wait_for(|heard| *heard);
         if tokio::time::timeout(FIRST_WORD_WAIT, heard).await.is_err() {
             tracing::warn!(
                 "nobody has said within {FIRST_WORD_WAIT:?} what this node is to run: it goes on, and calls wait"
@@ -370,6 +379,20 @@ impl Control for Member {
 
     fn fence(&self) -> Option<Arc<Fence>> {
         Some(self.shared.fence.clone())
+    }
+
+    fn told(&self) -> Boxed<'static, ()> {
+        let mut heard = self.heard.clone();
+        Box::pin(async move {
+            if heard.wait_for(|heard| *heard).await.is_err() {
+                // Nobody says anything any more.
+                std::future::pending().await
+            }
+        })
+    }
+
+    fn figures(&self) -> Option<PlanFigures> {
+        Some(self.shared.gauges.figures())
     }
 
     fn leaving(&self) -> watch::Receiver<Option<Leave>> {
@@ -435,12 +458,12 @@ impl Control for Member {
         })
     }
 
-    fn order(&self, order: serde_json::Value) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
-        let desk = self.shared.desk.clone();
+    fn order(&self, order: serde_json::Value, by: &str) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
+        let (desk, by) = (self.shared.desk.clone(), by.to_owned());
         Box::pin(async move {
             let order: Order =
                 serde_json::from_value(order).map_err(|error| Unanswered::Refused(error.to_string()))?;
-            let done = desk.carry_out(order).await;
+            let done = desk.carry_out(order, &by).await;
             let done = done.map_err(|error| Unanswered::Unreachable(error.to_string()))?;
             serde_json::to_value(done).map_err(|error| Unanswered::Refused(error.to_string()))
         })

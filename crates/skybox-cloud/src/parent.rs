@@ -22,7 +22,7 @@ use skybox_core::Plan;
 use skybox_node::config::TlsFiles;
 pub use skybox_node::config::{Config, ConfigError};
 use skybox_node::control::{ModuleDecl, PARENT_ENV};
-pub use skybox_plan::place::Explanation;
+pub use skybox_plan::place::{Explanation, Move, Reason, Unplaced};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -32,6 +32,7 @@ pub use secure::NODE_ADDRESS;
 use secure::Secure;
 use state::{Event, News, State};
 
+use crate::history::Line;
 use crate::runtime_dir::{PARENT_SOCKET, RuntimeDir, STORE_SOCKET};
 
 /// Events that may wait for the parent. Its work for each is short.
@@ -207,6 +208,22 @@ pub enum Order {
         /// The module.
         module: String,
     },
+    /// What has been changed, and by whom.
+    History {},
+    /// Something that was ordered is taken back.
+    Undo {
+        /// Which line of the history; the last one that can be, if nothing is said.
+        number: Option<u64>,
+    },
+    /// What the plan would become if all of this were ordered. Nothing is changed.
+    TryOut {
+        /// Modules, and where they would belong.
+        moves: BTreeMap<String, Vec<NodeName>>,
+        /// Modules, and how many of each there would be, as in the source.
+        scales: BTreeMap<String, String>,
+        /// Nodes that would get nothing more.
+        cordons: Vec<NodeName>,
+    },
     /// The nodes that are lost are gone for good, however many they are: others take over what they had.
     GoOn,
     /// The plan, and the nodes' processes.
@@ -223,6 +240,12 @@ pub enum Done {
     Ok,
     /// What was to be explained.
     Explained(Box<Explanation>),
+    /// What has been changed, the newest last.
+    Told(Vec<Line>),
+    /// What has been taken back, as the line that says so.
+    Undone(Box<Line>),
+    /// What the plan would become.
+    Foreseen(Box<Outlook>),
     /// It is begun: the program is killed if it has not ended by then.
     Ending {
         /// How long it has, in milliseconds.
@@ -251,6 +274,15 @@ pub enum Done {
         #[serde(default)]
         degraded: Vec<NodeName>,
     },
+}
+
+/// What a plan would become.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// What would move, and why, by module.
+    pub moves: Vec<Move>,
+    /// What would have no place, and which need is not met, by module.
+    pub unplaced: Vec<Unplaced>,
 }
 
 /// That a node gave a module up, which is tried on others as long as there are such.
@@ -331,7 +363,12 @@ impl Parent {
     /// Gives an order; resolves when it is done.
     pub async fn order(&self, order: Order) -> Done {
         let (reply, done) = oneshot::channel();
-        if self.events.send(Event::Order { order, reply }).await.is_err() {
+        if self
+            .events
+            .send(Event::Order { order, by: "the program that is the parent".to_owned(), reply })
+            .await
+            .is_err()
+        {
             return Done::Refused("the program has ended".to_owned());
         }
         done.await.unwrap_or_else(|_| Done::Refused("the program has ended".to_owned()))

@@ -14,6 +14,7 @@
 //! | `pin/<module>`, `scale/<module>`, `again/<module>`, `cordon/<node>`, `freeze`, `brake` | – | nodes, for operators | the leader |
 //! | `generation` | – | the first node | all nodes |
 //! | `expected` | – | the parent of one machine | the leader |
+//! | `history/<slot>`, `history` | – | nodes, for operators; the leader | people |
 //! | `once/<build>/<name>` | the node that runs it, then none | the node that runs it | who waits for it |
 //! | `name/<name>` | the node of its instance | that node | who asks |
 //!
@@ -70,6 +71,10 @@ pub const UNPLACED: &str = "unplaced";
 pub const GENERATION: &str = "generation";
 /// The key of the nodes that are there or come, where somebody starts them.
 pub const EXPECTED: &str = "expected";
+/// Before the place of a line in the key of what somebody has changed.
+pub const HISTORY: &str = "history/";
+/// The key of the number of the line that comes next.
+pub const HISTORY_NEXT: &str = "history";
 /// Before the build and the name in the key of what is done once.
 pub const ONCE: &str = "once/";
 /// Before the name in the key of the instance that has it.

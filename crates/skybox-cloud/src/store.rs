@@ -29,7 +29,7 @@ pub use embedded::{Embedded, serve};
 #[cfg(feature = "etcd")]
 pub use etcd::{Etcd, EtcdConfig, MemberStatus};
 pub use follow::{Followed, Pace, View, follow};
-pub(crate) use follow::{PACE, any_changed};
+pub(crate) use follow::{Freshness, PACE, any_changed};
 pub use memory::Memory;
 
 /// Conditions of one transaction at most, and as many operations in either branch: etcd's default (`--max-txn-ops`).

@@ -68,14 +68,18 @@ pub(crate) async fn serve(app: &App) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Whether this node takes calls from outside, or leaves while others go on.
+/// Whether this node takes calls from outside and has started what it was told to run, or leaves while others go on that
+/// answer at the same address.
+///
+/// What is moved here later does not count: a node that goes on serving is not taken out of rotation for it.
 #[cfg(feature = "admin")]
 fn is_ready(app: &AppInner) -> bool {
     let others = || {
         app.control.plans().borrow().nodes.iter().any(|(node, entry)| *node != app.node && !entry.draining)
     };
     let handing_over = || *app.control.leaving().borrow() == Some(Leave::HandOver);
-    app.ready.load(std::sync::atomic::Ordering::Relaxed) || (handing_over() && others())
+    let is_set = |flag: &std::sync::atomic::AtomicBool| flag.load(std::sync::atomic::Ordering::Acquire);
+    (is_set(&app.ready) && is_set(&app.warm)) || (handing_over() && others())
 }
 
 /// The figures of every node of this machine; of those that answer in time.
@@ -104,6 +108,7 @@ async fn figures(app: &App) -> String {
                 node: node.to_string(),
                 edges: status.edges,
                 handshakes: status.handshakes,
+                plan: status.plan,
             }),
             _ => crate::log_limit::warn("figures", &format!("{node} did not say its figures")),
         }

@@ -99,6 +99,8 @@ pub(crate) struct AppInner {
     pub(crate) random: Random,
     instances: AtomicU64,
     pub(crate) ready: AtomicBool,
+    /// What it was first told to run has started here, or was given up.
+    pub(crate) warm: AtomicBool,
     /// What lives here ends for good.
     closing: AtomicBool,
     /// Set by `main`'s own shutdown signals where no parent says when to leave.

@@ -20,6 +20,7 @@ mod reader;
 mod socket;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+mod user;
 mod writer;
 
 use std::collections::HashMap;
@@ -53,8 +54,10 @@ use offset::ClockOffset;
 use out::Out;
 use pending::Pending;
 pub(crate) use pending::PendingCall;
+use proof::Proof;
 pub use proof::Right;
 use socket::WriteHalf;
+pub use user::name_of as user_name;
 
 use crate::app::AppInner;
 use crate::clock;
@@ -108,6 +111,8 @@ pub(crate) struct PeerInfo {
     pub(crate) role: Role,
     /// What it may do, if it is an operator.
     pub(crate) right: Right,
+    /// The user of this machine whose process it is, where the kernel has said so.
+    user: Option<u32>,
     agreed: Agreed,
 }
 
@@ -117,6 +122,15 @@ impl PeerInfo {
         match self.role {
             Role::Node => Ok(()),
             Role::Operator => self.right.suffices(needed, self.node.as_str()),
+        }
+    }
+
+    /// Who it is, as the transport has proven it, for those who ask later who did something.
+    pub(crate) fn who(&self) -> String {
+        match (self.role, self.user) {
+            (Role::Node, _) => format!("node {}", self.node),
+            (Role::Operator, Some(user)) => format!("user {}", user::name_of(user)),
+            (Role::Operator, None) => format!("operator {}", self.node),
         }
     }
 }
@@ -164,7 +178,7 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    fn new(app: Weak<AppInner>, kin: Kin, agreed: Agreed, right: Right, socket: WriteHalf) -> Conn {
+    fn new(app: Weak<AppInner>, kin: Kin, agreed: Agreed, proof: &Proof, socket: WriteHalf) -> Conn {
         let same_host = socket.is_local();
         let hello = &agreed.peer;
         let clock_offset = ClockOffset::new(hello.clock_us, clock::monotonic_us());
@@ -172,7 +186,8 @@ impl Conn {
             node: hello.node.clone(),
             incarnation: hello.incarnation,
             role: hello.role,
-            right,
+            right: proof.right(),
+            user: proof.user(),
             agreed,
         };
         Conn {

@@ -2,6 +2,7 @@
 
 mod alone;
 mod by_hand;
+mod figures;
 mod joining;
 mod orphan;
 mod parent;
@@ -20,6 +21,7 @@ use crate::fence::Fence;
 
 pub(crate) use alone::Alone;
 pub(crate) use by_hand::ByHand;
+pub use figures::{Latencies, LeaderFigures, PlanFigures};
 pub(crate) use joining::join;
 pub use joining::{Joined, Joining, Membership, Newcomer, Through};
 pub use parent::{
@@ -47,6 +49,14 @@ pub trait Control: Send + Sync {
     fn places_anew(&self) -> bool {
         false
     }
+    /// Resolves when whoever plans has said for the first time what this node is to run.
+    fn told(&self) -> Boxed<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    /// How this node stands to the plan; absent where there is no store.
+    fn figures(&self) -> Option<PlanFigures> {
+        None
+    }
     /// Says what happened here. Never waits; what is said may arrive late, but in order.
     fn report(&self, report: Report);
     /// Asks for the turn to run `name`, which one node at a time has, until one run succeeds.
@@ -59,9 +69,9 @@ pub trait Control: Send + Sync {
     /// takes. Done after all that was asked for it before. An error says that nobody keeps them.
     fn ended(&self, instance: InstanceId) -> Boxed<'_, Result<(), ControlError>>;
     /// Carries out what people order of the whole program, which a node that they have reached is asked to; resolves when
-    /// it is done.
-    fn order(&self, order: serde_json::Value) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
-        drop(order);
+    /// it is done. `by`: who that is, as the node's connection to them has proven it.
+    fn order(&self, order: serde_json::Value, by: &str) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
+        let _ = (order, by);
         let why = "this node knows no plan that could be changed: it is alone";
         Box::pin(async move { Err(Unanswered::Refused(why.to_owned())) })
     }

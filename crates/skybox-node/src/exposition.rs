@@ -1,9 +1,12 @@
 //! Counters in Prometheus' text format.
 
+mod plan;
+
 use std::fmt::Write;
 
 use crate::app::AppInner;
 use crate::conn::HandshakeCounts;
+use crate::control::PlanFigures;
 use crate::metrics::{EdgeCounts, OWN_ERROR};
 
 /// What one node has counted.
@@ -12,12 +15,13 @@ pub(crate) struct Figures {
     pub(crate) node: String,
     pub(crate) edges: Vec<EdgeCounts>,
     pub(crate) handshakes: HandshakeCounts,
+    pub(crate) plan: Option<PlanFigures>,
 }
 
 impl Figures {
     pub(crate) fn of(app: &AppInner) -> Figures {
         let (edges, handshakes) = (crate::operate::edges(app), app.handshakes.counts());
-        Figures { node: app.home.to_string(), edges, handshakes }
+        Figures { node: app.home.to_string(), edges, handshakes, plan: crate::operate::plan_figures(app) }
     }
 }
 
@@ -61,9 +65,10 @@ pub(crate) fn render(nodes: &[Figures]) -> String {
         "Latency: one remote call in 16, one local call in 64.",
     );
     for (labels, edge) in edges() {
-        histogram(&mut text, &labels, edge);
+        histogram(&mut text, "skybox_call_duration_seconds", &labels, &edge.latency, edge.latency_us_sum);
     }
     handshakes(&mut text, nodes);
+    plan::render(&mut text, nodes);
     text
 }
 
@@ -107,20 +112,21 @@ fn escaped(node: &str) -> String {
     node.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn histogram(text: &mut String, labels: &str, edge: &EdgeCounts) {
+/// Buckets whose n-th counts what took less than 2^n µs, the last one what took longer.
+fn histogram(text: &mut String, name: &str, labels: &str, buckets: &[u64], sum_us: u64) {
     let mut seen = 0;
-    let bounded = edge.latency.len().saturating_sub(1);
-    for (bucket, count) in edge.latency.iter().take(bounded).enumerate() {
+    let of_bucket = format!("{name}_bucket");
+    let bounded = buckets.len().saturating_sub(1);
+    for (bucket, count) in buckets.iter().take(bounded).enumerate() {
         seen += count;
         let bound = (1u64 << bucket) as f64 / 1e6;
-        line(text, "skybox_call_duration_seconds_bucket", &format!("{labels},le=\"{bound}\""), seen);
+        line(text, &of_bucket, &format!("{labels},le=\"{bound}\""), seen);
     }
-    let count: u64 = edge.latency.iter().sum();
-    line(text, "skybox_call_duration_seconds_bucket", &format!("{labels},le=\"+Inf\""), count);
-    let sum_s = edge.latency_us_sum as f64 / 1e6;
-    writeln!(text, "skybox_call_duration_seconds_sum{{{labels}}} {sum_s}")
-        .expect("a String takes everything");
-    line(text, "skybox_call_duration_seconds_count", labels, count);
+    let count: u64 = buckets.iter().sum();
+    line(text, &of_bucket, &format!("{labels},le=\"+Inf\""), count);
+    let sum_s = sum_us as f64 / 1e6;
+    writeln!(text, "{name}_sum{{{labels}}} {sum_s}").expect("a String takes everything");
+    line(text, &format!("{name}_count"), labels, count);
 }
 
 #[cfg(test)]
@@ -140,7 +146,7 @@ mod tests {
         }
         let handshakes = HandshakeCounts { pending: 3, no_room: 7, ..HandshakeCounts::default() };
         let edges = vec![edge.counts("", "catalog", "get")];
-        let text = render(&[Figures { node: "a \"b\"".to_owned(), edges, handshakes }]);
+        let text = render(&[Figures { node: "a \"b\"".to_owned(), edges, handshakes, plan: None }]);
         let labels = r#"node="a \"b\"",caller="",module="catalog",method="get""#;
         let value = |name: &str, more: &str| {
             let start = format!("skybox_call_duration_seconds_{name}{{{labels}{more}}} ");

@@ -49,7 +49,7 @@ pub use app::{App, AppError, Builder, DRAIN_MAX, Missing, NoApp, Scoped, program
 pub use call::ItemError;
 pub use call::{CallOptions, Handle};
 pub use cell::LimitedBy;
-pub use conn::{Address, DialError, HandshakeCounts, Right};
+pub use conn::{Address, DialError, HandshakeCounts, Right, user_name};
 pub use fence::{Fence, abort};
 pub use host::{Ending, GivenUp, Restarted};
 pub use interface::Candidate;

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use skybox_core::{CallError, CallErrorKind, CallId, Callee, Incarnation, NodeName, Ran};
+use skybox_core::{CallError, CallErrorKind, CallId, Callee, Incarnation, ModulePlan, NodeName, Ran};
 use skybox_wire::codec::Form;
 use skybox_wire::frame::{ModuleNumber, PayloadOf};
 use skybox_wire::handshake::{Hello, Role};
@@ -15,7 +15,7 @@ use skybox_wire::handshake::{Hello, Role};
 use crate::app::{App, AppId, AppInner};
 use crate::call::{ItemError, Relayed, ReplyTo};
 use crate::conn::{Address, Conn, DialError, Right, dial_operator};
-use crate::control::Unanswered;
+use crate::control::{PlanFigures, Unanswered};
 use crate::host::{AnyHost, Restarted};
 use crate::metrics::EdgeCounts;
 use crate::status::{ImplementationStatus, ModuleStatus, NodeStatus, PolicyStatus};
@@ -70,7 +70,7 @@ pub(crate) enum Ask {
 }
 
 /// Orders that change nothing.
-const READS: [&str; 1] = ["explain"];
+const READS: [&str; 3] = ["explain", "history", "try-out"];
 /// Asks whoever keeps the plan for all of it.
 const SHOW: &str = "show";
 
@@ -175,7 +175,24 @@ pub(crate) fn status(app: &App) -> NodeStatus {
         linked: inner.ties.count() as u64,
         restarted: inner.lives.told(),
         handshakes: inner.handshakes.counts(),
+        plan: plan_figures(inner),
     }
+}
+
+/// How this node stands to the plan, with what only it knows of its fence.
+pub(crate) fn plan_figures(app: &AppInner) -> Option<PlanFigures> {
+    let figures = app.control.figures()?;
+    let plan = app.control.plans().borrow().clone();
+    let fence_closed = app.control.fence().is_some_and(|fence| !fence.is_open(plan.version));
+    let shards = |host: &Arc<dyn AnyHost>| match plan.modules.get(host.core().descriptor.name) {
+        Some(ModulePlan::Keyed(shards)) if host.core().has_fence() => {
+            let me = shards.nodes.iter().position(|node| *node == app.node);
+            me.map_or(0, |me| shards.owner.iter().filter(|owner| usize::from(**owner) == me).count())
+        }
+        _ => 0,
+    };
+    let owned: usize = app.hosts.iter().map(shards).sum();
+    Some(PlanFigures { fence_closed, fenced_shards: if fence_closed { owned as u64 } else { 0 }, ..figures })
 }
 
 fn module_status(app: &AppInner, host: &dyn crate::host::AnyHost) -> ModuleStatus {
@@ -243,6 +260,7 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
         .map_err(|error| CallErrorKind::Mismatch { why: error.to_string() });
     let allowed = ask.and_then(|ask| conn.peer().may(ask.needs()).map(|()| ask));
     let operator = conn.peer().node.clone();
+    let who = conn.peer().who();
     let drains = matches!(allowed, Ok(Ask::Drain));
     let reply = ReplyTo::Conn(conn.clone(), id);
     let answered = match allowed {
@@ -271,10 +289,10 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
             tracing::info!(target: AUDIT, %operator, "kills {instance}");
             to_json(&kill(&app, &instance, &operator).await)
         }
-        Ok(Ask::Plan) => order(&app, SHOW.into()).await,
+        Ok(Ask::Plan) => order(&app, SHOW.into(), &who).await,
         Ok(Ask::Order(asked)) => {
-            tracing::info!(target: AUDIT, %operator, "orders {asked}");
-            order(&app, asked).await
+            tracing::info!(target: AUDIT, %operator, %who, "orders {asked}");
+            order(&app, asked, &who).await
         }
     };
     match answered {
@@ -393,8 +411,8 @@ async fn restart(app: &AppInner, module: &str, key: Option<&str>) -> Result<Rest
     host.clone().restart(key).await
 }
 
-async fn order(app: &AppInner, order: Value) -> Result<Vec<u8>, CallErrorKind> {
-    match app.control.order(order).await {
+async fn order(app: &AppInner, order: Value, by: &str) -> Result<Vec<u8>, CallErrorKind> {
+    match app.control.order(order, by).await {
         Ok(done) => to_json(&done),
         Err(Unanswered::Refused(why)) => Err(CallErrorKind::Mismatch { why }),
         Err(Unanswered::Unreachable(why)) => Err(CallErrorKind::Lost { why }),

@@ -10,6 +10,7 @@ use skybox_plan::restart::{BACKOFF_FIRST, BACKOFF_MAX};
 
 use crate::cell::LimitedBy;
 use crate::conn::HandshakeCounts;
+use crate::control::PlanFigures;
 use crate::host::{Ending, GivenUp};
 use crate::metrics::EdgeCounts;
 use crate::uses::ProcessUse;
@@ -252,4 +253,7 @@ pub struct NodeStatus {
     /// The connections that others have opened to it over TCP; absent from a node of a version without.
     #[serde(default)]
     pub handshakes: HandshakeCounts,
+    /// How it stands to the plan of its cloud; absent where there is no store, and from a node of a version without.
+    #[serde(default)]
+    pub plan: Option<PlanFigures>,
 }

@@ -121,5 +121,6 @@ pub(super) fn node(local: u64, served: u64, cpu_ms: u64) -> NodeStatus {
         linked: 0,
         restarted: BTreeMap::new(),
         handshakes: skybox_node::HandshakeCounts::default(),
+        plan: None,
     }
 }

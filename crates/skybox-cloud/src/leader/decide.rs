@@ -114,6 +114,8 @@ pub(crate) struct Decided {
     pub(crate) moves: Vec<Move>,
     /// Modules that nodes have given up, which are tried elsewhere.
     pub(crate) gave_up: BTreeSet<(String, NodeName)>,
+    /// How many instances or shards of a module have no place, if any.
+    pub(crate) unplaced: BTreeMap<String, u64>,
 }
 
 /// A node that counts.
@@ -199,8 +201,10 @@ impl<'s> Deciding<'s> {
         }
         self.assign(assigns, &mut writes);
         put_if_changed(&self.seen.unplaced, UNPLACED.to_owned(), &unplaced, &mut writes);
+        let missing = decision.unplaced.iter();
+        let unplaced = missing.map(|one| (one.module.clone(), u64::from(one.missing))).collect();
         let Decision { placement, moves, .. } = decision;
-        Decided { writes, placement, moves, gave_up: facts.gave_up }
+        Decided { writes, placement, moves, gave_up: facts.gave_up, unplaced }
     }
 
     fn facts(&self) -> Facts {

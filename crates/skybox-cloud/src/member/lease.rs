@@ -31,10 +31,11 @@ pub(super) async fn keep(shared: Arc<Shared>, ttl: Duration) {
 async fn keep_on(shared: &Arc<Shared>, ttl: Duration) {
     let mut failures = 0;
     loop {
-        let sent_ms = shared.fence.now_ms();
+        let (sent, sent_ms) = (Instant::now(), shared.fence.now_ms());
         match shared.store.grant(ttl).await {
             Ok(lease) => {
                 failures = 0;
+                shared.gauges.granted(sent);
                 shared.renewed(lease.id, sent_ms, lease.ttl);
                 shared.lease.send_replace(Some(lease.id));
                 renew(shared, lease).await;
@@ -85,6 +86,7 @@ async fn renew_once(shared: &Arc<Shared>, lease: Lease, before: Instant, late: &
             Some(answered) = asked.join_next() => match answered {
                 Ok((Ok(()), sent, sent_ms)) => {
                     shared.renewed(lease.id, sent_ms, lease.ttl);
+                    shared.gauges.renewed(sent);
                     return Some(sent);
                 }
                 Ok((Err(StoreError::LeaseGone(_)), ..)) => return None,

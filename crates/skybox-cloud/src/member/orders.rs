@@ -10,12 +10,13 @@ use skybox_plan::place::Rules;
 use tokio::time::Instant;
 
 use super::view::Sight;
+use crate::history::{self, Author, Line, Pen, What};
 use crate::parent::{Done, GaveUp as ShownGaveUp, Order};
 use crate::records::{
     AGAIN, ASSIGN, Assign, BRAKE, CORDON, Cordon, DEGRADED, Degraded, FREEZE, GaveUp, LEADER, Leader, NODE,
     OWN, PIN, Pin, ROUTE, Row, SCALE, STATE, Scale, State, Table, of_life, own_in, text,
 };
-use crate::store::{Followed, Op, Pace, Revision, Store, StoreError, Txn, any_changed, follow};
+use crate::store::{Followed, Op, Pace, Revision, Store, StoreError, Txn, View, any_changed, follow};
 
 /// An order that is not done after this long is answered with what it waits for; it goes on.
 const ORDER_WAIT: Duration = Duration::from_secs(60);
@@ -36,21 +37,24 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Carries an order out; resolves when it is done.
-    pub(crate) async fn carry_out(&self, order: Order) -> Result<Done, StoreError> {
+    /// Carries out what somebody orders; resolves when it is done.
+    pub(crate) async fn carry_out(&self, order: Order, by: &str) -> Result<Done, StoreError> {
+        let author = Author { by, at: &self.at };
         match order {
             Order::Show => show(self).await,
-            Order::Move { module, nodes } => move_to(self, &module, nodes).await,
+            Order::Move { module, nodes } => move_to(self, &author, &module, nodes).await,
             Order::TryAgain { module } => match known(self, &module) {
                 Err(why) => Ok(Done::Refused(why)),
-                Ok(_) => put(self, format!("{AGAIN}{module}"), "ordered").await,
+                Ok(_) => put(self, format!("{AGAIN}{module}"), author.line(What::TryAgain, &module)).await,
             },
-            Order::Scale { module, replicas } => scale(self, &module, &replicas).await,
-            Order::Cordon { node, on } => cordon(self, &node, on).await,
-            Order::Freeze { on: true } => put(self, FREEZE.to_owned(), "frozen").await,
-            Order::Freeze { on: false } => delete(self, FREEZE.to_owned()).await,
+            Order::Scale { module, replicas } => scale(self, &author, &module, &replicas).await,
+            Order::Cordon { node, on } => cordon(self, &author, &node, on).await,
+            Order::Freeze { on } => freeze(self, &author, on).await,
             Order::Explain { module } => explain_module(self, &module).await,
-            Order::GoOn => put(self, BRAKE.to_owned(), "go on").await,
+            Order::GoOn => go_on(self, &author).await,
+            Order::History {} => history::lines(&self.store).await.map(Done::Told),
+            Order::Undo { number } => undo(self, &author, number).await,
+            Order::TryOut { moves, scales, cordons } => try_out(self, moves, scales, cordons).await,
             Order::Drain { .. } | Order::Kill { .. } | Order::Stop => {
                 let why = "that is for the node itself, or for whoever starts its process";
                 Ok(Done::Refused(why.to_owned()))
@@ -70,49 +74,116 @@ fn unknown(names: &BTreeSet<NodeName>, node: &NodeName) -> Option<Done> {
     (!names.contains(node)).then(|| Done::Refused(format!("there is no node `{node}`; there are {}", all())))
 }
 
-async fn put(desk: &Desk, key: String, why: &str) -> Result<Done, StoreError> {
-    let value = text(&format!("{why} at {}", desk.at));
-    desk.store.commit(Txn::of([Op::put(key, value)])).await?;
+/// Writes a key of which it only matters that it was written.
+async fn put(desk: &Desk, key: String, line: Line) -> Result<Done, StoreError> {
+    let value = text(&format!("ordered by {}", line.by));
+    Pen::default().commit(&desk.store, Txn::of([Op::put(key, value)]), &[line]).await?;
     Ok(Done::Ok)
 }
 
-async fn delete(desk: &Desk, key: String) -> Result<Done, StoreError> {
-    desk.store.commit(Txn::of([Op::Delete(key)])).await?;
+async fn freeze(desk: &Desk, author: &Author<'_>, on: bool) -> Result<Done, StoreError> {
+    let line = author.line(if on { What::Freeze } else { What::Unfreeze }, "");
+    let value = on.then(|| text(&format!("ordered by {}", author.by)));
+    history::change(&desk.store, line, FREEZE, value, &[]).await?;
     Ok(Done::Ok)
 }
 
-async fn scale(desk: &Desk, module: &str, replicas: &str) -> Result<Done, StoreError> {
-    match known(desk, module) {
-        Err(why) => return Ok(Done::Refused(why)),
-        Ok(ModuleKind::Keyed) => {
-            return Ok(Done::Refused(format!("`{module}` is keyed: it has an instance for each key")));
-        }
-        Ok(_) => {}
+async fn go_on(desk: &Desk, author: &Author<'_>) -> Result<Done, StoreError> {
+    let mut degraded = Table::<Degraded>::default();
+    degraded.follow(&View::of(desk.store.list(DEGRADED).await?));
+    let held = degraded.get(DEGRADED).map(|row| row.value.held.clone()).unwrap_or_default();
+    let before = match joined(&held) {
+        none if none.is_empty() => "nothing held back".to_owned(),
+        held => format!("{held} held back"),
+    };
+    put(desk, BRAKE.to_owned(), Line { before, ..author.line(What::GoOn, "") }).await
+}
+
+/// What is to be written so that there are so many of a module; or why it cannot be.
+fn scaled(desk: &Desk, module: &str, replicas: &str) -> Result<Option<String>, String> {
+    if known(desk, module)? == ModuleKind::Keyed {
+        return Err(format!("`{module}` is keyed: it has an instance for each key"));
     }
-    let key = format!("{SCALE}{module}");
     if replicas.is_empty() {
-        return delete(desk, key).await;
+        return Ok(None);
     }
     match replicas.parse() {
-        Err(error) => Ok(Done::Refused(format!("`{replicas}`: {error}"))),
-        Ok(replicas) => {
-            desk.store.commit(Txn::of([Op::put(key, text(&Scale { replicas }))])).await?;
-            Ok(Done::Ok)
-        }
+        Err(error) => Err(format!("`{replicas}`: {error}")),
+        Ok(replicas) => Ok(Some(text(&Scale { replicas }))),
     }
 }
 
-async fn cordon(desk: &Desk, node: &NodeName, on: bool) -> Result<Done, StoreError> {
-    let key = format!("{CORDON}{node}");
-    if !on {
-        return delete(desk, key).await;
-    }
-    if let Some(refused) = unknown(&desk.names(Whole::open(desk).await?.sight()), node) {
+async fn scale(desk: &Desk, author: &Author<'_>, module: &str, replicas: &str) -> Result<Done, StoreError> {
+    let value = match scaled(desk, module, replicas) {
+        Err(why) => return Ok(Done::Refused(why)),
+        Ok(value) => value,
+    };
+    let line = author.line(What::Scale, module);
+    history::change(&desk.store, line, &format!("{SCALE}{module}"), value, &[]).await?;
+    Ok(Done::Ok)
+}
+
+async fn cordon(desk: &Desk, author: &Author<'_>, node: &NodeName, on: bool) -> Result<Done, StoreError> {
+    if on && let Some(refused) = unknown(&desk.names(Whole::open(desk).await?.sight()), node) {
         return Ok(refused);
     }
-    let cordon = Cordon { by: format!("ordered at {}", desk.at) };
-    desk.store.commit(Txn::of([Op::put(key, text(&cordon))])).await?;
+    let line = author.line(if on { What::Cordon } else { What::Uncordon }, node.as_str());
+    let value = on.then(|| text(&Cordon { by: author.by.to_owned() }));
+    history::change(&desk.store, line, &format!("{CORDON}{node}"), value, &[]).await?;
     Ok(Done::Ok)
+}
+
+async fn undo(desk: &Desk, author: &Author<'_>, number: Option<u64>) -> Result<Done, StoreError> {
+    let names = desk.names(Whole::open(desk).await?.sight());
+    let may = |key: &str, value: Option<&str>| {
+        let pin = value.and_then(|value| serde_json::from_str::<Pin>(value).ok());
+        let Some((module, pin)) = key.strip_prefix(PIN).zip(pin) else { return Ok(()) };
+        match pin.nodes.iter().any(|node| names.contains(node)) {
+            true => Ok(()),
+            false => Err(format!("`{module}` would belong on {} again, which is gone", joined(&pin.nodes))),
+        }
+    };
+    Ok(match history::undo(&desk.store, author, number, &may).await? {
+        Ok(line) => Done::Undone(Box::new(line)),
+        Err(why) => Done::Refused(why),
+    })
+}
+
+async fn try_out(
+    desk: &Desk,
+    moves: BTreeMap<String, Vec<NodeName>>,
+    scales: BTreeMap<String, String>,
+    cordons: Vec<NodeName>,
+) -> Result<Done, StoreError> {
+    let names = desk.names(Whole::open(desk).await?.sight());
+    if let Some(refused) = moves.values().flatten().chain(&cordons).find_map(|node| unknown(&names, node)) {
+        return Ok(refused);
+    }
+    let mut ops = Vec::new();
+    for (module, nodes) in &moves {
+        match known(desk, module) {
+            Err(why) => return Ok(Done::Refused(why)),
+            Ok(_) => ops.extend(pinned(module, nodes)),
+        }
+    }
+    for (module, replicas) in &scales {
+        match scaled(desk, module, replicas) {
+            Err(why) => return Ok(Done::Refused(why)),
+            Ok(value) => ops.push(value.map_or_else(
+                || Op::Delete(format!("{SCALE}{module}")),
+                |value| Op::put(format!("{SCALE}{module}"), value),
+            )),
+        }
+    }
+    ops.extend(cordons.iter().map(|node| Op::put(format!("{CORDON}{node}"), text(&Cordon::default()))));
+    let Desk { store, modules, build, rules, .. } = desk;
+    crate::leader::foresee(store, modules, build.as_deref(), rules, &ops)
+        .await
+        .map(|outlook| Done::Foreseen(Box::new(outlook)))
+}
+
+fn joined(nodes: &[NodeName]) -> String {
+    nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 async fn explain_module(desk: &Desk, module: &str) -> Result<Done, StoreError> {
@@ -216,7 +287,26 @@ async fn show(desk: &Desk) -> Result<Done, StoreError> {
     })
 }
 
-async fn move_to(desk: &Desk, module: &str, nodes: Vec<NodeName>) -> Result<Done, StoreError> {
+/// What is written so that a module belongs there: whoever says so wants it tried there.
+fn pinned(module: &str, nodes: &[NodeName]) -> [Op; 2] {
+    let key = format!("{PIN}{module}");
+    let pin = match pin_of(nodes) {
+        None => Op::Delete(key),
+        Some(pin) => Op::put(key, pin),
+    };
+    [Op::put(format!("{AGAIN}{module}"), text(&"moved")), pin]
+}
+
+fn pin_of(nodes: &[NodeName]) -> Option<String> {
+    (!nodes.is_empty()).then(|| text(&Pin { nodes: nodes.to_vec() }))
+}
+
+async fn move_to(
+    desk: &Desk,
+    author: &Author<'_>,
+    module: &str,
+    nodes: Vec<NodeName>,
+) -> Result<Done, StoreError> {
     if let Err(why) = known(desk, module) {
         return Ok(Done::Refused(why));
     }
@@ -225,13 +315,10 @@ async fn move_to(desk: &Desk, module: &str, nodes: Vec<NodeName>) -> Result<Done
     if let Some(refused) = nodes.iter().find_map(|node| unknown(&names, node)) {
         return Ok(refused);
     }
-    let pin = match nodes.is_empty() {
-        true => Op::Delete(format!("{PIN}{module}")),
-        false => Op::put(format!("{PIN}{module}"), text(&Pin { nodes: nodes.clone() })),
-    };
-    // Whoever says where it belongs wants it tried there.
-    let again = Op::put(format!("{AGAIN}{module}"), text(&"moved"));
-    let told = desk.store.commit(Txn::of([again, pin])).await?;
+    let [again, _] = pinned(module, &nodes);
+    let line = author.line(What::Move, module);
+    let key = format!("{PIN}{module}");
+    let told = history::change(&desk.store, line, &key, pin_of(&nodes), &[again]).await?;
     let wanted: BTreeSet<_> = nodes.into_iter().collect();
     let until = Instant::now() + ORDER_WAIT;
     loop {

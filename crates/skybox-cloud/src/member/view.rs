@@ -237,7 +237,8 @@ pub(crate) async fn watch(shared: Arc<Shared>, plans: watch::Sender<Arc<Plan>>, 
         followed.at(Revision::default()).await;
     }
     let mut seen = followed.each_ref().map(Followed::views);
-    let [_nodes, _assigns, _routes, owns] = followed;
+    let [nodes, assigns, routes, owns] = followed;
+    shared.gauges.looks_at([&nodes, &assigns, &routes].map(Followed::freshness));
     let mut owns = Owners { followed: owns, read_under: None };
     let mut leases = shared.present.subscribe();
     let mut released = shared.standing().released.subscribe();

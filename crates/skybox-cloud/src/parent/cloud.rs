@@ -22,7 +22,8 @@ use crate::leader::Candidate;
 use crate::member::orders::Desk;
 use crate::member::view::Sight;
 use crate::records::{
-    ASSIGN, CORDON, EXPECTED, Expected, FREEZE, Leader, NODE, OWN, PIN, Pin, ROUTE, SCALE, of_life, text,
+    ASSIGN, CORDON, EXPECTED, Expected, FREEZE, HISTORY_NEXT, Leader, NODE, OWN, PIN, Pin, ROUTE, SCALE,
+    of_life, text,
 };
 use crate::store::{
     Followed, Memory, Op, PACE, Revision, Store, StoreError, Txn, any_changed, follow, serve,
@@ -86,6 +87,7 @@ impl Cloud {
             lease: watch::Sender::new(None).subscribe(),
             pace: PACE,
             brake: None,
+            news: Arc::new(watch::Sender::new(None)),
         };
         self.tasks.push(tokio::spawn(candidate.rule()).abort_handle());
     }
@@ -94,7 +96,8 @@ impl Cloud {
     pub(super) async fn begin_anew(&mut self) {
         let before = self.memory();
         let next = before.successor(&Handle::current());
-        for prefix in [PIN, SCALE, CORDON, FREEZE] {
+        for prefix in [PIN, SCALE, CORDON, FREEZE, HISTORY_NEXT] {
+            // Of the history it is the lines and their number.
             let ordered = before.list(prefix).await.map(|listed| listed.entries).unwrap_or_default();
             for entry in ordered {
                 write(&next, [Op::put(entry.key, entry.value)]).await;
@@ -134,10 +137,11 @@ impl Cloud {
         end_lease(&self.memory(), life).await;
     }
 
-    /// Carries out what people order of the plan. `known`: nodes that there are, also between two lives.
+    /// Carries out what people order of the plan. `by`: who that is. `known`: nodes that there are, also between two lives.
     pub(super) fn order(
         &self,
         order: Order,
+        by: String,
         known: BTreeSet<NodeName>,
         rules: Rules,
     ) -> impl Future<Output = Done> + Send + use<> {
@@ -150,7 +154,7 @@ impl Cloud {
             at: "the parent".to_owned(),
             known,
         };
-        async move { desk.carry_out(order).await.unwrap_or_else(|error| refused(&error)) }
+        async move { desk.carry_out(order, &by).await.unwrap_or_else(|error| refused(&error)) }
     }
 }
 

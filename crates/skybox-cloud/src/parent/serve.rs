@@ -48,6 +48,7 @@ pub(super) fn is_own_user(stream: &UnixStream) -> bool {
 }
 
 async fn serve(stream: UnixStream, events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    let by = format!("user {}", skybox_node::user_name(stream.peer_cred()?.uid()));
     let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
     let mut lines = BufReader::new(stream);
     let opening = tokio::time::timeout(OPENING_WAIT, read_line(&mut lines)).await;
@@ -97,7 +98,7 @@ async fn serve(stream: UnixStream, events: &mpsc::Sender<Event>) -> std::io::Res
                 Err(error) => Done::Refused(error.to_string()),
                 Ok(order) => {
                     let (reply, done) = oneshot::channel();
-                    events.send(Event::Order { order, reply }).await.map_err(gone_event)?;
+                    events.send(Event::Order { order, by, reply }).await.map_err(gone_event)?;
                     done.await.map_err(gone)?
                 }
             };

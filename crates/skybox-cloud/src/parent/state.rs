@@ -56,7 +56,7 @@ pub(super) enum Event {
     StartAgain { node: NodeName },
     Listener { node: NodeName, name: String, address: String, reply: oneshot::Sender<Answer> },
     Bound { name: String, outcome: Outcome },
-    Order { order: Order, reply: oneshot::Sender<Done> },
+    Order { order: Order, by: String, reply: oneshot::Sender<Done> },
     Stop,
     Replace { program: PathBuf, config: Box<Config>, reply: oneshot::Sender<Done> },
     ReplaceDue { round: u64 },
@@ -281,7 +281,7 @@ impl State {
                 }
                 self.news.listeners.send_replace(self.listeners.addresses());
             }
-            Event::Order { order, reply } => self.order(order, reply),
+            Event::Order { order, by, reply } => self.order(order, by, reply),
             Event::Stop => self.stop(),
             Event::Replace { program, config, reply } => self.replace(program, *config, reply),
             Event::ReplaceDue { round } => self.replace_due(round),
@@ -470,7 +470,7 @@ impl State {
         }
     }
 
-    fn order(&mut self, order: Order, reply: oneshot::Sender<Done>) {
+    fn order(&mut self, order: Order, by: String, reply: oneshot::Sender<Done>) {
         let answer = match order {
             Order::GoOn => Done::Refused("nothing is held back: the parent sees nodes die".to_owned()),
             Order::Kill { node } => self.kill(&node),
@@ -483,18 +483,18 @@ impl State {
                 let within = end_wait(self.stop_wait);
                 Done::Ending { within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX) }
             }
-            order => return self.order_of_the_plan(order, reply),
+            order => return self.order_of_the_plan(order, by, reply),
         };
         // Whoever asked has gone.
         drop(reply.send(answer));
     }
 
     /// What the nodes decide by, or have decided.
-    fn order_of_the_plan(&mut self, order: Order, reply: oneshot::Sender<Done>) {
+    fn order_of_the_plan(&mut self, order: Order, by: String, reply: oneshot::Sender<Done>) {
         let stays = self.nodes.iter().filter(|(_, node)| !node.over && !node.leaving);
         let known = stays.map(|(name, _)| name.clone()).collect();
         let rules = rules(self.config.config.plan());
-        let carried_out = self.cloud.order(order, known, rules);
+        let carried_out = self.cloud.order(order, by, known, rules);
         let mut ends = self.ends.subscribe();
         let here: BTreeMap<_, _> =
             self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.pid?))).collect();

@@ -272,6 +272,9 @@ impl Sight {
             | Order::Cordon { .. }
             | Order::Freeze { .. }
             | Order::Explain { .. }
+            | Order::History {}
+            | Order::Undo { .. }
+            | Order::TryOut { .. }
             | Order::GoOn
             | Order::Show => {
                 if let Some(trouble) = &shown.trouble {

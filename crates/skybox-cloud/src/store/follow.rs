@@ -97,6 +97,11 @@ impl Followed {
         (health.heard.elapsed(), health.trouble.clone())
     }
 
+    /// Says from now on for how long the view may be out of date, also when it is not kept any more.
+    pub(crate) fn freshness(&self) -> Freshness {
+        Freshness(self.health.clone())
+    }
+
     /// Resolves when the view is not kept up with the store, with the reason.
     ///
     /// # Cancel safety
@@ -117,6 +122,16 @@ impl Followed {
         let mut views = self.view.clone();
         let view = views.wait_for(|view| view.revision >= revision.max(Revision(1))).await;
         view.expect("the task that keeps it ends with this").clone()
+    }
+}
+
+/// For how long a view may be out of date.
+#[derive(Clone, Debug)]
+pub(crate) struct Freshness(watch::Receiver<Health>);
+
+impl Freshness {
+    pub(crate) fn age(&self) -> Duration {
+        self.0.borrow().heard.elapsed()
     }
 }
 

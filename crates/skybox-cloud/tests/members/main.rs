@@ -1,6 +1,7 @@
 //! Nodes that form a cloud through a store: who leads, what is placed where, and what becomes of it when nodes come, leave
 //! and die. The nodes here do what their plan says, without a program; real ones are in the tests of `skybox`.
 
+mod history;
 mod needs;
 mod stage;
 
@@ -168,7 +169,7 @@ async fn people_move_what_they_want_where_they_want_it() {
     assert!(matches!(&wrong, Done::Refused(why) if why.contains("no node `z`; there are a, b")), "{wrong:?}");
     let wrong = order(&a, Order::Move { module: "cart".into(), nodes: vec![] }).await;
     assert!(matches!(&wrong, Done::Refused(why) if why.contains("no module `cart`")), "{wrong:?}");
-    let wrong = a.member.order(json!({"fly": {}})).await.expect_err("there is no such order");
+    let wrong = a.member.order(json!({"fly": {}}), "user ada").await.expect_err("there is no such order");
     assert!(format!("{wrong:?}").contains("fly"), "{wrong:?}");
 }
 

@@ -407,6 +407,7 @@ impl Builder {
                 random: Random::new(identity.incarnation.0),
                 instances: AtomicU64::new(0),
                 ready: AtomicBool::new(false),
+                warm: AtomicBool::new(false),
                 closing: AtomicBool::new(false),
                 leave: watch::Sender::new(None),
                 drained: watch::Sender::new(false),

@@ -13,15 +13,16 @@
 
 use std::future::Future;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use skybox_core::Plan;
+use tokio::sync::watch;
 
 use super::{App, AppError, AppInner};
 use crate::control::{Leave, PARENT_ENV, Report};
-use crate::host::{CLOSE_WAIT, lock, stop};
+use crate::host::{AnyHost, CLOSE_WAIT, lock, stop};
 use crate::spans::FLUSH_WAIT;
 
 /// How long a leaving node waits until the plan has others serve what it has.
@@ -94,13 +95,53 @@ fn open(inner: &Arc<AppInner>) {
     inner.ready.store(true, Ordering::Release);
     inner.control.report(Report::Ready);
     let weak = Arc::downgrade(inner);
+    let mut told = Some(inner.control.told());
     inner.runtime.spawn(async move {
-        while plans.changed().await.is_ok() {
-            let plan = plans.borrow_and_update().clone();
+        loop {
+            let is_told = async {
+                match &mut told {
+                    Some(told) => told.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let told_now = tokio::select! {
+                changed = plans.changed() => match changed {
+                    Ok(()) => false,
+                    Err(_) => return,
+                },
+                () = is_told => true,
+            };
+            let plan = plans.has_changed().is_ok_and(|changed| changed) || !told_now;
+            let plan = plan.then(|| plans.borrow_and_update().clone());
             let Some(app) = weak.upgrade() else { return };
-            follow(&app, &plan);
+            if let Some(plan) = plan {
+                follow(&app, &plan);
+            }
+            if told_now {
+                // What it was told is followed now.
+                told = None;
+                app.runtime.spawn(warm(app.hosts.clone(), weak.clone(), app.closed.subscribe()));
+            }
         }
     });
+}
+
+/// Notes when everything has started that was to run here at the beginning, or was given up.
+async fn warm(hosts: Vec<Arc<dyn AnyHost>>, app: Weak<AppInner>, mut closed: watch::Receiver<bool>) {
+    let settled = async {
+        for host in hosts {
+            host.settled().await;
+        }
+    };
+    tokio::select! {
+        () = settled => {
+            if let Some(app) = app.upgrade() {
+                app.warm.store(true, Ordering::Release);
+            }
+        }
+        // It ends, or is gone.
+        _ = closed.wait_for(|closed| *closed) => {}
+    }
 }
 
 fn follow(app: &AppInner, plan: &Plan) {

@@ -152,9 +152,9 @@ async fn welcome(app: &Arc<AppInner>, accepted: Accepted) -> Result<Arc<Conn>, D
     let opening = Opening::of(app);
     match accepted {
         Accepted::Unix(stream) => {
-            check_user(&stream)?;
+            let user = check_user(&stream)?;
             let (read, write) = stream.into_split();
-            opening.shake(Proof::SameUser, read, WriteHalf::Unix(write)).await
+            opening.shake(Proof::User(user), read, WriteHalf::Unix(write)).await
         }
         Accepted::Tcp(stream, _) => {
             stream.set_nodelay(true).map_err(DialError::Broke)?;

@@ -189,8 +189,8 @@ async fn connect_unix(address: &Address) -> std::io::Result<UnixStream> {
 }
 
 /// Unix sockets are for processes of one user: the kernel says who is there.
-pub(super) fn check_user(stream: &UnixStream) -> Result<(), DialError> {
+pub(super) fn check_user(stream: &UnixStream) -> Result<u32, DialError> {
     let ours = rustix::process::geteuid().as_raw();
     let theirs = stream.peer_cred().map_err(DialError::Broke)?.uid();
-    if theirs == ours || theirs == 0 { Ok(()) } else { Err(DialError::OtherUser { theirs, ours }) }
+    if theirs == ours || theirs == 0 { Ok(theirs) } else { Err(DialError::OtherUser { theirs, ours }) }
 }

@@ -74,7 +74,7 @@ impl Opening {
         let agreed = agree(self.ours, self.expected, &proof, &mut read, &write, &mut input).await?;
         // The links of a node's cells are the cells' to end.
         let app = self.app.upgrade().filter(|_| !matches!(self.kin, Kin::Cell(_)));
-        let conn = Arc::new(Conn::new(self.app, self.kin, agreed, proof.right(), write));
+        let conn = Arc::new(Conn::new(self.app, self.kin, agreed, &proof, write));
         if let Some(app) = app {
             app.links.opened(&conn);
         }

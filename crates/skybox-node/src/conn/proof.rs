@@ -63,6 +63,8 @@ impl std::str::FromStr for Right {
 pub(super) enum Proof {
     /// A process of this user: the kernel says so.
     SameUser,
+    /// A process that has connected to this one, of this user or of root: the kernel says which.
+    User(u32),
     /// Nothing: TCP without TLS, on the loopback interface alone.
     Nothing,
     /// A certificate of this program's.
@@ -77,7 +79,7 @@ impl Proof {
     /// The reason, for both sides.
     pub(super) fn judge(&self, hello: &Hello) -> Result<(), String> {
         match self {
-            Proof::SameUser => Ok(()),
+            Proof::SameUser | Proof::User(_) => Ok(()),
             Proof::Nothing if hello.role == Role::Node => Ok(()),
             Proof::Nothing => Err("operators use the node's Unix socket, or TLS".to_owned()),
             #[cfg(feature = "tls")]
@@ -90,7 +92,15 @@ impl Proof {
         match self {
             #[cfg(feature = "tls")]
             Proof::Certificate(identity) => identity.right(),
-            Proof::SameUser | Proof::Nothing => Right::Admin,
+            Proof::SameUser | Proof::User(_) | Proof::Nothing => Right::Admin,
+        }
+    }
+
+    /// The user of this machine, where the kernel has said who that is.
+    pub(super) fn user(&self) -> Option<u32> {
+        match self {
+            Proof::User(user) => Some(*user),
+            _ => None,
         }
     }
 }
