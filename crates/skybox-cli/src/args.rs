@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Show why a module is where it is, or why it does not run: its place, how it is kept, its last exits
     Explain(ExplainArgs),
+    /// Show what the plan would become; nothing is changed
+    Plan(PlanArgs),
+    /// Show what was changed, by whom and when
+    History(HistoryArgs),
     /// Show what the program does at this moment: calls, latency, errors, memory, CPU
     Top(TopArgs),
     /// Show who calls whom: counts, errors, latency, bytes
@@ -46,6 +50,8 @@ pub(crate) enum Command {
     Freeze(GoOnArgs),
     /// Let things move again
     Unfreeze(GoOnArgs),
+    /// Take back what was ordered last, or a line of the history
+    Undo(UndoArgs),
     /// Start a module, or one key of it, anew: one that was given up, or one that runs, while it is called
     Restart(RestartArgs),
     /// Kill a node's process, as a crash would, or one instance; another one is started
@@ -150,6 +156,41 @@ pub(crate) struct PsArgs {
 pub(crate) struct ExplainArgs {
     /// Which module or task
     pub(crate) module: String,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    /// Change nothing: the plan itself is what `skybox ps` shows
+    #[arg(long, required = true)]
+    pub(crate) dry_run: bool,
+    /// As if `skybox move` had said so
+    #[arg(long = "move", value_name = "MODULE=NODE[,NODE]", value_parser = placement)]
+    pub(crate) moves: Vec<Placement>,
+    /// As if `skybox scale` had said so
+    #[arg(long = "scale", value_name = "MODULE=N", value_parser = scaled)]
+    pub(crate) scales: Vec<(String, Replicas)>,
+    /// As if `skybox cordon` had said so
+    #[arg(long = "cordon", value_name = "NODE", value_parser = node)]
+    pub(crate) cordons: Vec<NodeName>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HistoryArgs {
+    /// The last lines alone
+    #[arg(long, value_name = "N")]
+    pub(crate) last: Option<u32>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UndoArgs {
+    /// Which line of `skybox history`; the last one that can be, if nothing is said
+    pub(crate) number: Option<u64>,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 }
@@ -367,6 +408,11 @@ fn placement(text: &str) -> Result<Placement, String> {
     let (module, nodes) = text.split_once('=').ok_or("write MODULE=NODE, such as thumbnail=node-2")?;
     let nodes = nodes.split(',').map(node).collect::<Result<Vec<_>, _>>()?;
     Ok(Placement { module: module.to_owned(), nodes })
+}
+
+fn scaled(text: &str) -> Result<(String, Replicas), String> {
+    let (module, replicas) = text.split_once('=').ok_or("write MODULE=N, such as search=4")?;
+    Ok((module.to_owned(), replicas.parse().map_err(|error| format!("`{replicas}`: {error}"))?))
 }
 
 fn inline(text: &str) -> Result<Placement, String> {

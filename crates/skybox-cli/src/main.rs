@@ -10,7 +10,9 @@ mod choose;
 mod doctor;
 mod explain;
 mod graph;
+mod history;
 mod orders;
+mod plan;
 mod ps;
 mod restart;
 mod run;
@@ -55,6 +57,8 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
             Command::Run(args) => run::run(*args).await,
             Command::Ps(args) => ps::ps(&args).await,
             Command::Explain(args) => explain::explain(&args).await,
+            Command::Plan(args) => plan::plan(&args).await,
+            Command::History(args) => history::history(&args).await,
             Command::Top(args) => top::top(&args).await,
             Command::Graph(args) => graph::graph(&args).await,
             Command::Call(args) => call::call(&args).await,
@@ -64,6 +68,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
             Command::Uncordon(args) => orders::cordon(&args, false).await,
             Command::Freeze(args) => orders::freeze(&args, true).await,
             Command::Unfreeze(args) => orders::freeze(&args, false).await,
+            Command::Undo(args) => history::undo(&args).await,
             Command::Restart(args) => restart::restart(&args).await,
             Command::Kill(args) => orders::kill(&args).await,
             Command::Drain(args) => orders::drain(&args).await,

@@ -1,7 +1,7 @@
 //! What `deploy/` and the chapter on many machines tell a node is what a node's configuration knows: each variable and each
 //! path of the admin address, as the files have them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use skybox_node::config::Config;
@@ -11,6 +11,8 @@ const KUBERNETES: &str = include_str!("../../../deploy/kubernetes.yaml");
 const DOCKERFILE: &str = include_str!("../../../deploy/Dockerfile");
 const BALANCER: &str = include_str!("../../../deploy/haproxy.cfg");
 const CHAPTER: &str = include_str!("../../../docs/from-one-machine-to-many.md");
+const ALERTS: &str = include_str!("../../../deploy/alerts.yaml");
+const PLACEMENT: &str = include_str!("../../../docs/placement.md");
 
 /// Variables that are read beside the configuration.
 const BESIDE: [&str; 3] = ["SKYBOX_PROGRAM", "SKYBOX_VERSION", "SKYBOX_CONFIG"];
@@ -153,6 +155,31 @@ fn every_pod_can_start_and_is_given_the_time_to_end() {
     assert_eq!(attributes["csi.cert-manager.io/uri-sans"], "spiffe://shop/node/${POD_NAME}");
     let usages = text(&attributes["csi.cert-manager.io/key-usages"]);
     assert!(usages.contains("server auth") && usages.contains("client auth"), "{usages}");
+}
+
+#[test]
+fn whoever_is_woken_finds_the_metric_in_the_docs_and_the_other_way_round() {
+    let file: Value = serde_saphyr::from_str(ALERTS).expect("it is YAML");
+    let rules: Vec<_> = file["groups"][0]["rules"].as_array().expect("a list").iter().collect();
+    let metrics = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|char: char| !(char.is_ascii_lowercase() || char == '_'));
+        let words = words.filter(|word| word.starts_with("skybox_"));
+        words.map(|word| word.trim_end_matches("_bucket").to_owned()).collect()
+    };
+    let mut asked = BTreeSet::new();
+    for rule in &rules {
+        assert!(rule["alert"].is_string() && rule["annotations"]["summary"].is_string(), "{rule}");
+        assert!(["page", "ticket"].contains(&text(&rule["labels"]["severity"]).as_str()), "{rule}");
+        let of = metrics(&text(&rule["expr"]));
+        assert_eq!(of.len(), 1, "{rule}");
+        asked.extend(of);
+    }
+    // Rows of the table: the metric, what it is, the alarm.
+    let rows = PLACEMENT.lines().filter(|line| line.starts_with("| `skybox_"));
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    let with_alarm = cells.filter(|cells| cells[3] != "–" && !cells[3].starts_with("the same"));
+    let told: BTreeSet<_> = with_alarm.flat_map(|cells| metrics(cells[1])).collect();
+    assert_eq!(asked, told);
 }
 
 #[test]

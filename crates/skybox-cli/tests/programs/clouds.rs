@@ -1,6 +1,8 @@
 //! A cloud of nodes that agree through a real etcd, asked and ordered through any one of them.
 
+mod history;
 mod store;
+mod watched;
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! A program of a cloud, for `tests/programs/clouds.rs`: it finds its other nodes through etcd.
 
-use skybox::{App, Result};
+use skybox::{App, Error, Result};
 
 /// One, wherever there is room.
 struct Pilot {
@@ -10,6 +10,17 @@ struct Pilot {
 #[skybox::module]
 impl Pilot {
     async fn start(app: &App) -> Result<Pilot> {
+        // A test says what is to come of it.
+        let wanted = std::env::var("HARBOUR_PILOT").unwrap_or_default();
+        if wanted == "fail" {
+            return Err(Error::msg("the pilot is not well"));
+        }
+        if let Some(gate) = wanted.strip_prefix("wait-for:") {
+            while !std::path::Path::new(gate).exists() {
+                // Sleeps because a file tells nobody that it is there.
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
         Ok(Pilot { node: app.node().to_string() })
     }
 

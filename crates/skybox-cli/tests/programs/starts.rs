@@ -130,6 +130,11 @@ fn probes_and_figures_have_an_address_of_their_own() {
     let ps = program.ready(3);
     let admin = ps["listeners"]["admin"].as_str().and_then(|text| text.parse().ok()).expect("its address");
     let get = |path: &str| http::get(admin, path).expect("an answer");
+    // When its modules have started, which is a moment after its `start`.
+    wait_for("/readyz", || match get("/readyz") {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer),
+    });
     for (path, status, body) in
         [("/livez", 200, "alive\n"), ("/readyz", 200, "ready\n"), ("/else", 404, "/metrics")]
     {
