@@ -7,6 +7,9 @@ use super::{ATTEMPTS_MAX, Author, Change, Count, Line, What, is_unchanged, lines
 use crate::records::{AGAIN, HISTORY_NEXT, PIN, text};
 use crate::store::{Op, Store, StoreError, Txn};
 
+/// Whether what was at a key may be there again, as it was; why not, if not.
+pub(crate) type May<'m> = dyn Fn(&str, Option<&str>) -> Result<(), String> + Send + Sync + 'm;
+
 /// Takes the line of this number back, or the last one that can be; says what that has written, or why it cannot be.
 ///
 /// `may`: what else is to be so of a key that gets its value back.
@@ -17,7 +20,7 @@ pub(crate) async fn undo(
     store: &Arc<dyn Store>,
     author: &Author<'_>,
     number: Option<u64>,
-    may: &(dyn Fn(&str, Option<&str>) -> Result<(), String> + Send + Sync),
+    may: &May<'_>,
 ) -> Result<Result<Line, String>, StoreError> {
     for _ in 0..ATTEMPTS_MAX {
         // Before the lines: that it is unchanged says that these are all.

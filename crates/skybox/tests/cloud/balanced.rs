@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use skybox::App;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::balancer::{Balancer, get};
