@@ -188,6 +188,7 @@ impl Cell {
             // Filled in where it is known which one it is.
             descriptor: -1,
             module,
+            epochs: host.epochs(),
         };
         let (limits, entry) = Limits::of(&host.settings);
         let process = launch::start(&birth, theirs, entry).await?;

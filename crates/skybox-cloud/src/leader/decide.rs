@@ -273,10 +273,11 @@ impl<'s> Deciding<'s> {
         let chance = self.chance(module);
         let at = |name: &NodeName| self.lives.get(name);
         let leaves = |name: &&NodeName| at(name).is_some_and(|life| life.draining);
-        // One that has no other place stays where it is; but nobody keeps a node from leaving while others serve.
-        let stay = placed.nodes().all(|name| leaves(&name));
-        let assigned: Vec<_> = placed.nodes().filter(|name| stay || !leaves(name)).cloned().collect();
         let started = |name: &NodeName| at(name).is_some_and(|life| self.started(life, module));
+        // One that has no other place stays where it is, if it runs; but nobody keeps a node from leaving while others serve.
+        let stay = placed.nodes().all(|name| leaves(&name));
+        let stays = |name: &&NodeName| !leaves(name) || (stay && started(name));
+        let assigned: Vec<_> = placed.nodes().filter(stays).cloned().collect();
         let gave_up = |name: &NodeName| at(name).is_some_and(|life| self.gave_up(life, module).is_some());
         let given_up = self.given_up(module, &assigned);
         let mut serving: Vec<_> = assigned.iter().filter(|name| started(name)).collect();

@@ -4,7 +4,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use skybox_core::NodeName;
+use skybox_core::{NodeName, Shards};
 
 /// Says to a process that it is a cell, and which.
 pub(crate) const CELL_ENV: &str = "SKYBOX_CELL";
@@ -24,6 +24,9 @@ pub(crate) struct Birth {
     pub(crate) descriptor: RawFd,
     /// The module that lives in it.
     pub(crate) module: String,
+    /// Of a keyed one, which of the owners of each shard its node is.
+    #[serde(default)]
+    pub(crate) epochs: Shards,
 }
 
 /// A process that is a cell has no cells of its own, whatever it starts.

@@ -118,7 +118,7 @@ fn plan(birth: &Birth, modules: &[ModuleDecl]) -> Plan {
             ModuleKind::Keyed => ModulePlan::Keyed(Shards {
                 nodes: vec![at.clone()],
                 owner: vec![0; usize::from(SHARD_COUNT)],
-                ..Shards::default()
+                ..if here { birth.epochs.clone() } else { Shards::default() }
             }),
             _ if here => ModulePlan::replicated(vec![at.clone()], Vec::new()),
             _ => ModulePlan::replicated(Vec::new(), vec![at.clone()]),

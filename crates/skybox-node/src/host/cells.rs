@@ -579,12 +579,10 @@ pub(crate) fn on_demand(kind: ModuleKind) -> bool {
 /// The keys of a cell that has all of its node's.
 fn of_cell(core: &HostCore, link: &Conn) -> ModulePlan {
     let here = |shard| core.owns_shard(Shard(shard));
-    let (epochs, generation) = core.epochs();
     ModulePlan::Keyed(Shards {
         nodes: vec![link.peer().node.clone(), core.node.clone()],
         owner: (0..SHARD_COUNT).map(|shard| u16::from(!here(shard))).collect(),
-        epochs,
-        generation,
+        ..core.epochs()
     })
 }
 

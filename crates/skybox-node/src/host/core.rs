@@ -231,11 +231,15 @@ impl HostCore {
         self.placement.load().shards.as_ref()?.epoch(shard)
     }
 
-    /// The same for all shards, and when whoever counts them began.
-    pub(super) fn epochs(&self) -> (Vec<u64>, u64) {
+    /// The same for all shards, and nothing else of them.
+    pub(crate) fn epochs(&self) -> Shards {
         let placement = self.placement.load();
-        let shards = placement.shards.as_ref();
-        shards.map(|shards| (shards.epochs.clone(), shards.generation)).unwrap_or_default()
+        let known = placement.shards.as_ref();
+        known.map_or_else(Shards::default, |shards| Shards {
+            nodes: Vec::new(),
+            owner: Vec::new(),
+            ..shards.clone()
+        })
     }
 
     /// Has its calls begin only as long as this is open.
