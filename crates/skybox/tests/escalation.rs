@@ -241,7 +241,7 @@ async fn what_one_node_cannot_start_another_one_does_and_callers_wait() {
         let Done::Refused(why) = workshop.nodes.parent().order(order).await else {
             panic!("{module} does not start there");
         };
-        assert_eq!(why, "it does not start on node-1: there is no power here");
+        assert_eq!(why, format!("it does not start on {first}: there is no power here"));
         let attempts = BTreeMap::from([(first.clone(), 2 * ATTEMPTS), (place.clone(), 1)]);
         assert_eq!(workshop.attempts(module), attempts, "{module}");
         assert_eq!(call(workshop.nodes.app(), module).await, place);

@@ -66,9 +66,10 @@ fn a_parent_that_hangs_holds_nobody_for_ever_and_doubles_no_name() {
     // once one has it.
     for n in 0..ROW {
         let name = format!(r#"["row {n}"]"#);
-        wait_for("a free name", || match ask(&program, "node-2", "find", &name) {
-            Value::Null => Ok(()),
-            found => Err(found),
+        // Until then it is that of an instance that has ended, which takes no call.
+        wait_for("a free name", || {
+            let found = program.skybox(&["call", "desk.find", &name, "--from", "node-2"]);
+            if found.out.trim() == "null" { Ok(()) } else { Err(found) }
         });
         assert_eq!(ask(&program, "node-2", "open", &name), "ok");
     }
