@@ -5,7 +5,7 @@
 //! unchanged, so no two have the same. The line of a number has one of [`LINES_MAX`] keys, which it takes over from the
 //! oldest: there are never more.
 //!
-//! Start reading at [`change`], by which orders change something; `undo.rs` says which line can be taken back.
+//! Start reading at `change`, by which orders change something; `undo.rs` says which line can be taken back.
 
 mod undo;
 
