@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::serve::take_each;
 use super::{Done, Order};
 use crate::leader::Candidate;
 use crate::member::orders::Desk;
@@ -40,6 +41,8 @@ pub(super) struct Cloud {
     plans: Arc<watch::Sender<Arc<Plan>>>,
     /// Lives whose end was seen.
     over: Arc<Mutex<BTreeSet<Incarnation>>>,
+    taking: AbortHandle,
+    /// Of the store of the moment.
     tasks: Vec<AbortHandle>,
 }
 
@@ -48,9 +51,12 @@ impl Cloud {
     pub(super) fn begin(socket: PathBuf, plans: watch::Sender<Arc<Plan>>) -> std::io::Result<Cloud> {
         let listener = UnixListener::bind(&socket)?;
         let store = watch::Sender::new(Memory::new(&Handle::current()));
-        tokio::spawn(accept(listener, store.subscribe()));
+        let stores = store.subscribe();
+        let take = move |stream| drop(tokio::spawn(answer(stream, stores.clone())));
+        let taking = tokio::spawn(take_each(listener, take)).abort_handle();
         let (modules, plans) = (watch::Sender::new(Arc::default()), Arc::new(plans));
-        let mut cloud = Cloud { socket, store, modules, plans, over: Arc::default(), tasks: Vec::new() };
+        let over = Arc::default();
+        let mut cloud = Cloud { socket, store, modules, plans, over, taking, tasks: Vec::new() };
         cloud.look();
         Ok(cloud)
     }
@@ -103,6 +109,7 @@ impl Cloud {
                 write(&next, [Op::put(entry.key, entry.value)]).await;
             }
         }
+        lock(&self.over).clear();
         self.modules.send_replace(Arc::default());
         self.tasks.drain(..).for_each(|task| task.abort());
         let version = self.plans.borrow().version;
@@ -164,6 +171,7 @@ fn refused(error: &StoreError) -> Done {
 
 impl Drop for Cloud {
     fn drop(&mut self) {
+        self.taking.abort();
         self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
@@ -187,20 +195,7 @@ async fn write(store: &Memory, ops: impl IntoIterator<Item = Op>) {
     }
 }
 
-/// Takes connections for as long as there is a parent. With another store, those to the one before are over.
-async fn accept(listener: UnixListener, stores: watch::Receiver<Memory>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors: those in use go on; give them a moment to end.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            continue;
-        };
-        if super::serve::is_own_user(&stream) {
-            tokio::spawn(answer(stream, stores.clone()));
-        }
-    }
-}
-
+/// Answers a connection. With another store, those to the one before are over.
 async fn answer(stream: UnixStream, mut stores: watch::Receiver<Memory>) {
     let store = stores.borrow_and_update().clone();
     tokio::select! {

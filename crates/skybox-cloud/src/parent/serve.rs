@@ -17,28 +17,35 @@ const WORDS_MAX: usize = 64;
 /// Whoever connects says at once what for; a silent connection is closed after this.
 const OPENING_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Where there are no descriptors left, those in use go on: they have so long to end.
+const CROWDED_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Takes connections for as long as the parent lives.
 pub(super) async fn accept(listener: UnixListener, events: mpsc::Sender<Event>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors: those in use go on; give them a moment to end.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            continue;
-        };
-        if !is_own_user(&stream) {
-            continue;
-        }
+    let take = |stream| {
         let events = events.clone();
         tokio::spawn(async move {
             if let Err(error) = serve(stream, &events).await {
                 tracing::debug!("a connection to the parent ended: {error}");
             }
         });
+    };
+    take_each(listener, take).await;
+}
+
+/// Takes the connections of this user's processes, for as long as it is awaited.
+pub(super) async fn take_each(listener: UnixListener, mut take: impl FnMut(UnixStream)) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if is_own_user(&stream) => take(stream),
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(CROWDED_PAUSE).await,
+        }
     }
 }
 
 /// Whether this user's process is at the other end.
-pub(super) fn is_own_user(stream: &UnixStream) -> bool {
+fn is_own_user(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     let is_own = stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0);
     if !is_own {

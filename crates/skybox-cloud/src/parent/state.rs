@@ -214,7 +214,7 @@ impl State {
         let (guests, nodes): (Vec<_>, Vec<_>) = come.partition(|(_, node)| node.guest);
         let names =
             |nodes: Vec<(&NodeName, &Node)>| nodes.into_iter().map(|(name, _)| name.clone()).collect();
-        let last = self.last.clone().or(self.expected.last.take());
+        let last = self.last.clone().or_else(|| self.expected.last.clone());
         let expected = Expected { nodes: names(nodes), guests: names(guests), last };
         if expected != self.expected {
             self.cloud.expect(&expected).await;

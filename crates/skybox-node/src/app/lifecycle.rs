@@ -95,31 +95,22 @@ fn open(inner: &Arc<AppInner>) {
     inner.ready.store(true, Ordering::Release);
     inner.control.report(Report::Ready);
     let weak = Arc::downgrade(inner);
-    let mut told = Some(inner.control.told());
+    let mut told = inner.control.told();
     inner.runtime.spawn(async move {
+        let mut warms = false;
         loop {
-            let is_told = async {
-                match &mut told {
-                    Some(told) => told.await,
-                    None => std::future::pending().await,
-                }
-            };
-            let told_now = tokio::select! {
+            let is_told = tokio::select! {
                 changed = plans.changed() => match changed {
                     Ok(()) => false,
                     Err(_) => return,
                 },
-                () = is_told => true,
+                () = &mut told, if !warms => true,
             };
-            let plan = plans.has_changed().is_ok_and(|changed| changed) || !told_now;
-            let plan = plan.then(|| plans.borrow_and_update().clone());
             let Some(app) = weak.upgrade() else { return };
-            if let Some(plan) = plan {
-                follow(&app, &plan);
-            }
-            if told_now {
-                // What it was told is followed now.
-                told = None;
+            // To follow the same plan again changes nothing.
+            follow(&app, &plans.borrow_and_update().clone());
+            if is_told {
+                warms = true;
                 app.runtime.spawn(warm(app.hosts.clone(), weak.clone(), app.closed.subscribe()));
             }
         }
