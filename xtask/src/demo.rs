@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::run::{Run, cargo, target};
+use crate::run::{Run, cargo, program, target};
 
 /// How the demo is played.
 #[derive(Debug, Default, clap::Args)]
@@ -12,11 +12,14 @@ pub(crate) struct Demo {
     #[arg(long)]
     headless: bool,
     /// The port of the page; 0 takes a free one.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "hosts")]
     port: Option<u16>,
     /// Thumbnails asked for per second at the beginning.
     #[arg(long)]
     load: Option<u32>,
+    /// Runs it on five hosts out of network namespaces, as one cloud over mutual TLS; it takes root and an etcd.
+    #[arg(long)]
+    hosts: bool,
 }
 
 impl Demo {
@@ -27,6 +30,9 @@ impl Demo {
 
     /// Becomes the demo.
     pub(crate) fn play(&self, root: &Path) -> anyhow::Result<ExitCode> {
+        if self.hosts {
+            return Err(self.on_hosts(root)?.instead_of_this_process());
+        }
         Err(self.command(root).instead_of_this_process())
     }
 
@@ -40,5 +46,16 @@ impl Demo {
         arguments.extend(self.load.map(|load| format!("--load={load}")));
         arguments.push(format!("--pictures={}", target(root).join("gallery-pictures").display()));
         cargo(root).args(["run", "--quiet", "--package", "gallery", "--"]).args(arguments)
+    }
+
+    /// Builds both the gallery and what starts it on hosts.
+    fn on_hosts(&self, root: &Path) -> anyhow::Result<Run> {
+        let build = ["build", "--quiet", "--package", "gallery", "--bin", "gallery", "--example", "hosts"];
+        cargo(root).args(build).finish()?;
+        let mut arguments = vec![format!("--pictures={}", target(root).join("gallery-pictures").display())];
+        arguments.extend(self.headless.then(|| "--headless".to_owned()));
+        arguments.extend(self.load.map(|load| format!("--load={load}")));
+        let example = target(root).join("debug/examples/hosts");
+        Ok(program(root, &example.to_string_lossy()).args(arguments))
     }
 }

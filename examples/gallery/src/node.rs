@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-/// The environment variable that names this process's node.
-const NODE_VARIABLE: &str = "SKYBOX_NODE";
+/// The environment variables that name this process's node: where a parent has started it, and as one of a cloud.
+const NODE_VARIABLES: [&str; 2] = ["SKYBOX_NODE", "SKYBOX_NODE__NAME"];
 
 /// The name of a process that nobody named: everything runs inside it.
 const UNNAMED: &str = "inline";
@@ -22,7 +22,7 @@ impl Process {
     pub fn here() -> &'static Process {
         static HERE: OnceLock<Process> = OnceLock::new();
         HERE.get_or_init(|| Process {
-            node: name(std::env::var(NODE_VARIABLE).ok()),
+            node: name(NODE_VARIABLES.iter().find_map(|variable| std::env::var(variable).ok())),
             pid: std::process::id(),
         })
     }
