@@ -1,43 +1,51 @@
 //! What a store has to do for many nodes: `skybox-bench store`.
 //!
 //! So many members, in one process, use a real etcd as nodes do: each has a connection of its own, a lease that it renews
-//! every third of its time, a key on that lease, and a watch of what is assigned to it. One of them watches all members, as
-//! the leader does. What is measured:
+//! four times within its time, a record on that lease, and a watch of what is assigned to it. One of them watches all
+//! members, as the leader does; with `--all-watch-nodes` each of them does, as nodes do to know where the others are. What
+//! is measured:
 //!
-//! - how long a renewal takes while nothing else happens, and while many members end at once;
-//! - how many events one change of one member's assignment causes, over all watches: it should be one;
+//! - how fast members join, and how large the database is with them;
+//! - how long a renewal takes while nothing else happens, what that costs etcd, and how many renewals it takes at most;
 //! - what the database grows by while nothing changes: renewals are not written, so it should be nothing;
+//! - how many events one change of one member's assignment causes, over all watches: it should be one;
+//! - how many one change of one member's record causes, how long it takes until the last one has seen it, and what it costs;
 //! - how long it takes until the leader has seen all those end that stopped renewing in the same moment.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+mod cluster;
+mod member;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use skybox_cloud::store::{Change, Etcd, EtcdConfig, Op, Store, StoreError, Txn};
+use skybox_cloud::records::{ASSIGN, NODE, Node, of_life, text};
+use skybox_cloud::store::{Change, Etcd, Op, Store, StoreError, Txn};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::child;
 use crate::figures::Figures;
+use cluster::Cluster;
+use member::{Counts, Member, join, life, record, renew};
 
 const NAME: &str = "skybox";
-const PREFIX: &str = "/skybox/bench/";
-/// How long a lease lasts: that of nodes.
-const TTL: Duration = Duration::from_secs(6);
-/// How often it is renewed.
-const RENEW: Duration = Duration::from_secs(2);
 /// Members that join at the same time.
 const JOINING_MAX: usize = 64;
 /// Changes of assignments that are counted.
 const CHANGES: usize = 200;
+/// Changes of members' records.
+const RECORDS: usize = 20;
+/// Renewals that are under way at the same time when it is measured how many etcd takes.
+const RENEWING: usize = 64;
+/// For how long.
+const RENEWING_FOR: Duration = Duration::from_secs(10);
 /// The share of members that end at once.
 const DYING: f64 = 0.3;
+/// The longest until all have been told of something.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a store is measured.
 #[derive(Debug, Args)]
@@ -54,140 +62,9 @@ pub(crate) struct Options {
     /// How many seconds renewals are measured for.
     #[arg(long, default_value_t = 30)]
     steady_s: u64,
-}
-
-/// A real etcd of some members on this machine, in a directory of its own.
-struct Cluster {
-    directory: PathBuf,
-    clients: Vec<String>,
-    children: Mutex<Vec<Child>>,
-}
-
-impl Cluster {
-    fn start(count: usize) -> Result<Cluster> {
-        let directory = std::env::temp_dir().join(format!("skybox-bench-etcd-{}", std::process::id()));
-        let port = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
-        let mut peers = Vec::new();
-        for n in 0..count {
-            peers.push(format!("m{n}=http://127.0.0.1:{}", port()?));
-        }
-        let all = peers.join(",");
-        let mut cluster = Cluster { directory, clients: Vec::new(), children: Mutex::default() };
-        for (n, peer) in peers.iter().enumerate() {
-            let (name, peer) = peer.split_once('=').context("made above")?;
-            let client = format!("http://127.0.0.1:{}", port()?);
-            let child = Command::new("etcd")
-                .args(["--name", name, "--data-dir"])
-                .arg(cluster.directory.join(n.to_string()))
-                .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-                .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
-                .args(["--initial-cluster", &all, "--initial-cluster-state", "new"])
-                .args(["--logger", "zap", "--log-level", "error", "--pre-vote"])
-                .stdin(Stdio::null())
-                .spawn()
-                .context("etcd is not there: `apt-get install etcd-server`")?;
-            cluster.children().push(child);
-            cluster.clients.push(client);
-        }
-        Ok(cluster)
-    }
-
-    fn children(&self) -> MutexGuard<'_, Vec<Child>> {
-        self.children.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Two of three answer as well as all: figures of these are others.
-    fn all_run(&self) -> Result<()> {
-        for child in self.children().iter_mut() {
-            if let Some(status) = child.try_wait()? {
-                bail!(
-                    "a member of etcd has ended with {status}: somebody may have taken its port, try again"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    fn config(&self) -> EtcdConfig {
-        EtcdConfig {
-            members: self.clients.clone(),
-            prefix: PREFIX.to_owned(),
-            wait: Duration::from_secs(10),
-            ..EtcdConfig::default()
-        }
-    }
-
-    async fn connect(&self) -> Result<Etcd> {
-        let began = Instant::now();
-        loop {
-            match Etcd::connect(self.config()).await {
-                Err(StoreError::Unreachable { .. }) if began.elapsed() < Duration::from_secs(60) => {}
-                connected => return Ok(connected?),
-            }
-        }
-    }
-
-    /// Bytes of the databases, as they are in use.
-    async fn database(&self) -> Result<f64> {
-        let mut client = etcd_client::Client::connect(&self.clients, None).await?;
-        Ok(client.status().await?.db_size() as f64)
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for child in self.children().iter_mut() {
-            drop(child.kill());
-            drop(child.wait());
-        }
-        drop(std::fs::remove_dir_all(&self.directory));
-    }
-}
-
-/// What all members count.
-#[derive(Default)]
-struct Counts {
-    /// Events that their watches of assignments have brought.
-    events: AtomicU64,
-    /// Microseconds of each renewal since it was last emptied.
-    renewals: Mutex<Vec<u32>>,
-    failed: AtomicU64,
-}
-
-/// What one member does; dropped, it ends without a word.
-type Member = JoinSet<Result<()>>;
-
-async fn join(store: Etcd, number: usize, counts: Arc<Counts>) -> Result<Member> {
-    let lease = store.grant(TTL).await?;
-    let facts =
-        format!(r#"{{"node":"node-{number}","address":"10.0.0.1:7000","cores":4,"memory":8589934592}}"#);
-    let joined = store.commit(Txn::of([Op::put_on(lease.id, format!("node/{number}"), facts)])).await?;
-    let mut watch = store.watch(&format!("assign/{number}/"), joined.revision.next()).await?;
-    let mut tasks = JoinSet::new();
-    let counting = counts.clone();
-    tasks.spawn(async move {
-        loop {
-            let told = watch.next().await?.changes.len();
-            counting.events.fetch_add(told as u64, Ordering::Relaxed);
-        }
-    });
-    tasks.spawn(async move {
-        // Not all in the same moment.
-        tokio::time::sleep(RENEW.mul_f64(number as f64 * 0.618 % 1.0)).await;
-        let mut beat = tokio::time::interval(RENEW);
-        loop {
-            beat.tick().await;
-            let began = Instant::now();
-            match store.renew(lease.id).await {
-                Ok(_) => {
-                    let took = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
-                    counts.renewals.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(took);
-                }
-                Err(_) => drop(counts.failed.fetch_add(1, Ordering::Relaxed)),
-            }
-        }
-    });
-    Ok(tasks)
+    /// Every member watches all members, not one of them alone.
+    #[arg(long)]
+    all_watch_nodes: bool,
 }
 
 /// Measures and prints.
@@ -198,108 +75,245 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     child::runtime()?.block_on(measure(options))?.print("store", options.json)
 }
 
+/// What is measured on.
+struct Run {
+    cluster: Arc<Cluster>,
+    leader: Etcd,
+    counts: Arc<Counts>,
+    members: Vec<Member>,
+    figures: Figures,
+    /// How many are told of a change of a member.
+    watching: usize,
+}
+
 async fn measure(options: &Options) -> Result<Figures> {
-    let mut figures = Figures::default();
     let cluster = Arc::new(Cluster::start(options.etcds)?);
     let leader = cluster.connect().await?;
     cluster.all_run()?;
-    let counts = Arc::new(Counts::default());
-
+    let watching = if options.all_watch_nodes { options.members } else { 0 };
+    let (counts, members, figures) = Default::default();
+    let mut run = Run { cluster, leader, counts, members, figures, watching };
     eprintln!("{} members join", options.members);
-    let began = Instant::now();
-    let room = Arc::new(Semaphore::new(JOINING_MAX));
-    let mut joining = JoinSet::new();
-    for number in 0..options.members {
-        let (cluster, counts, room) = (cluster.clone(), counts.clone(), room.clone());
-        joining.spawn(async move {
-            let _place = room.acquire().await?;
-            join(cluster.connect().await?, number, counts).await
-        });
-    }
-    let mut members = Vec::new();
-    while let Some(joined) = joining.join_next().await {
-        members.push(joined??);
-    }
-    add(&mut figures, "joins_per_s", "1/s", options.members as f64 / began.elapsed().as_secs_f64());
-    let listed = leader.list("node/").await?;
-    ensure!(listed.entries.len() == options.members, "{} have joined", listed.entries.len());
-
+    run.join(options).await?;
     eprintln!("nothing happens");
-    let before = cluster.database().await?;
-    taken(&counts);
-    tokio::time::sleep(Duration::from_secs(options.steady_s)).await;
-    add_renewals(&mut figures, "renewal", &taken(&counts))?;
-    add(&mut figures, "idle_growth_kib", "KiB", (cluster.database().await? - before) / 1024.0);
-
-    eprintln!("{CHANGES} changes");
-    counts.events.store(0, Ordering::Relaxed);
-    for n in 0..CHANGES {
-        let key = format!("assign/{}/plan", n * 7 % options.members);
-        leader.commit(Txn::of([Op::put(key, n.to_string())])).await?;
+    run.steady(options.steady_s).await?;
+    run.none_is_lost().await?;
+    eprintln!("as many renewals as it takes");
+    run.renew_without_end().await?;
+    run.none_is_lost().await?;
+    eprintln!("{CHANGES} changes of assignments");
+    run.assign().await?;
+    if options.all_watch_nodes {
+        eprintln!("{RECORDS} changes of members");
+        run.change_records().await?;
     }
-    let told = async {
-        while counts.events.load(Ordering::Relaxed) < CHANGES as u64 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    run.many_end().await?;
+    run.add("renewals_failed", "", run.counts.failed.load(Ordering::Relaxed) as f64);
+    run.add("database_mib", "MiB", run.cluster.database().await? / f64::from(1 << 20));
+    Ok(run.figures)
+}
+
+impl Run {
+    fn add(&mut self, metric: &str, unit: &'static str, value: f64) {
+        self.figures.add(NAME, metric.to_owned(), unit, value);
+    }
+
+    async fn join(&mut self, options: &Options) -> Result<()> {
+        let (began, before) = (Instant::now(), self.cluster.database().await?);
+        let room = Arc::new(Semaphore::new(JOINING_MAX));
+        let mut joining = JoinSet::new();
+        let watches_all = options.all_watch_nodes;
+        for number in 0..options.members {
+            let (cluster, counts, room) = (self.cluster.clone(), self.counts.clone(), room.clone());
+            joining.spawn(async move {
+                let _place = room.acquire().await?;
+                anyhow::Ok((number, join(cluster.connect().await?, number, watches_all, counts).await?))
+            });
         }
+        let mut joined = Vec::new();
+        while let Some(member) = joining.join_next().await {
+            joined.push(member??);
+        }
+        // By their numbers, as they name them.
+        joined.sort_by_key(|(number, _)| *number);
+        self.members = joined.into_iter().map(|(_, member)| member).collect();
+        self.add("joins_per_s", "1/s", options.members as f64 / began.elapsed().as_secs_f64());
+        let listed = self.leader.list(NODE).await?;
+        ensure!(listed.entries.len() == options.members, "{} have joined", listed.entries.len());
+        let bytes: usize = listed.entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum();
+        self.add("record_bytes", "B", bytes as f64 / options.members as f64);
+        let grown = self.cluster.database().await? - before;
+        self.add("database_per_member_bytes", "B", grown / options.members as f64);
+        let each = if watches_all { 2 } else { 1 };
+        self.add("watches", "", (each * options.members) as f64);
+        Ok(())
+    }
+
+    async fn steady(&mut self, seconds: u64) -> Result<()> {
+        let (database, cpu) = (self.cluster.database().await?, self.cluster.cpu_s()?);
+        drop(self.counts.renewals());
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let took = self.counts.renewals();
+        self.add("renewals_per_s", "1/s", took.len() as f64 / seconds as f64);
+        self.add_renewals("renewal", &took)?;
+        self.add("renewing_etcd_cores", "", (self.cluster.cpu_s()? - cpu) / seconds as f64);
+        self.add("idle_growth_kib", "KiB", (self.cluster.database().await? - database) / 1024.0);
+        Ok(())
+    }
+
+    /// Each that is answered is followed by the next.
+    async fn renew_without_end(&mut self) -> Result<()> {
+        // What members ask for by themselves would come on top of it.
+        self.counts.renewed_by_others.store(true, Ordering::Relaxed);
+        drop(self.counts.renewals());
+        let until = Instant::now() + RENEWING_FOR;
+        let cpu = (self.cluster.cpu_s()?, child::own_cpu_ns());
+        let mut renewing = JoinSet::new();
+        for first in 0..RENEWING.min(self.members.len()) {
+            let some = self.members.iter().skip(first).step_by(RENEWING);
+            let some: Vec<_> = some.map(|member| (member.store.clone(), member.lease)).collect();
+            let counts = self.counts.clone();
+            renewing.spawn(async move {
+                for (store, lease) in some.iter().cycle() {
+                    if Instant::now() >= until {
+                        break;
+                    }
+                    renew(store, *lease, &counts).await;
+                }
+            });
+        }
+        while let Some(ended) = renewing.join_next().await {
+            ended?;
+        }
+        self.counts.renewed_by_others.store(false, Ordering::Relaxed);
+        let took = self.counts.renewals();
+        let seconds = RENEWING_FOR.as_secs_f64();
+        self.add("renewals_per_s_most", "1/s", took.len() as f64 / seconds);
+        self.add_renewals("renewal_at_most", &took)?;
+        self.add("renewing_at_most_etcd_cores", "", (self.cluster.cpu_s()? - cpu.0) / seconds);
+        let own = (child::own_cpu_ns() - cpu.1) as f64 / 1e9;
+        self.add("renewing_at_most_own_cores", "", own / seconds);
+        Ok(())
+    }
+
+    /// Whoever is lost takes part in nothing that is measured afterwards.
+    async fn none_is_lost(&self) -> Result<()> {
+        let there = self.leader.list(NODE).await?.entries.len();
+        let failed = self.counts.failed.load(Ordering::Relaxed);
+        ensure!(
+            there == self.members.len(),
+            "of {} members {there} are left, and {failed} renewals have failed: this machine cannot bear so many",
+            self.members.len()
+        );
+        Ok(())
+    }
+
+    async fn assign(&mut self) -> Result<()> {
+        self.counts.assigned.store(0, Ordering::Relaxed);
+        for n in 0..CHANGES {
+            let key = of_life(ASSIGN, life(n * 7 % self.members.len()));
+            self.leader.commit(Txn::of([Op::put(key, n.to_string())])).await?;
+        }
+        told(&self.counts.assigned, CHANGES as u64).await?;
         // More than are due would come in this time.
         tokio::time::sleep(Duration::from_secs(2)).await;
-    };
-    tokio::time::timeout(Duration::from_secs(60), told).await.context("a change was not told")?;
-    let events = counts.events.load(Ordering::Relaxed) as f64;
-    add(&mut figures, "events_per_change", "", events / CHANGES as f64);
+        let events = self.counts.assigned.load(Ordering::Relaxed) as f64;
+        self.add("events_per_assignment", "", events / CHANGES as f64);
+        Ok(())
+    }
 
-    let dying = (options.members as f64 * DYING) as usize;
-    eprintln!("{dying} members end at once");
-    taken(&counts);
-    let (seen, mut ends) = mpsc::channel(dying.max(1));
-    let mut watch = leader.watch("node/", leader.list("node/").await?.revision.next()).await?;
-    let watching = tokio::spawn(async move {
+    /// One after the other: each once all have seen the one before.
+    async fn change_records(&mut self) -> Result<()> {
+        // All that came when members joined has been told.
+        let all = (self.members.len() * self.members.len()) as u64;
+        let mut quiet = self.counts.nodes.load(Ordering::Relaxed);
         loop {
-            let changes: Vec<Change> = watch.next().await?.changes;
-            for change in changes {
-                if change.entry.is_none() && seen.send(Instant::now()).await.is_err() {
-                    return Ok::<_, StoreError>(());
-                }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = self.counts.nodes.load(Ordering::Relaxed);
+            if now == std::mem::replace(&mut quiet, now) || now >= all {
+                break;
             }
         }
-    });
-    let began = Instant::now();
-    drop(members.drain(..dying));
-    let mut last = began;
-    let counting = async {
-        for _ in 0..dying {
-            let Some(at) = ends.recv().await else { bail!("the watch broke off") };
-            last = at;
+        self.counts.nodes.store(0, Ordering::Relaxed);
+        let (etcd_s, own_ns) = (self.cluster.cpu_s()?, child::own_cpu_ns());
+        let began = Instant::now();
+        let mut slowest = Duration::ZERO;
+        for n in 0..RECORDS {
+            let at = n * 7 % self.members.len();
+            let node = Node { draining: true, ..record(at) };
+            let member = &self.members[at];
+            let sent = Instant::now();
+            let put = Op::put_on(member.lease, of_life(NODE, life(at)), text(&node));
+            member.store.commit(Txn::of([put])).await?;
+            told(&self.counts.nodes, ((n + 1) * self.watching) as u64).await?;
+            slowest = slowest.max(sent.elapsed());
+        }
+        let each = RECORDS as f64;
+        let events = self.counts.nodes.load(Ordering::Relaxed) as f64;
+        self.add("events_per_record", "", events / each);
+        self.add("record_seen_by_all_ms", "ms", began.elapsed().as_secs_f64() * 1e3 / each);
+        self.add("record_seen_by_all_ms_slowest", "ms", slowest.as_secs_f64() * 1e3);
+        // With the renewals of that time.
+        self.add("record_etcd_cpu_ms", "ms", (self.cluster.cpu_s()? - etcd_s) * 1e3 / each);
+        self.add("record_own_cpu_ms", "ms", (child::own_cpu_ns() - own_ns) as f64 / 1e6 / each);
+        Ok(())
+    }
+
+    async fn many_end(&mut self) -> Result<()> {
+        let count = self.members.len();
+        let dying = (count as f64 * DYING) as usize;
+        eprintln!("{dying} members end at once");
+        drop(self.counts.renewals());
+        let (seen, mut ends) = mpsc::channel(dying.max(1));
+        let mut watch = self.leader.watch(NODE, self.leader.list(NODE).await?.revision.next()).await?;
+        let watching = tokio::spawn(async move {
+            loop {
+                let changes: Vec<Change> = watch.next().await?.changes;
+                for change in changes {
+                    if change.entry.is_none() && seen.send(Instant::now()).await.is_err() {
+                        return Ok::<_, StoreError>(());
+                    }
+                }
+            }
+        });
+        let began = Instant::now();
+        drop(self.members.drain(..dying));
+        let mut last = began;
+        let counting = async {
+            for _ in 0..dying {
+                let Some(at) = ends.recv().await else { bail!("the watch broke off") };
+                last = at;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(PATIENCE, counting).await.context("not all were seen to end")??;
+        watching.abort();
+        self.add("last_end_seen_s", "s", (last - began).as_secs_f64());
+        let took = self.counts.renewals();
+        self.add_renewals("renewal_while_many_end", &took)?;
+        let living = self.leader.list(NODE).await?.entries.len();
+        ensure!(living == count - dying, "{living} live: a lease was lost");
+        Ok(())
+    }
+
+    fn add_renewals(&mut self, what: &str, took: &[u32]) -> Result<()> {
+        ensure!(!took.is_empty(), "nobody has renewed a lease");
+        let mut took = took.to_vec();
+        took.sort_unstable();
+        let at = |share: f64| f64::from(took[((took.len() - 1) as f64 * share) as usize]) / 1_000.0;
+        for (quantile, share) in [("p50", 0.5), ("p99", 0.99)] {
+            self.add(&format!("{what}_{quantile}_ms"), "ms", at(share));
         }
         Ok(())
-    };
-    tokio::time::timeout(Duration::from_secs(120), counting).await.context("not all were seen to end")??;
-    watching.abort();
-    add(&mut figures, "last_end_seen_s", "s", (last - began).as_secs_f64());
-    add_renewals(&mut figures, "renewal_while_many_end", &taken(&counts))?;
-    let living = leader.list("node/").await?.entries.len();
-    ensure!(living == options.members - dying, "{living} live: a lease was lost");
-    add(&mut figures, "renewals_failed", "", counts.failed.load(Ordering::Relaxed) as f64);
-    add(&mut figures, "database_mib", "MiB", cluster.database().await? / f64::from(1 << 20));
-    drop(members);
-    Ok(figures)
-}
-
-fn add(figures: &mut Figures, metric: &str, unit: &'static str, value: f64) {
-    figures.add(NAME, metric.to_owned(), unit, value);
-}
-
-fn taken(counts: &Counts) -> Vec<u32> {
-    std::mem::take(&mut *counts.renewals.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
-}
-
-fn add_renewals(figures: &mut Figures, what: &str, took: &[u32]) -> Result<()> {
-    ensure!(!took.is_empty(), "nobody has renewed a lease");
-    let mut took = took.to_vec();
-    took.sort_unstable();
-    let at = |share: f64| f64::from(took[((took.len() - 1) as f64 * share) as usize]) / 1_000.0;
-    for (quantile, share) in [("p50", 0.5), ("p99", 0.99)] {
-        add(figures, &format!("{what}_{quantile}_ms"), "ms", at(share));
     }
-    Ok(())
+}
+
+/// Waits until so many events have come.
+async fn told(events: &AtomicU64, count: u64) -> Result<()> {
+    let all = async {
+        while events.load(Ordering::Relaxed) < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.context("a change was not told to all")
 }
