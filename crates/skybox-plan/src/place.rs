@@ -30,7 +30,7 @@
 //! and what others are `with`. Traffic moves only what says `auto_place`; for the rest it proposes. What is near something is
 //! not moved by traffic.
 //!
-//! An instance that is to leave a node that drains, or that did not start it, stays there while no other node can take it.
+//! An instance that is to leave a node that drains or that most others do not reach, or that did not start it, stays there while no other node can take it.
 //!
 //! Shards of keyed modules move for repair, drain, a command or a hard need alone, or if `relocatable` to nodes that have
 //! joined. A keyed module reserves what it needs once on each node that owns any of its shards.

@@ -79,7 +79,7 @@ pub struct Beyond {
 pub enum Reason {
     /// It was nowhere.
     New,
-    /// Its node is gone, or has given it up.
+    /// Its node is gone, or has given it up, or most others do not reach it.
     Repair,
     /// Its node drains.
     Drain,

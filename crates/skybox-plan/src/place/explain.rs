@@ -108,7 +108,7 @@ impl Explaining<'_> {
         } else {
             match seat.why {
                 Reason::New => "it was started there",
-                Reason::Repair => "where it was is gone, or did not start it",
+                Reason::Repair => "where it was is gone, did not start it, or is not reached",
                 Reason::Drain => "where it was drains",
                 Reason::Command => "a person had it moved",
                 Reason::Need => "where it was lacks what it needs, or what others need more",

@@ -132,6 +132,15 @@ pub enum NodeState {
     Cordoned,
     /// Nothing; what it has goes elsewhere.
     Draining,
+    /// The same, since most others do not reach it.
+    Unreached,
+}
+
+impl NodeState {
+    /// Whether what a node has goes elsewhere.
+    pub(super) fn leaves(self) -> bool {
+        matches!(self, NodeState::Draining | NodeState::Unreached)
+    }
 }
 
 /// How often one module calls another, wherever both are.
@@ -167,6 +176,8 @@ pub struct Rules {
     pub load_high_percent: u64,
     /// To such a share a range grows or shrinks. 60 %.
     pub load_aim_percent: u64,
+    /// Traffic may move every module, as if all said `auto_place`. No.
+    pub auto_place: bool,
     /// A range shrinks where one instance fewer would still be below this share for [`Rules::low_for_ms`]. 50 %.
     pub load_low_percent: u64,
     /// How long. Five minutes.
@@ -191,6 +202,7 @@ impl Default for Rules {
             traffic_saves_calls_per_s: 10,
             load_high_percent: 80,
             load_aim_percent: 60,
+            auto_place: false,
             load_low_percent: 50,
             low_for_ms: 5 * 60_000,
             near_trips_per_s: 100,

@@ -41,8 +41,10 @@ pub(super) fn keep(board: &mut Board<'_>, wanted: &Wanted) -> Kept {
                 Some(reason) => {
                     kept.leaving.insert((module, node), reason);
                     let can_stay = match reason {
-                        Reason::Repair => true,
-                        Reason::Drain => world.is_replicated(module) && world.pin_allows(module, node),
+                        Reason::Repair if world.may_keep(module, node) => true,
+                        Reason::Repair | Reason::Drain => {
+                            world.is_replicated(module) && world.pin_allows(module, node)
+                        }
                         _ => false,
                     };
                     if can_stay {
@@ -62,8 +64,10 @@ pub(super) fn keep(board: &mut Board<'_>, wanted: &Wanted) -> Kept {
 /// Why an instance has to leave its node.
 fn why_leave(board: &Board<'_>, module: usize, node: usize) -> Option<Reason> {
     let world = board.world;
-    if world.nodes[node].node.state == NodeState::Draining {
-        return Some(Reason::Drain);
+    match world.nodes[node].node.state {
+        NodeState::Draining => return Some(Reason::Drain),
+        NodeState::Unreached => return Some(Reason::Repair),
+        NodeState::Open | NodeState::Guest | NodeState::Cordoned => {}
     }
     if !world.pin_allows(module, node) {
         return Some(Reason::Command);

@@ -217,7 +217,7 @@ impl<'w> Settled<'w> {
             return (missing > 0).then(|| unplaced(words::why_nowhere(&self.board, module)));
         }
         let seats = &self.board.seats[module];
-        let drains = |taken: &&Taken| world.nodes[taken.node].node.state == NodeState::Draining;
+        let drains = |taken: &&Taken| world.nodes[taken.node].node.state.leaves();
         let draining: Vec<_> = seats.iter().filter(drains).collect();
         let missing = (self.wanted.instances[module] + draining.len()).saturating_sub(seats.len());
         if missing == 0 {
@@ -225,7 +225,12 @@ impl<'w> Settled<'w> {
         }
         let mut why = words::why_nowhere(&self.board, module);
         for taken in draining {
-            why.push_str(&format!("; it stays on {} while that drains", world.nodes[taken.node].node.name));
+            let node = world.nodes[taken.node].node;
+            let until = match node.state {
+                NodeState::Unreached => "although most others do not reach that",
+                _ => "while that drains",
+            };
+            why.push_str(&format!("; it stays on {} {until}", node.name));
         }
         Some(Unplaced { module: name.clone(), missing: missing as u32, why })
     }

@@ -42,7 +42,8 @@ pub(super) fn gather(
     for saving in savings {
         let Saving { saves_milli, module, taken, to } = saving;
         let row = &world.modules[module];
-        if !row.module.auto_place || world.facts.frozen {
+        let auto_place = row.module.auto_place || world.facts.rules.auto_place;
+        if !auto_place || world.facts.frozen {
             let name = |node: usize| world.nodes[node].node.name.clone();
             proposals.push(Proposal {
                 module: row.module.name.clone(),

@@ -93,6 +93,7 @@ fn state_of(state: NodeState) -> &'static str {
         NodeState::Guest => "it takes only what is pinned to it",
         NodeState::Cordoned => "it is cordoned",
         NodeState::Draining => "it drains",
+        NodeState::Unreached => "most others do not reach it",
     }
 }
 
@@ -197,6 +198,7 @@ fn closed(board: &Board<'_>, closed: &[usize]) -> String {
     let mut parts = Vec::new();
     for (state, one, many) in [
         (NodeState::Draining, "drains", "drain"),
+        (NodeState::Unreached, "is not reached by most others", "are not reached by most others"),
         (NodeState::Cordoned, "is cordoned", "are cordoned"),
         (NodeState::Guest, "takes only what is pinned to it", "take only what is pinned to them"),
     ] {

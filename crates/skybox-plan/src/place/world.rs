@@ -153,7 +153,7 @@ impl<'f> World<'f> {
                 *labels.entry(label).or_insert(next)
             });
             let pinned = facts.pins.get(&module.name).map(|nodes| {
-                let living = |index: &usize| self.nodes[*index].node.state != NodeState::Draining;
+                let living = |index: &usize| !self.nodes[*index].node.state.leaves();
                 let mut found: Vec<_> =
                     nodes.iter().filter_map(|name| self.node(name)).filter(living).collect();
                 found.sort_unstable();
@@ -303,7 +303,7 @@ impl<'f> World<'f> {
             && match self.nodes[node].node.state {
                 NodeState::Open | NodeState::Cordoned => true,
                 NodeState::Guest => self.modules[module].pinned.is_some(),
-                NodeState::Draining => false,
+                NodeState::Draining | NodeState::Unreached => false,
             }
     }
 

@@ -65,7 +65,7 @@ fn check_module(facts: &Facts, decision: &Decision, module: &Module) {
         let may = match node.state {
             NodeState::Open => true,
             NodeState::Guest => !pinned.is_empty(),
-            NodeState::Cordoned | NodeState::Draining => was.contains(seat),
+            NodeState::Cordoned | NodeState::Draining | NodeState::Unreached => was.contains(seat),
         };
         assert!(may, "{name} on {seat}, which is {:?}", node.state);
     }
