@@ -77,6 +77,8 @@ enum Ask {
     Watch { watched: Passing<Watched, Error> },
     /// The asking node had taken this one for lost, and these with it: end those that it owns.
     Lost(orphans::Lost),
+    /// Hear what whoever plans for the asking node has to say to whoever plans for this one. The answer is theirs.
+    Hear { what: String },
 }
 
 /// The callee of what is asked, in errors.
@@ -231,6 +233,19 @@ pub(crate) async fn link(
     order: tie::Order,
 ) -> Result<(), CallErrorKind> {
     ask_until_lost(app, peer, life, &Ask::Link(order)).await
+}
+
+/// Tells whoever plans for a life of another node something; gives the answer.
+///
+/// # Errors
+/// `Unreachable`; `Lost`, and then it may have been heard; `Mismatch` with what is wrong about it.
+pub(crate) async fn tell(
+    app: &Arc<AppInner>,
+    peer: &Peer,
+    life: Incarnation,
+    what: String,
+) -> Result<String, CallErrorKind> {
+    ask(app, peer, Some(life), &Ask::Hear { what }).await
 }
 
 /// In a cell: has its node see to an order.
@@ -494,6 +509,11 @@ async fn answer_to(
             orphans::end(app, conn, lost);
             write(&())
         }
+        Ask::Hear { what } => {
+            let PeerInfo { node, incarnation, .. } = conn.peer();
+            let heard = app.control.heard(node.clone(), *incarnation, what).await;
+            write(&heard.map_err(|why| CallErrorKind::Mismatch { why })?)
+        }
         Ask::At { node, life, ask } => answer_for(app, conn, &node, life, read(&ask)?).await,
         Ask::Watch { watched } => {
             let (sender, told) = Stream::channel(TOLD_AHEAD_MAX);
@@ -553,7 +573,8 @@ async fn answer_for(
         | Ask::Name(_)
         | Ask::Link(_)
         | Ask::Tie(_)
-        | Ask::Fall { .. } => {
+        | Ask::Fall { .. }
+        | Ask::Hear { .. } => {
             Err(CallErrorKind::Mismatch { why: "a node does not ask that of another".to_owned() })
         }
     }

@@ -240,10 +240,14 @@ impl Cell {
 
     /// Its process, its limits, and what it uses.
     pub(crate) fn status(&self) -> CellStatus {
+        CellStatus { uses: self.uses(), ..self.limits.clone() }
+    }
+
+    /// What its process uses.
+    pub(crate) fn uses(&self) -> Option<ProcessUse> {
         // Its number is its own for as long as this is locked.
         let process = lock(&self.process);
-        let uses = process.is_some().then(|| ProcessUse::of(self.pid)).flatten();
-        CellStatus { uses, ..self.limits.clone() }
+        process.is_some().then(|| ProcessUse::of(self.pid)).flatten()
     }
 
     /// Ends its process, whatever it does.

@@ -245,7 +245,8 @@ impl Conn {
         self.closed.get().is_some()
     }
 
-    fn is_silent(&self) -> bool {
+    /// Whether nothing has been heard of the peer for [`SILENT_AFTER`].
+    pub(crate) fn is_silent(&self) -> bool {
         if !matches!(self.kin, Kin::Peer) {
             // It is merely busy: the kernel tells when it has ended.
             return false;

@@ -6,6 +6,7 @@ mod figures;
 mod joining;
 mod orphan;
 mod parent;
+mod vitals;
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -13,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use skybox_core::{InstanceId, ModuleKind, Plan, Settings};
+use skybox_core::{Incarnation, InstanceId, ModuleKind, NodeName, Plan, Settings};
 use skybox_plan::names::{NameAnswer, NameAsk};
 use tokio::sync::watch;
 
@@ -27,6 +28,7 @@ pub use joining::{Joined, Joining, Membership, Newcomer, Through};
 pub use parent::{
     ControlError, FromNode, FromParent, Hello, NODE_ENV, Opening, PARENT_ENV, ParentLink, line, read_line,
 };
+pub use vitals::{Flow, Load, Vitals};
 
 /// A boxed future: control calls are rare.
 pub type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
@@ -56,6 +58,18 @@ pub trait Control: Send + Sync {
     /// How this node stands to the plan; absent where there is no store.
     fn figures(&self) -> Option<PlanFigures> {
         None
+    }
+    /// The node runs, and connects to others: from now on this may ask how it is, and speak to others through it.
+    fn begun(&self, vitals: Arc<dyn Vitals>) {
+        drop(vitals);
+    }
+    /// Another node tells something, with [`Vitals::tell`]; gives what it is answered.
+    ///
+    /// # Errors
+    /// Why nothing can be made of it, for the log of that node.
+    fn heard(&self, from: NodeName, life: Incarnation, what: String) -> Boxed<'_, Result<String, String>> {
+        drop((from, life, what));
+        Box::pin(async { Err("this node has nobody who plans".to_owned()) })
     }
     /// Says what happened here. Never waits; what is said may arrive late, but in order.
     fn report(&self, report: Report);

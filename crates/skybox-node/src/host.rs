@@ -147,6 +147,8 @@ pub(crate) trait AnyHost: Send + Sync {
     fn key(&self, text: &str) -> Result<Bytes, String>;
     /// What lives here.
     fn status(&self) -> Vec<InstanceStatus>;
+    /// How busy the one instance of a module without keys is at this moment; `None` if none is live here.
+    fn occupied(&self) -> Option<Occupied>;
     /// How many of its instances were spawned here and have not ended.
     fn spawned(&self) -> usize;
     /// What is not started again here.
@@ -161,6 +163,19 @@ pub(crate) trait AnyHost: Send + Sync {
     fn kill(self: Arc<Self>, instance: &str, by: &str) -> Option<Ended>;
     /// Has an instance crash as if a call of it had panicked; says whether it is one of these, and has started.
     fn crash(&self, instance: InstanceId, message: &str, place: &str) -> bool;
+}
+
+/// What an instance has to do at one moment, as far as that is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Occupied {
+    /// Calls that hold it.
+    pub(crate) holding: u64,
+    /// One of them is of a `&mut self` method.
+    pub(crate) is_exclusive: bool,
+    /// Calls that wait for it.
+    pub(crate) waiting: u64,
+    /// Its module's own threads, how many of them work, and the calls that wait for one.
+    pub(crate) pool: Option<(u64, u64, u64)>,
 }
 
 impl<T: Module> Host<T> {
@@ -452,6 +467,28 @@ impl<T: Module> AnyHost for Host<T> {
             status.push(self.core.instance_status(&instance, None));
         }
         status
+    }
+
+    fn occupied(&self) -> Option<Occupied> {
+        if let Some(cells) = &self.core.cells {
+            let links = cells.links();
+            let holding = links.iter().map(|link| link.load()).sum::<u64>();
+            return (!links.is_empty()).then(|| Occupied {
+                holding,
+                is_exclusive: holding > 0,
+                ..Occupied::default()
+            });
+        }
+        // Whoever asks has a thread that no code of users is to hold: not even the `Drop` of a value.
+        self.local.look(|instance| {
+            let turn = instance.turn.as_ref();
+            Occupied {
+                holding: turn.map_or(0, Turn::holding),
+                is_exclusive: turn.is_some_and(Turn::is_exclusive),
+                waiting: turn.map_or(0, |turn| turn.waiting() as u64),
+                pool: self.core.at_work(),
+            }
+        })
     }
 
     fn given_up(&self) -> Vec<GivenUp> {

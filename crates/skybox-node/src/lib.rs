@@ -43,6 +43,7 @@ mod test_run;
 mod thread;
 mod tie;
 mod uses;
+mod vitals;
 mod watchdog;
 
 pub use app::{App, AppError, Builder, DRAIN_MAX, Missing, NoApp, Scoped, program_name, spawn};

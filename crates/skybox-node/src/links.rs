@@ -203,6 +203,11 @@ impl Peer {
         self.conn.load().as_ref().filter(|conn| conn.is_ready()).cloned()
     }
 
+    /// Whether there is a connection over which something was heard of late, also of a node that takes no more calls.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.conn.load().as_ref().is_some_and(|conn| !conn.is_closed() && !conn.is_silent())
+    }
+
     /// The connection, opened if there is none.
     pub(crate) async fn connect(&self, app: &Arc<AppInner>) -> Result<Arc<Conn>, String> {
         if let Some(conn) = self.ready() {

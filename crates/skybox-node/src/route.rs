@@ -59,6 +59,11 @@ impl<V: Send + Sync + 'static> Route<V> {
         self.lock().clone()
     }
 
+    /// Looks at the value without counting it: whoever looks is never the one that drops it. It is not replaced meanwhile.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&V) -> R) -> Option<R> {
+        self.lock().as_deref().map(look)
+    }
+
     /// Replaces the value; gives back what was there.
     pub(crate) fn swap(&self, value: Option<Arc<V>>) -> Option<Arc<V>> {
         self.replace(&mut self.lock(), value)

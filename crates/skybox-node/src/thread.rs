@@ -16,7 +16,7 @@ use skybox_core::{CallId, Context, Epoch, InstanceId, Link, Mode};
 use crate::app::AppId;
 use crate::host::InstanceCore;
 
-pub(crate) use runs::{Runs, Tid, look, of_instance};
+pub(crate) use runs::{Runs, Tid, glance, look, of_instance};
 
 /// What a call's future keeps for the calls that its code makes.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ use super::{App, AppError, AppInner};
 use crate::control::{Leave, PARENT_ENV, Report};
 use crate::host::{AnyHost, CLOSE_WAIT, lock, stop};
 use crate::spans::FLUSH_WAIT;
+use crate::vitals::Measured;
 
 /// How long a leaving node waits until the plan has others serve what it has.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(10);
@@ -58,6 +59,7 @@ const ADDRESS_DEFAULT: &str = "127.0.0.1:8080";
 pub(super) async fn begin(app: &App) -> Result<(), AppError> {
     let inner = app.inner();
     open(inner);
+    inner.control.begun(Arc::new(Measured::of(inner)));
     let weak = Arc::downgrade(inner);
     let mut leaving = inner.control.leaving();
     let mut own = inner.leave.subscribe();

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::{ConfigError, Reader};
 
 /// The keys of `[plan]`.
-const KEYS: [&str; 3] = ["min-stay", "settle", "moves"];
+const KEYS: [&str; 5] = ["min-stay", "settle", "moves", "shrink-after", "auto-place"];
 
 /// `[plan]`: how much a move has to be worth, and how many there may be. What must move, since its node is gone or leaves,
 /// moves whatever this says.
@@ -20,6 +20,10 @@ pub struct PlanConfig {
     pub settle: Option<Duration>,
     /// Moves of that kind in a minute, of all modules; ten when absent.
     pub moves: Option<u32>,
+    /// How long a range has to have had too little to do before it shrinks; five minutes when absent.
+    pub shrink_after: Option<Duration>,
+    /// Whether modules are moved to where they make, or get, the most calls; otherwise that is only proposed.
+    pub auto_place: bool,
 }
 
 impl PlanConfig {
@@ -32,6 +36,11 @@ impl PlanConfig {
         match key.as_str() {
             "min-stay" => self.min_stay = Some(duration()?),
             "settle" => self.settle = Some(duration()?),
+            "shrink-after" => self.shrink_after = Some(duration()?),
+            "auto-place" => {
+                let wrong = |_| format!("`auto-place` is true or false, not `{value}`");
+                self.auto_place = value.parse().map_err(wrong)?;
+            }
             "moves" => {
                 let wrong = |_| format!("`moves` takes a whole number, not `{value}`");
                 self.moves = Some(value.parse().map_err(wrong)?);
@@ -66,12 +75,22 @@ mod tests {
         let text = "[plan]\nmin-stay = \"1m\"\nmoves = 3\n";
         let mut config = Config::parse(Path::new("skybox.toml"), text).expect("well formed");
         config.set_variable("SKYBOX_PLAN__MIN_STAY", "2s".to_owned()).expect("a known variable");
-        let plan = PlanConfig { min_stay: Some(Duration::from_secs(2)), settle: None, moves: Some(3) };
+        config.set_variable("SKYBOX_PLAN__AUTO_PLACE", "true".to_owned()).expect("a known variable");
+        let plan = PlanConfig {
+            min_stay: Some(Duration::from_secs(2)),
+            moves: Some(3),
+            auto_place: true,
+            ..PlanConfig::default()
+        };
         assert_eq!(*config.plan(), plan);
         for (line, message) in [
             ("settle = \"soon\"", "`settle` takes a duration such as \"30s\" or \"5m\", not `soon`"),
             ("moves = -1", "`moves` takes a whole number, not `-1`"),
-            ("stay = \"1s\"", "there is no key `stay`; the keys are min-stay, settle, moves"),
+            (
+                "stay = \"1s\"",
+                "there is no key `stay`; the keys are min-stay, settle, moves, shrink-after, auto-place",
+            ),
+            ("auto-place = \"yes\"", "`auto-place` is true or false, not `yes`"),
         ] {
             let error = Config::parse(Path::new("skybox.toml"), &format!("[plan]\n{line}\n")).unwrap_err();
             assert_eq!(error.to_string(), format!("skybox.toml:2: {message}"));

@@ -420,6 +420,12 @@ impl HostCore {
             .as_ref()
     }
 
+    /// The module's own threads, if it has made them: how many, how many of them work, and the calls that wait for one.
+    pub(super) fn at_work(&self) -> Option<(u64, u64, u64)> {
+        let (threads, at_work, queued) = self.pool.get()?.as_ref()?.at_work();
+        Some((threads as u64, at_work as u64, queued as u64))
+    }
+
     pub(crate) fn instance_status<T>(&self, instance: &Instance<T>, key: Option<&[u8]>) -> InstanceStatus {
         let waiting = instance.turn.as_ref().map(|turn| turn.waiting() as u64);
         let waits = instance.turn.iter().flat_map(|turn| turn.chains(WAITS_MAX));

@@ -113,6 +113,12 @@ impl Pool {
         result.map_err(|_| CallErrorKind::Cancelled)
     }
 
+    /// How many threads there are, how many of them have a job, and how many jobs wait.
+    pub(crate) fn at_work(&self) -> (usize, usize, usize) {
+        let queue = self.shared.lock();
+        (self.threads, self.threads.saturating_sub(queue.idle), queue.jobs.len())
+    }
+
     /// Tells the node of a cell if a job does not come to its end.
     fn watch(&self, state: Arc<AtomicU8>) {
         let Some((overrun, node)) = self.overrun.clone() else { return };

@@ -186,6 +186,11 @@ impl Turn {
         (state & READERS) + u64::from(state & WRITER != 0)
     }
 
+    /// Whether a `&mut self` call holds it.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & WRITER != 0
+    }
+
     /// Hands the turn to those in front, as many as fit together.
     fn grant(&self, queue: &mut Queue) {
         let granted = self.grant_fitting(queue);

@@ -152,6 +152,17 @@ pub(crate) fn look(app: AppId) -> Vec<(Tid, Runs, bool)> {
     all
 }
 
+/// Tells what the threads run of an App's code at this moment, by the number of its module; leaves no mark.
+pub(crate) fn glance(app: AppId, mut tell: impl FnMut(u16)) {
+    for Seen { word, .. } in &*seen() {
+        // SAFETY: as in `look`.
+        let word = unsafe { &(**word).0 };
+        if let Some(runs) = Runs::read(word.load(Ordering::Relaxed), app) {
+            tell(runs.module);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
