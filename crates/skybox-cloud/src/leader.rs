@@ -10,30 +10,34 @@ mod asked;
 mod brake;
 mod decide;
 mod facts;
+mod gray;
+pub(crate) mod reports;
 mod telling;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use skybox_core::{Code, Incarnation, NodeName};
+use skybox_core::{Code, Incarnation, NodeName, Replicas};
 use skybox_node::control::{LeaderFigures, ModuleDecl};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::history::{Author, Pen};
 use crate::records::{
-    AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, EXPECTED, FAR, FREEZE, LEADER, Leader, NODE, Node, OWN,
-    PIN, PLACE, ROUTE, SCALE, STATE, UNPLACED, text,
+    AGAIN, ASSIGN, BRAKE, CORDON, DEGRADED, Degraded, EXPECTED, FAR, FREEZE, GRAY, LEADER, Leader, NODE,
+    Node, OWN, PIN, PLACE, ROUTE, SCALE, STATE, UNPLACED, life_in, of_life, text,
 };
 use crate::store::{
     Committed, Condition, Followed, LeaseId, Op, Pace, Revision, Store, StoreError, TXN_BYTES_MAX, Txn, View,
     any_changed, follow,
 };
 pub(crate) use asked::{explain, foresee};
-use brake::{Brake, Sight};
-use decide::{Decided, Mind, Seen, Write, decide};
+use brake::{Brake, Held, Sight};
+use decide::{Decided, Mind, Seen, Write, decide, lives};
 pub(crate) use facts::rules;
+use gray::{Gray, Judged, Verdict};
+use reports::{Figures, Reports};
 use skybox_plan::place::{Move, Placement, Rules};
 use telling::Lines;
 
@@ -61,6 +65,9 @@ const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest wait before the key of a leader that is gone is tried for: not all nodes ask in the same moment.
 const CAMPAIGN_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a node that is cut off from most others waits for one of them to lead.
+const CUT_OFF_PAUSE: Duration = Duration::from_secs(3);
+
 /// What a node has to know to lead.
 #[derive(Clone)]
 pub(crate) struct Candidate {
@@ -77,6 +84,10 @@ pub(crate) struct Candidate {
     pub(crate) brake: Option<Duration>,
     /// What it has decided, for whoever looks after the cloud; while it leads.
     pub(crate) news: Arc<watch::Sender<Option<LeaderFigures>>>,
+    /// Set while it reaches few others: then others lead, if they can.
+    pub(crate) cut_off: watch::Receiver<bool>,
+    /// What nodes tell it while it leads.
+    pub(crate) reports: Arc<Reports>,
 }
 
 impl Candidate {
@@ -143,6 +154,12 @@ impl Candidate {
                 drop(views.changed().await);
                 continue;
             }
+            if *self.cut_off.borrow() {
+                drop(tokio::time::timeout(CUT_OFF_PAUSE, views.changed()).await);
+                if views.borrow().entries.contains_key(LEADER) {
+                    continue;
+                }
+            }
             tokio::time::sleep(CAMPAIGN_PAUSE.mul_f64((self.pace.jitter)().clamp(0.0, 1.0))).await;
             let Some(lease) = self.lease.wait_for(Option::is_some).await.ok().and_then(|lease| *lease) else {
                 return;
@@ -165,9 +182,20 @@ impl Candidate {
             let leads = |view: &Arc<View>| term_of(view, self.me.incarnation) == Some(term);
             drop(leader.wait_for(|view| !leads(view)).await);
         };
+        self.reports.begin();
+        let cut_off = async {
+            let mut cut_off = self.cut_off.clone();
+            // One that leads although it was cut off is as good as the others, which are cut off as well.
+            drop(cut_off.wait_for(|cut_off| !*cut_off).await);
+            drop(cut_off.wait_for(|cut_off| *cut_off).await);
+        };
         let (ends, is_over) = Planner { candidate: self.clone(), term }.begin();
         tokio::select! {
             () = lost => {}
+            () = cut_off => {
+                tracing::warn!("this node leads, and hardly reaches anybody: another node is to lead");
+                self.resign(term).await;
+            }
             _ = is_over => {
                 tracing::error!("whoever plans on this node has ended: another node is to lead");
                 self.resign(term).await;
@@ -175,6 +203,7 @@ impl Candidate {
             }
         }
         drop(ends);
+        self.reports.end();
         tracing::info!(node = %self.me.name, "leads no more");
     }
 }
@@ -217,8 +246,9 @@ struct Eyes {
 }
 
 /// All but the nodes.
-const LOOKED_AT: [&str; 14] =
-    [STATE, ASSIGN, ROUTE, OWN, PLACE, FAR, PIN, SCALE, CORDON, AGAIN, BRAKE, FREEZE, UNPLACED, EXPECTED];
+const LOOKED_AT: [&str; 15] = [
+    STATE, ASSIGN, ROUTE, OWN, PLACE, FAR, PIN, SCALE, CORDON, GRAY, AGAIN, BRAKE, FREEZE, UNPLACED, EXPECTED,
+];
 
 impl Eyes {
     fn open(candidate: &Candidate) -> Eyes {
@@ -316,7 +346,11 @@ impl Planner {
         let changed: Vec<_> = eyes.all().map(|(_, followed)| followed.views()).collect();
         let mut remembered = Placement::default();
         // Distances and times go on although nothing is written.
-        let ticks = self.candidate.modules.iter().any(|module| module.needs.near.is_some());
+        let modules = &self.candidate.modules;
+        let ticks = modules.iter().any(|module| module.needs.near.is_some())
+            || has_ranges(modules)
+            || self.candidate.rules.auto_place;
+        let mut gray = Gray::default();
         loop {
             let mut changed = changed.clone();
             for views in &mut changed {
@@ -336,25 +370,35 @@ impl Planner {
                     false => tracing::info!("enough nodes are there again"),
                 }
             }
-            let mut decided = decide(&seen, &self.mind(&remembered), brake.held());
+            let figures = self.figures(&seen, brake.held());
+            let mut decided = decide(&seen, &self.mind(&remembered, &figures), brake.held());
             self.tell(&decided, &brake);
             let mut writes = std::mem::take(&mut decided.writes);
             let was_held = eyes.degraded.views().borrow().clone();
             writes.extend(self.degraded(&was_held, &brake));
+            writes.extend(self.judge(&mut gray, &seen, brake.held()));
             if writes.is_empty() {
                 remembered = decided.placement;
-                let tick = (ticks || away).then(|| Instant::now() + TICK);
-                let until = brake.until().into_iter().chain(tick).min();
-                let woken = async {
+                let mut woken = std::pin::pin!(async {
                     tokio::select! {
                         () = any_changed(&mut changed) => {}
                         // That the store is away changes no view.
                         _ = eyes.nodes.in_trouble(), if !away => {}
                     }
-                };
-                match until {
-                    Some(until) => drop(tokio::time::timeout_at(until, woken).await),
-                    None => woken.await,
+                });
+                loop {
+                    let tick = Instant::now() + TICK;
+                    let until = brake.until().map_or(tick, |until| until.min(tick));
+                    let is_woken = tokio::time::timeout_at(until, &mut woken).await.is_ok();
+                    // A large plan is not made anew each second for what nodes tell of others.
+                    if is_woken
+                        || ticks
+                        || away
+                        || until < tick
+                        || !self.judge(&mut gray, &seen, brake.held()).is_empty()
+                    {
+                        break;
+                    }
                 }
                 continue;
             }
@@ -396,12 +440,50 @@ impl Planner {
         });
     }
 
-    fn mind<'m>(&'m self, remembered: &'m Placement) -> Mind<'m> {
+    fn figures(&self, seen: &Seen, held: &Held) -> Figures {
+        figures(&self.candidate.reports, seen, &self.candidate.modules, self.candidate.build.as_deref(), held)
+    }
+
+    /// What has to be written of nodes that are not reached.
+    fn judge(&self, gray: &mut Gray, seen: &Seen, held: &Held) -> Vec<Write> {
+        let lives = lives(seen, self.candidate.build.as_deref(), held);
+        let counts = lives.iter().filter(|(_, life)| {
+            !life.held && (!life.draining || life.is_gray) && life.state.is_some_and(|state| state.ready)
+        });
+        let judged = counts.map(|(name, life)| {
+            let is_open = seen.cordons.get(&format!("{CORDON}{name}")).is_none();
+            let judged = Judged { life: life.node.incarnation, is_gray: life.is_gray, is_open };
+            ((*name).clone(), judged)
+        });
+        let judged: BTreeMap<_, _> = judged.collect();
+        let Verdict { lost, back } = gray.look(Instant::now(), &self.candidate.reports.reach(), &judged);
+        let key = |name: &NodeName| of_life(GRAY, judged[name].life);
+        let mut writes = Vec::new();
+        for (node, by) in lost {
+            let names: Vec<_> = by.iter().map(NodeName::as_str).collect();
+            tracing::warn!(%node, "it reaches the store, and is not reached by {}: it hands over what it has", names.join(", "));
+            let (key, by) = (key(&node), by.into_iter().collect());
+            writes
+                .push(Write { when: Vec::new(), op: Op::put(key, text(&crate::records::Gray { node, by })) });
+        }
+        for node in back {
+            tracing::info!(%node, "it is reached again");
+            writes.push(Write { when: Vec::new(), op: Op::Delete(key(&node)) });
+        }
+        let gone = seen.grays.iter().map(|(key, _)| key).filter(|key| {
+            life_in(key, GRAY).is_none_or(|life| seen.nodes.changed_at(&of_life(NODE, life)).is_none())
+        });
+        writes.extend(gone.map(|key| Write { when: Vec::new(), op: Op::Delete(key.to_owned()) }));
+        writes
+    }
+
+    fn mind<'m>(&'m self, remembered: &'m Placement, figures: &'m Figures) -> Mind<'m> {
         Mind {
             modules: &self.candidate.modules,
             build: self.candidate.build.as_deref(),
             rules: &self.candidate.rules,
             remembered,
+            figures,
             now_ms: now_ms(),
         }
     }
@@ -529,6 +611,33 @@ fn chunks(writes: &[Write]) -> Vec<&[Write]> {
         chunks.push(&writes[from..]);
     }
     chunks
+}
+
+/// What nodes have told of how much there is to do.
+fn figures(
+    reports: &Reports,
+    seen: &Seen,
+    modules: &[ModuleDecl],
+    build: Option<&str>,
+    held: &Held,
+) -> Figures {
+    let lives = lives(seen, build, held);
+    let serves = |module: &str| {
+        let started =
+            lives.values().filter(|life| life.state.is_some_and(|state| state.started.contains(module)));
+        started.map(|life| life.node.incarnation).collect::<Vec<_>>()
+    };
+    let ranges = modules.iter().filter(|module| is_range(module.replicas));
+    reports.figures(ranges.map(|module| (module.name.as_str(), serves(&module.name))))
+}
+
+/// Whether how much there is to do matters for the plan of one of these modules.
+pub(crate) fn has_ranges(modules: &[ModuleDecl]) -> bool {
+    modules.iter().any(|module| is_range(module.replicas))
+}
+
+fn is_range(replicas: Replicas) -> bool {
+    matches!(replicas, Replicas::Range { min, max } if min < max)
 }
 
 fn now_ms() -> u64 {

@@ -18,6 +18,7 @@ pub mod member;
 pub mod near;
 pub mod parent;
 pub mod records;
+mod reports;
 pub mod running;
 pub mod runtime_dir;
 pub mod store;

@@ -9,6 +9,7 @@ mod names;
 mod once;
 pub(crate) mod orders;
 mod standing;
+mod telling;
 mod thread;
 mod tick;
 pub(crate) mod view;
@@ -19,21 +20,23 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use skybox_core::{InstanceId, NodeName, Plan, TextChain};
+use skybox_core::{Incarnation, InstanceId, NodeName, Plan, TextChain};
 use skybox_node::Fence;
 use skybox_node::capacity::{Capacity, Source};
 use skybox_node::control::{
     Boxed, Control, ControlError, Joining, Leave, ModuleDecl, Newcomer, OnceTurn, ParentLink, PlanFigures,
-    Report, Through, Unanswered,
+    Report, Through, Unanswered, Vitals,
 };
 use skybox_plan::names::{NameAnswer, NameAsk};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use crate::leader::reports::Reports;
 use crate::leader::{Candidate, rules};
-use crate::parent::Order;
+use crate::parent::{Done, Order};
 use crate::records::{Leader, Node};
+use crate::reports::{Answer, Told};
 use crate::store::{Embedded, LeaseId, PACE, Pace, Store, StoreError};
 use gauges::Gauges;
 use names::Names;
@@ -99,6 +102,12 @@ pub(crate) struct Shared {
     /// Where people give orders.
     desk: Desk,
     gauges: Gauges,
+    /// How the node is, and its way to others, once it has begun.
+    vitals: watch::Sender<Option<Arc<dyn Vitals>>>,
+    /// It reaches few others.
+    cut_off: watch::Sender<bool>,
+    /// What others tell it while it leads.
+    reports: Arc<Reports>,
 }
 
 /// What has to be known before keyed instances may be called under a lease.
@@ -276,6 +285,7 @@ impl Member {
             capacity_from: capacity.to_string(),
         };
         let modules: Arc<[ModuleDecl]> = hello.modules.into();
+        let reports = Arc::<Reports>::default();
         let shared = Arc::new(Shared {
             store: store.clone(),
             node: node.clone(),
@@ -302,8 +312,12 @@ impl Member {
                 pace: Pace { jitter: terms.jitter, ..PACE },
                 at: node.name.to_string(),
                 known: BTreeSet::new(),
+                reports: reports.clone(),
             },
             gauges: Gauges::new(),
+            vitals: watch::Sender::new(None),
+            cut_off: watch::Sender::new(false),
+            reports,
         });
         let (plans, plan) = watch::channel(Arc::default());
         let (heard, first_word) = watch::channel(false);
@@ -326,8 +340,12 @@ impl Member {
                 pace: shared.pace,
                 brake: Some(terms.lease),
                 news: shared.gauges.leads.clone(),
+                cut_off: shared.cut_off.subscribe(),
+                reports: shared.reports.clone(),
             };
             tasks.push(runtime.spawn(candidate.run(shared.resigned.subscribe())));
+            // A parent is no node, and hears nothing of this.
+            tasks.push(runtime.spawn(telling::run(shared.clone(), plan.clone())));
         }
         let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
         let mut heard = first_word.clone();
@@ -403,6 +421,27 @@ impl Control for Member {
         true
     }
 
+    fn begun(&self, vitals: Arc<dyn Vitals>) {
+        self.shared.vitals.send_replace(Some(vitals));
+    }
+
+    fn heard(&self, from: NodeName, life: Incarnation, what: String) -> Boxed<'_, Result<String, String>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let answer = match serde_json::from_str(&what).map_err(|error| error.to_string())? {
+                Told::Report(report) => match shared.reports.take(&from, life, report) {
+                    true => Answer::Heard,
+                    false => Answer::NotLeader,
+                },
+                Told::Explain(module) => match shared.desk.explain(&module).await {
+                    Ok(explained) if shared.reports.is_heard() => Answer::Explained(Box::new(explained)),
+                    _ => Answer::NotLeader,
+                },
+            };
+            serde_json::to_string(&answer).map_err(|error| error.to_string())
+        })
+    }
+
     fn report(&self, report: Report) {
         if let (Report::Ready, Some(parent)) = (&report, &self.parent) {
             parent.ready();
@@ -459,11 +498,19 @@ impl Control for Member {
     }
 
     fn order(&self, order: serde_json::Value, by: &str) -> Boxed<'_, Result<serde_json::Value, Unanswered>> {
-        let (desk, by) = (self.shared.desk.clone(), by.to_owned());
+        let (shared, by) = (self.shared.clone(), by.to_owned());
         Box::pin(async move {
             let order: Order =
                 serde_json::from_value(order).map_err(|error| Unanswered::Refused(error.to_string()))?;
-            let done = desk.carry_out(order, &by).await;
+            // Who leads was told how much there is to do.
+            let by_leader = match &order {
+                Order::Explain { module } => telling::explained_by_leader(&shared, module).await,
+                _ => None,
+            };
+            let done = match by_leader {
+                Some(explanation) => Ok(Done::Explained(Box::new(explanation))),
+                None => shared.desk.carry_out(order, &by).await,
+            };
             let done = done.map_err(|error| Unanswered::Unreachable(error.to_string()))?;
             serde_json::to_value(done).map_err(|error| Unanswered::Refused(error.to_string()))
         })

@@ -273,6 +273,9 @@ pub enum Done {
         /// enough of them are back, or for [`Order::GoOn`].
         #[serde(default)]
         degraded: Vec<NodeName>,
+        /// Of a cloud, nodes that reach the store and are not reached by most others: they hand over what they have.
+        #[serde(default)]
+        unreached: Vec<NodeName>,
     },
 }
 

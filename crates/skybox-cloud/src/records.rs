@@ -63,6 +63,8 @@ pub const FAR: &str = "far/";
 pub const SCALE: &str = "scale/";
 /// Before its name in the key of a node that gets nothing more.
 pub const CORDON: &str = "cordon/";
+/// Before the incarnation in the key of a node that most others do not reach. The leader's, who takes it back.
+pub const GRAY: &str = "gray/";
 /// The key that is there while nothing is to move that need not.
 pub const FREEZE: &str = "freeze";
 /// The key of what has no place, and why.
@@ -246,6 +248,9 @@ impl Place {
 pub struct Seats {
     /// Each of its nodes.
     pub seats: Vec<Seat>,
+    /// Of a range, how many instances it has come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled: Option<u32>,
 }
 
 /// How far away resources are from a host.
@@ -278,6 +283,15 @@ pub struct Scale {
 pub struct Cordon {
     /// Who has said so.
     pub by: String,
+}
+
+/// That a node reaches the store, and most others do not reach it: it hands over what it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gray {
+    /// The node.
+    pub node: NodeName,
+    /// Those that did not reach it.
+    pub by: Vec<NodeName>,
 }
 
 /// Where people have said that a module belongs.

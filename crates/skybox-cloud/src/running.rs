@@ -76,6 +76,8 @@ pub struct Shown {
     pub leader: Option<NodeName>,
     /// Nodes of the cloud that are held back: lost too many at once to be believed.
     pub degraded: Vec<NodeName>,
+    /// Nodes of the cloud that most others do not reach: they hand over what they have.
+    pub unreached: Vec<NodeName>,
     /// The plan.
     pub plan: Plan,
     /// The nodes' processes, where a parent has started them.

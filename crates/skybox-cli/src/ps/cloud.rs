@@ -16,6 +16,8 @@ pub(super) struct Cloud {
     leader: Option<String>,
     /// Nodes that were lost too many at once to be believed: nothing of theirs is given to others yet.
     degraded: Vec<String>,
+    /// Nodes that most others do not reach: they hand over what they have.
+    unreached: Vec<String>,
     /// Why nothing is known of the plan, if so.
     trouble: Option<String>,
 }
@@ -26,6 +28,7 @@ impl Cloud {
         Some(Cloud {
             leader: shown.leader.as_ref().map(ToString::to_string),
             degraded: texts(&shown.degraded),
+            unreached: texts(&shown.unreached),
             trouble: shown.trouble.clone(),
         })
     }
@@ -60,6 +63,13 @@ pub(super) fn show_trouble(program: &Program, out: &mut impl Write, colours: boo
             "degraded ({}): {nodes} were lost at once, and nothing of theirs is given to others until enough of them are \
              back; if they are gone for good, say `skybox go-on`",
             Code::DEGRADED
+        ));
+    }
+    if !cloud.unreached.is_empty() {
+        let nodes = joined(cloud.unreached.iter().map(String::as_str));
+        texts.push(format!(
+            "most other nodes do not reach {nodes}, although the store does: what is there goes elsewhere until they do; look \
+             at the network between them"
         ));
     }
     texts.iter().try_for_each(|text| writeln!(out, "{}\n", paint(text, Tone::Bad, colours)))

@@ -7,13 +7,14 @@ use skybox_plan::place::{Explanation, Facts, Placement, Rules};
 
 use super::brake::Held;
 use super::decide::{Mind, Seen, facts_of};
-use super::{LOOKED_AT, now_ms};
+use super::reports::Reports;
+use super::{LOOKED_AT, figures, now_ms};
 use crate::parent::Outlook;
 use crate::records::{DEGRADED, Degraded, LEADER, Leader, NODE, Table, of_life};
 use crate::store::{Entry, Op, Store, StoreError, View};
 
 /// Why a module is where it is, from what is in the store; nothing if there is no such module. `build`: of the nodes that
-/// count where none of them leads; of all, if it is not said.
+/// count where none of them leads; of all, if it is not said. `reports`: what this node was told, if it leads.
 ///
 /// # Errors
 /// As those of [`Store::list`].
@@ -22,9 +23,10 @@ pub(crate) async fn explain(
     modules: &[ModuleDecl],
     build: Option<&str>,
     rules: &Rules,
+    reports: &Reports,
     module: &str,
 ) -> Result<Option<Explanation>, StoreError> {
-    Ok(skybox_plan::place::explain(&facts(store, modules, build, rules, &[]).await?, module))
+    Ok(skybox_plan::place::explain(&facts(store, modules, build, rules, reports, &[]).await?, module))
 }
 
 /// What the plan would become if this were written as well.
@@ -39,9 +41,10 @@ pub(crate) async fn foresee(
     modules: &[ModuleDecl],
     build: Option<&str>,
     rules: &Rules,
+    reports: &Reports,
     ops: &[Op],
 ) -> Result<Outlook, StoreError> {
-    let facts = facts(store, modules, build, rules, ops).await?;
+    let facts = facts(store, modules, build, rules, reports, ops).await?;
     // A large plan takes a while, and calls are served on this thread.
     let decided = tokio::task::spawn_blocking(move || skybox_plan::place::place(&facts)).await;
     let decision = decided.map_err(|error| StoreError::Unreachable {
@@ -57,6 +60,7 @@ async fn facts(
     modules: &[ModuleDecl],
     build: Option<&str>,
     rules: &Rules,
+    reports: &Reports,
     ops: &[Op],
 ) -> Result<Facts, StoreError> {
     let mut seen = Seen::default();
@@ -75,7 +79,8 @@ async fn facts(
         seen.assigns.iter().map(|(_, row)| &row.value.node).filter(|node| held_back.contains(&node.name));
     let held: Held = had.map(|node| (node.incarnation, node.clone())).collect();
     let remembered = Placement::default();
-    let mind = Mind { modules, build, rules, remembered: &remembered, now_ms: now_ms() };
+    let figures = figures(reports, &seen, modules, build, &held);
+    let mind = Mind { modules, build, rules, remembered: &remembered, figures: &figures, now_ms: now_ms() };
     Ok(facts_of(&seen, &mind, &held))
 }
 

@@ -16,10 +16,11 @@ use skybox_plan::place::{Decision, Facts, Move, Placed, Placement, Rules, place}
 
 use super::brake::Held;
 use super::facts::facts;
+use super::reports::Figures;
 use crate::records::{
     AGAIN, ASSIGN, Assign, Assigned, BLOCKS, BRAKE, CORDON, Cordon, EXPECTED, Expected, FAR, FREEZE, Far,
-    GaveUp, NODE, Node, OWN, Own, Owns, PIN, PLACE, Pin, Place, ROUTE, Route, SCALE, STATE, Scale, Seats,
-    State, Table, UNPLACED, life_in, of_life, own, shards_in, text,
+    GRAY, GaveUp, Gray, NODE, Node, OWN, Own, Owns, PIN, PLACE, Pin, Place, ROUTE, Route, SCALE, STATE,
+    Scale, Seats, State, Table, UNPLACED, life_in, of_life, own, shards_in, text,
 };
 use crate::store::{Condition, Op, Revision, View};
 
@@ -36,6 +37,7 @@ pub(crate) struct Seen {
     pub(crate) pins: Table<Pin>,
     pub(crate) scales: Table<Scale>,
     pub(crate) cordons: Table<Cordon>,
+    pub(crate) grays: Table<Gray>,
     pub(crate) again: Table<serde_json::Value>,
     pub(crate) brake: Table<serde_json::Value>,
     pub(crate) freeze: Table<serde_json::Value>,
@@ -57,6 +59,7 @@ impl Seen {
             PIN => self.pins.follow(view),
             SCALE => self.scales.follow(view),
             CORDON => self.cordons.follow(view),
+            GRAY => self.grays.follow(view),
             AGAIN => self.again.follow(view),
             BRAKE => self.brake.follow(view),
             FREEZE => self.freeze.follow(view),
@@ -102,6 +105,8 @@ pub(crate) struct Mind<'m> {
     pub(crate) rules: &'m Rules,
     /// Its last decision.
     pub(crate) remembered: &'m Placement,
+    /// What nodes have told of how much there is to do.
+    pub(crate) figures: &'m Figures,
     /// Milliseconds since 1970.
     pub(crate) now_ms: u64,
 }
@@ -122,12 +127,14 @@ pub(crate) struct Decided {
 #[derive(Clone, Debug)]
 pub(crate) struct Life<'s> {
     pub(crate) node: &'s Node,
-    /// It gets nothing more.
+    /// It gets nothing more, and what it has goes elsewhere.
     pub(crate) draining: bool,
+    /// That is so since most others do not reach it.
+    pub(crate) is_gray: bool,
     /// When its record was last put.
     changed: Revision,
     /// What it says of itself; nothing of one whose loss is not believed yet.
-    state: Option<&'s State>,
+    pub(crate) state: Option<&'s State>,
     /// It is gone from the store, and that is not believed yet.
     pub(crate) held: bool,
 }
@@ -151,8 +158,11 @@ pub(crate) fn lives<'s>(
     let mut lives: BTreeMap<&NodeName, (Revision, Life<'_>)> = BTreeMap::new();
     for (_, row) in seen.nodes.iter() {
         let state = seen.states.get(&of_life(STATE, row.value.incarnation)).map(|row| &*row.value);
-        let draining = row.value.draining || build.is_some_and(|build| row.value.build != build);
-        let life = Life { node: &row.value, draining, changed: row.changed, state, held: false };
+        let is_gray = seen.grays.get(&of_life(GRAY, row.value.incarnation)).is_some();
+        let leaves = row.value.draining || build.is_some_and(|build| row.value.build != build);
+        let is_gray = is_gray && !leaves;
+        let draining = leaves || is_gray;
+        let life = Life { node: &row.value, draining, is_gray, changed: row.changed, state, held: false };
         match lives.get(&row.value.name) {
             Some((newest, _)) if *newest > row.created => {}
             _ => drop(lives.insert(&row.value.name, (row.created, life))),
@@ -160,7 +170,7 @@ pub(crate) fn lives<'s>(
     }
     for node in held.values() {
         let changed = Revision::default();
-        let life = Life { node, draining: false, changed, state: None, held: true };
+        let life = Life { node, draining: false, is_gray: false, changed, state: None, held: true };
         lives.entry(&node.name).or_insert((changed, life));
     }
     lives.into_iter().map(|(name, (_, life))| (name, life)).collect()
@@ -195,7 +205,8 @@ impl<'s> Deciding<'s> {
                     self.replicated(&module.name, placed, why, &mut assigns, &mut writes);
                 }
             }
-            let seats = Seats { seats: placed.seats.clone() };
+            let scaled = placed.scaled.map(|scaled| scaled.replicas);
+            let seats = Seats { seats: placed.seats.clone(), scaled };
             let key = format!("{PLACE}{}", module.name);
             put_if_changed(&self.seen.places, key, &seats, &mut writes);
         }
@@ -208,8 +219,7 @@ impl<'s> Deciding<'s> {
     }
 
     fn facts(&self) -> Facts {
-        let Mind { modules, rules, remembered, now_ms, .. } = *self.mind;
-        let mut facts = facts(self.seen, &self.lives, modules, rules, remembered, now_ms);
+        let mut facts = facts(self.seen, &self.lives, self.mind);
         for life in self.lives.values() {
             for module in life.state.into_iter().flat_map(|state| state.gave_up.keys()) {
                 if self.gave_up(life, module).is_some_and(|gave_up| gave_up.failed_starts > 0) {

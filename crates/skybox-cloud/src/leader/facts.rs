@@ -6,9 +6,9 @@ use std::time::Duration;
 use skybox_core::{ModuleKind, NodeName, Replicas, SHARD_COUNT, Shard};
 use skybox_node::config::PlanConfig;
 use skybox_node::control::ModuleDecl;
-use skybox_plan::place::{Facts, Host, Module, NodeState, Placed, Placement, Reason, Rules, Seat};
+use skybox_plan::place::{Facts, Host, Module, NodeState, Placed, Placement, Reason, Rules, Scaled, Seat};
 
-use super::decide::{Life, Seen};
+use super::decide::{Life, Mind, Seen};
 use crate::records::{BLOCKS, CORDON, Node, PIN, PLACE, SCALE, block_of, own};
 
 /// How much a move has to be worth, as the configuration says.
@@ -18,6 +18,8 @@ pub(crate) fn rules(config: &PlanConfig) -> Rules {
     Rules {
         stay_ms: ms(config.min_stay, usual.stay_ms),
         settle_ms: ms(config.settle, usual.settle_ms),
+        auto_place: config.auto_place,
+        low_for_ms: ms(config.shrink_after, usual.low_for_ms),
         moves_max: config.moves.map_or(usual.moves_max, |moves| moves as usize),
         ..usual
     }
@@ -47,15 +49,9 @@ fn account(node: &Node) -> &str {
     if node.account.is_empty() { &node.host } else { &node.account }
 }
 
-/// All but what was given up. `remembered`: what the leader knows of its last decision that is not in the store.
-pub(crate) fn facts(
-    seen: &Seen,
-    lives: &BTreeMap<&NodeName, Life<'_>>,
-    modules: &[ModuleDecl],
-    rules: &Rules,
-    remembered: &Placement,
-    now_ms: u64,
-) -> Facts {
+/// All but what was given up.
+pub(crate) fn facts(seen: &Seen, lives: &BTreeMap<&NodeName, Life<'_>>, mind: &Mind<'_>) -> Facts {
+    let Mind { modules, rules, remembered, figures, now_ms, .. } = *mind;
     let named = |prefix: &str, module: &str| format!("{prefix}{module}");
     let scaled = |module: &str| seen.scales.get(&named(SCALE, module)).map(|row| row.value.replicas);
     let mut hosts: BTreeMap<&str, Host> = BTreeMap::new();
@@ -77,6 +73,7 @@ pub(crate) fn facts(
             host: account(life.node).to_owned(),
             labels: life.node.labels.clone(),
             state: match life.draining {
+                true if life.is_gray => NodeState::Unreached,
                 true => NodeState::Draining,
                 false if life.node.guest => NodeState::Guest,
                 false if life.held || cordoned => NodeState::Cordoned,
@@ -102,10 +99,17 @@ pub(crate) fn facts(
         rules: rules.clone(),
         frozen: seen.is_frozen(),
         modules: match seen.last() {
-            None => modules.iter().map(|decl| module(decl, scaled(&decl.name))).collect(),
+            None => modules
+                .iter()
+                .map(|decl| Module {
+                    load_milli: figures.loads.get(&decl.name).copied(),
+                    ..module(decl, scaled(&decl.name))
+                })
+                .collect(),
             // Nothing has another place to be.
             Some(_) => modules.iter().map(without_needs).collect(),
         },
+        traffic: figures.traffic.clone(),
         hosts: hosts.into_values().collect(),
         nodes: nodes.collect(),
         to_resources,
@@ -127,9 +131,14 @@ fn before(
         let row = seen.places.get(&format!("{PLACE}{}", module.name));
         let mut placed =
             Placed { seats: row.map(|row| row.value.seats.clone()).unwrap_or_default(), ..Placed::default() };
+        // How many a range has come to is in the store, and since when that is too few is not.
+        let replicas = row.and_then(|row| row.value.scaled);
+        placed.scaled = replicas.map(|replicas| Scaled { replicas, beyond: None });
         if let Some(known) = remembered.modules.get(&module.name) {
             placed.better_since_ms.clone_from(&known.better_since_ms);
-            placed.scaled = known.scaled;
+            if known.scaled.map(|scaled| scaled.replicas) == replicas {
+                placed.scaled = known.scaled;
+            }
         }
         if module.kind == ModuleKind::Keyed {
             placed.owners = owners(seen, lives, &module.name, &mut placed.seats);

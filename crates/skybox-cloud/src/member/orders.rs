@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use skybox_core::{ModuleKind, ModulePlan, NodeName};
 use skybox_node::control::ModuleDecl;
-use skybox_plan::place::Rules;
+use skybox_plan::place::{Explanation, Rules};
 use tokio::time::Instant;
 
 use super::view::Sight;
 use crate::history::{self, Author, Line, Pen, What};
+use crate::leader::reports::Reports;
 use crate::parent::{Done, GaveUp as ShownGaveUp, Order};
 use crate::records::{
-    AGAIN, ASSIGN, Assign, BRAKE, CORDON, Cordon, DEGRADED, Degraded, FREEZE, GaveUp, LEADER, Leader, NODE,
-    OWN, PIN, Pin, ROUTE, Row, SCALE, STATE, Scale, State, Table, of_life, own_in, text,
+    AGAIN, ASSIGN, Assign, BRAKE, CORDON, Cordon, DEGRADED, Degraded, FREEZE, GRAY, GaveUp, Gray, LEADER,
+    Leader, NODE, OWN, PIN, Pin, ROUTE, Row, SCALE, STATE, Scale, State, Table, of_life, own_in, text,
 };
 use crate::store::{Followed, Op, Pace, Revision, Store, StoreError, Txn, View, any_changed, follow};
 
@@ -34,6 +35,8 @@ pub(crate) struct Desk {
     pub(crate) at: String,
     /// Nodes that there are although the store may not have them at the moment.
     pub(crate) known: BTreeSet<NodeName>,
+    /// What nodes have told this one while it leads.
+    pub(crate) reports: Arc<Reports>,
 }
 
 impl Desk {
@@ -60,6 +63,12 @@ impl Desk {
                 Ok(Done::Refused(why.to_owned()))
             }
         }
+    }
+
+    /// Explains where a module is, as far as that is known here.
+    pub(crate) async fn explain(&self, module: &str) -> Result<Option<Explanation>, StoreError> {
+        let Desk { store, modules, build, rules, reports, .. } = self;
+        crate::leader::explain(store, modules, build.as_deref(), rules, reports, module).await
     }
 
     /// The names of the nodes that there are.
@@ -176,8 +185,8 @@ async fn try_out(
         }
     }
     ops.extend(cordons.iter().map(|node| Op::put(format!("{CORDON}{node}"), text(&Cordon::default()))));
-    let Desk { store, modules, build, rules, .. } = desk;
-    crate::leader::foresee(store, modules, build.as_deref(), rules, &ops)
+    let Desk { store, modules, build, rules, reports, .. } = desk;
+    crate::leader::foresee(store, modules, build.as_deref(), rules, reports, &ops)
         .await
         .map(|outlook| Done::Foreseen(Box::new(outlook)))
 }
@@ -190,9 +199,7 @@ async fn explain_module(desk: &Desk, module: &str) -> Result<Done, StoreError> {
     if let Err(why) = known(desk, module) {
         return Ok(Done::Refused(why));
     }
-    let explained =
-        crate::leader::explain(&desk.store, &desk.modules, desk.build.as_deref(), &desk.rules, module);
-    Ok(match explained.await? {
+    Ok(match desk.explain(module).await? {
         Some(explanation) => Done::Explained(Box::new(explanation)),
         None => Done::Refused(format!("nothing is known of `{module}` yet")),
     })
@@ -217,7 +224,7 @@ impl Whole {
     async fn open(desk: &Desk) -> Result<Whole, StoreError> {
         let runtime = tokio::runtime::Handle::current();
         let on = |prefix| (prefix, follow(&runtime, desk.store.clone(), prefix, desk.pace));
-        let prefixes = [NODE, STATE, ASSIGN, ROUTE, OWN, PIN, AGAIN, LEADER, DEGRADED];
+        let prefixes = [NODE, STATE, ASSIGN, ROUTE, OWN, PIN, AGAIN, LEADER, DEGRADED, GRAY];
         let whole = Whole { followed: prefixes.map(on).into_iter().collect() };
         for followed in whole.followed.values() {
             tokio::select! {
@@ -284,6 +291,7 @@ async fn show(desk: &Desk) -> Result<Done, StoreError> {
             .get(DEGRADED)
             .map(|row| row.value.held.clone())
             .unwrap_or_default(),
+        unreached: whole.table::<Gray>(GRAY).iter().map(|(_, row)| row.value.node.clone()).collect(),
     })
 }
 

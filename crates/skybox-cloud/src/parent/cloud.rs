@@ -94,6 +94,8 @@ impl Cloud {
             pace: PACE,
             brake: None,
             news: Arc::new(watch::Sender::new(None)),
+            cut_off: watch::Sender::new(false).subscribe(),
+            reports: Arc::default(),
         };
         self.tasks.push(tokio::spawn(candidate.rule()).abort_handle());
     }
@@ -160,6 +162,7 @@ impl Cloud {
             pace: PACE,
             at: "the parent".to_owned(),
             known,
+            reports: Arc::default(),
         };
         async move { desk.carry_out(order, &by).await.unwrap_or_else(|error| refused(&error)) }
     }

@@ -41,17 +41,20 @@ impl Shown {
     /// What whoever plans has answered.
     fn of(done: Done, cloud: bool) -> Result<Shown, String> {
         match done {
-            Done::Shown { plan, processes, pins, listeners, gave_up, leader, degraded } => Ok(Shown {
-                cloud,
-                trouble: None,
-                leader,
-                degraded,
-                plan,
-                processes,
-                pins,
-                listeners,
-                gave_up,
-            }),
+            Done::Shown { plan, processes, pins, listeners, gave_up, leader, degraded, unreached } => {
+                Ok(Shown {
+                    cloud,
+                    trouble: None,
+                    leader,
+                    degraded,
+                    unreached,
+                    plan,
+                    processes,
+                    pins,
+                    listeners,
+                    gave_up,
+                })
+            }
             Done::Refused(why) => Err(why),
             other => Err(format!("it answered {other:?}")),
         }
@@ -64,6 +67,7 @@ impl Shown {
             trouble: Some(trouble),
             leader: None,
             degraded: Vec::new(),
+            unreached: Vec::new(),
             plan: Plan::default(),
             processes: BTreeMap::new(),
             pins: BTreeMap::new(),

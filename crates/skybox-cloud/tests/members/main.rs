@@ -2,7 +2,10 @@
 //! and die. The nodes here do what their plan says, without a program; real ones are in the tests of `skybox`.
 
 mod history;
+mod loads;
 mod needs;
+mod network;
+mod reach;
 mod stage;
 
 use std::collections::BTreeSet;

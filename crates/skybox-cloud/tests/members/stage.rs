@@ -15,6 +15,8 @@ use skybox_node::control::{Control, DeclaredNeeds, Hello, ModuleDecl, Newcomer, 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::network::Network;
+
 /// How long a node counts as alive here.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 /// The longest any wait may take. Generous: it only ends tests that would fail anyway.
@@ -26,6 +28,7 @@ pub(crate) struct Stage {
     modules: Vec<ModuleDecl>,
     lives: AtomicU64,
     lease: Duration,
+    pub(crate) network: Arc<Network>,
 }
 
 pub(crate) fn module(name: &str, kind: ModuleKind, replicas: Replicas) -> ModuleDecl {
@@ -48,7 +51,7 @@ impl Stage {
     pub(crate) fn new(modules: impl IntoIterator<Item = ModuleDecl>) -> Stage {
         let store = Memory::new(&Handle::current());
         let modules = modules.into_iter().collect();
-        Stage { store, modules, lives: AtomicU64::new(1), lease: LEASE }
+        Stage { store, modules, lives: AtomicU64::new(1), lease: LEASE, network: Arc::default() }
     }
 
     /// One on which no node is ever taken for lost, however busy the machine is.
@@ -110,14 +113,16 @@ impl Stage {
             plan: PlanConfig {
                 min_stay: Some(Duration::ZERO),
                 settle: Some(Duration::from_secs(1)),
-                moves: None,
+                shrink_after: Some(Duration::from_secs(2)),
+                ..PlanConfig::default()
             },
         };
         let member = Member::join(&Handle::current(), store, newcomer, terms).await;
         let member = Arc::new(member.expect("the store is there"));
         let started = Arc::new(Mutex::new(BTreeSet::new()));
+        self.network.joins(&member, NodeName::new(name), life, started.clone());
         let playing = tokio::spawn(play(member.clone(), NodeName::new(name), started, Box::new(fails)));
-        Node { name: NodeName::new(name), life, member, playing }
+        Node { name: NodeName::new(name), life, member, playing, network: self.network.clone() }
     }
 
     /// Who owns how many shards of a module, if each of them has an owner that keeps it; and the highest epoch.
@@ -157,10 +162,12 @@ pub(crate) struct Node {
     pub(crate) life: Incarnation,
     pub(crate) member: Arc<Member>,
     playing: JoinHandle<()>,
+    network: Arc<Network>,
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.network.leaves(&self.name, self.life);
         self.playing.abort();
     }
 }

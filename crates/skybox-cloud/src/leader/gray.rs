@@ -1,0 +1,201 @@
+//! Nodes that reach the store and are not reached by the others: gray failures.
+//!
+//! Such a node renews its lease, so it counts as alive, and whoever calls what it has waits in vain. Nodes say whom they
+//! reach ([`Reach`]), and one that most of those who try do not reach for [`GRAY_AFTER`] is told to hand over what it has,
+//! until they reach it again for as long.
+//!
+//! - One that does not reach most others itself is no witness: more likely that is its own fault.
+//! - At least two must say so: of two nodes nobody can tell which of them is cut off.
+//! - At least half of all nodes are left in use, whatever is said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use skybox_core::{Incarnation, NodeName};
+use tokio::time::Instant;
+
+use super::reports::Reach;
+
+/// For so long is it to be one or the other.
+pub(crate) const GRAY_AFTER: Duration = Duration::from_secs(5);
+/// So many have to say that they do not reach a node.
+const WITNESSES_MIN: usize = 2;
+
+/// A node that is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    pub(crate) life: Incarnation,
+    /// It counts as not reached.
+    pub(crate) is_gray: bool,
+    /// It may be given something.
+    pub(crate) is_open: bool,
+}
+
+/// What is known of who is reached.
+#[derive(Debug, Default)]
+pub(crate) struct Gray {
+    /// Since when most do not reach nodes that count as reached, or do reach those that do not.
+    since: BTreeMap<Incarnation, Instant>,
+}
+
+/// What changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Nodes that are not reached, and the ones that say so.
+    pub(crate) lost: BTreeMap<NodeName, BTreeSet<NodeName>>,
+    /// Nodes that are reached again.
+    pub(crate) back: BTreeSet<NodeName>,
+}
+
+impl Gray {
+    /// Judges by what is said now. What is said stays until it is no more so: a verdict that was not carried out is given
+    /// again.
+    pub(crate) fn look(
+        &mut self,
+        now: Instant,
+        said: &[Reach],
+        nodes: &BTreeMap<NodeName, Judged>,
+    ) -> Verdict {
+        let witnesses: Vec<_> = said
+            .iter()
+            .filter(|reach| nodes.get(&reach.by.0).is_some_and(|node| node.life == reach.by.1))
+            .filter(|reach| {
+                reach.unreached.len() < WITNESSES_MIN || reach.unreached.len() <= reach.reached.len()
+            })
+            .collect();
+        let mut since = BTreeMap::new();
+        let mut verdict = Verdict::default();
+        let mut left = nodes.values().filter(|node| node.is_open && !node.is_gray).count();
+        for (name, node) in nodes {
+            let others = || witnesses.iter().filter(|reach| reach.by.0 != *name);
+            let against: BTreeSet<_> = others()
+                .filter(|reach| reach.unreached.contains(name))
+                .map(|reach| reach.by.0.clone())
+                .collect();
+            let for_it = others().filter(|reach| reach.reached.contains(name)).count();
+            let differs = match node.is_gray {
+                false => against.len() >= WITNESSES_MIN && against.len() > for_it,
+                true => for_it > against.len(),
+            };
+            if !differs {
+                continue;
+            }
+            let began =
+                *since.entry(node.life).or_insert_with(|| *self.since.get(&node.life).unwrap_or(&now));
+            if now - began < GRAY_AFTER {
+                continue;
+            }
+            if node.is_gray {
+                verdict.back.insert(name.clone());
+            } else {
+                let would_be_left = left - usize::from(node.is_open);
+                if would_be_left * 2 >= nodes.len() {
+                    left = would_be_left;
+                    verdict.lost.insert(name.clone(), against);
+                }
+            }
+        }
+        self.since = since;
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> NodeName {
+        NodeName::new(name)
+    }
+
+    /// Nodes of these names; those in capitals count as not reached.
+    fn nodes(names: &str) -> BTreeMap<NodeName, Judged> {
+        let judged = |(at, letter): (usize, char)| {
+            let judged =
+                Judged { life: Incarnation(at as u64), is_gray: letter.is_uppercase(), is_open: true };
+            (name(&letter.to_lowercase().to_string()), judged)
+        };
+        names.chars().enumerate().map(judged).collect()
+    }
+
+    /// What nodes say: `a+bc-d`, that a reaches b and c and not d.
+    fn said(nodes: &BTreeMap<NodeName, Judged>, text: &str) -> Vec<Reach> {
+        let letters = |text: &str| text.chars().map(|letter| name(&letter.to_string())).collect();
+        let reach = |word: &str| {
+            let (by, rest) = word.split_once('+').expect("by+reached-unreached");
+            let (reached, unreached) = rest.split_once('-').expect("by+reached-unreached");
+            let by = name(by);
+            Reach {
+                by: (by.clone(), nodes[&by].life),
+                reached: letters(reached),
+                unreached: letters(unreached),
+            }
+        };
+        text.split_whitespace().map(reach).collect()
+    }
+
+    /// What comes of it if that is said for as long as it takes: `d` is not reached, `+d` is reached again.
+    fn check(names: &str, text: &str, expect: &str) {
+        let nodes = nodes(names);
+        let said = said(&nodes, text);
+        let mut gray = Gray::default();
+        let start = Instant::now();
+        assert_eq!(gray.look(start, &said, &nodes), Verdict::default(), "not at once: {text}");
+        assert_eq!(gray.look(start + GRAY_AFTER / 2, &said, &nodes), Verdict::default(), "nor soon: {text}");
+        let verdict = gray.look(start + GRAY_AFTER, &said, &nodes);
+        let lost = verdict.lost.keys().map(NodeName::to_string);
+        let told: Vec<_> = lost.chain(verdict.back.iter().map(|name| format!("+{name}"))).collect();
+        assert_eq!(told.join(" "), expect, "{names}: {text}");
+    }
+
+    #[test]
+    fn most_of_those_who_try_have_to_say_so() {
+        check("abcd", "a+bc-d b+ac-d c+ab-d", "d");
+        check("abc", "a+b-c b+a-c", "c");
+        check("abcd", "a+bc-d b+ac-d c+abd-", "d");
+        check("abcde", "a+bce-d b+ace-d c+abde- e+abcd-", "");
+        check("abcd", "a+bc-d", "");
+        check("ab", "a+-b b+-a", "");
+        check("abcd", "", "");
+    }
+
+    #[test]
+    fn who_reaches_nobody_is_no_witness() {
+        check("abcd", "a+-bcd b+cd-a c+bd-a d+bc-a", "a");
+        check("abcd", "a+-bcd b+-acd c+-abd d+-abc", "");
+        check("abcde", "a+b-cde b+acde- c+bde-a d+bce-a e+bcd-a", "a");
+    }
+
+    #[test]
+    fn at_least_half_are_left() {
+        check("abcdef", "a+bcd-ef b+acd-ef c+abd-ef d+abc-ef", "e f");
+        check("abcdEf", "a+bcd-ef b+acd-ef c+abd-ef d+abc-ef", "f");
+        check("abCD", "a+b-cd b+a-cd", "");
+        check("aBc", "a+-bc c+-ab", "");
+    }
+
+    #[test]
+    fn it_is_back_when_most_reach_it() {
+        check("abcD", "a+bcd- b+acd- c+abd-", "+d");
+        check("abcD", "a+bcd- b+acd- c+ab-d", "+d");
+        check("abcD", "a+bcd- b+ac-d c+ab-d", "");
+        check("abcD", "", "");
+    }
+
+    #[test]
+    fn it_has_to_be_so_all_the_time_and_is_of_one_life() {
+        let before = nodes("abcd");
+        let (bad, good) = (said(&before, "a+bc-d b+ac-d c+ab-d"), said(&before, "a+bcd- b+acd- c+abd-"));
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut gray = Gray::default();
+        for (after, said) in [(0, &bad), (4, &bad), (5, &good), (6, &bad), (10, &bad)] {
+            assert_eq!(gray.look(start + second * after, said, &before), Verdict::default(), "{after}");
+        }
+        let mut anew = before.clone();
+        anew.get_mut(&name("d")).expect("it is there").life = Incarnation(9);
+        assert_eq!(gray.look(start + second * 11, &bad, &anew), Verdict::default());
+        let verdict = gray.look(start + second * 16, &bad, &anew);
+        assert_eq!(verdict.lost[&name("d")], ["a", "b", "c"].map(name).into());
+    }
+}
