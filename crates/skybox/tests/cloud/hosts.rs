@@ -161,3 +161,50 @@ fn a_node_that_reaches_others_but_not_the_store_serves_what_has_no_keys() {
         runs::each_key_has_one_instance_after_the_other();
     });
 }
+
+/// The nodes that most others do not reach, as a node says.
+fn unreached(node: &Node) -> Vec<String> {
+    serde_json::from_value(node.show()["shown"]["unreached"].clone()).expect("names")
+}
+
+#[test]
+fn a_host_that_reaches_the_store_and_no_other_node_hands_over_until_it_is_reached_again() {
+    play(|| {
+        let names = ["a", "b", "c"];
+        let Some(mut cloud) = Cloud::start(&names) else { return };
+        cloud.nodes.iter_mut().for_each(Node::load);
+        cloud.nodes.iter_mut().for_each(|node| node.goes_on(20));
+        let before = runs::each_key_has_one_instance_after_the_other();
+        for other in [0, 1] {
+            cloud.hosts.cut_between(Cloud::host_of(2), Cloud::host_of(other)).expect("it is cut");
+        }
+        let cut = std::time::Instant::now();
+        cloud.nodes[0].waits("that c is not reached", || unreached(&cloud.nodes[0]) == ["c"]);
+        println!("c counted as not reached {:?} after it was cut off", cut.elapsed());
+        let owners = |plan: &skybox_core::Plan| match plan.modules.get("cart") {
+            Some(skybox_core::ModulePlan::Keyed(shards)) => {
+                let owned = shards.owner.iter().all(|owner| usize::from(*owner) < shards.nodes.len());
+                owned.then(|| shards.nodes.iter().map(ToString::to_string).collect::<Vec<_>>())
+            }
+            _ => None,
+        };
+        cloud.nodes[0]
+            .sees("all keys on a and b", |plan| owners(plan).is_some_and(|nodes| nodes == ["a", "b"]));
+        println!("others had its keys {:?} after it was cut off", cut.elapsed());
+        assert_eq!(unreached(&cloud.nodes[2]), ["c"], "it is told so itself");
+        assert_eq!(cloud.nodes[2].plan().nodes.len(), 3, "it is a member as before");
+        for node in [0, 1] {
+            cloud.nodes[node].goes_on(100);
+        }
+        assert!(runs::each_key_has_one_instance_after_the_other() > before, "what it had, others have");
+        for other in [0, 1] {
+            cloud.hosts.heal_between(Cloud::host_of(2), Cloud::host_of(other)).expect("it is healed");
+        }
+        cloud.nodes[0].waits("that c is reached again", || unreached(&cloud.nodes[0]).is_empty());
+        let done = cloud.nodes[0].order(json!({"move": {"module": "cart", "nodes": names}}));
+        assert_eq!(done, json!("ok"), "{done}");
+        cloud.nodes[0].sees_settled(&names);
+        cloud.nodes.iter_mut().for_each(|node| node.goes_on(60));
+        runs::each_key_has_one_instance_after_the_other();
+    });
+}

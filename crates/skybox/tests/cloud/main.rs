@@ -18,6 +18,7 @@ mod outages;
 mod pauses;
 #[allow(dead_code, reason = "two tests use it, each a part of it")]
 mod played;
+mod ranges;
 mod runs;
 
 use skybox::App;

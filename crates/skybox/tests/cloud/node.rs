@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use skybox_node::{Address, Operator};
 use crate::etcd::Etcd;
 use crate::ledger::Ledger;
 use crate::played::{PATIENCE, Process, be, orders, say};
+use crate::ranges::Renderer;
 use crate::runs::{self, RUNS};
 use crate::{Cart, Catalog, Saved, double};
 
@@ -252,7 +254,12 @@ fn be_a_node() -> ! {
 
 /// Does what its test says, line by line, until the test is gone.
 async fn obey(app: App) {
-    let load = Arc::new(Load { app, tally: Mutex::default(), pay_us: Mutex::default() });
+    let load = Arc::new(Load {
+        app,
+        tally: Mutex::default(),
+        pay_us: Mutex::default(),
+        rests: AtomicBool::new(false),
+    });
     let mut orders = orders();
     while let Some(line) = orders.recv().await {
         match line.split_once(' ').unwrap_or((&line, "")) {
@@ -263,6 +270,14 @@ async fn obey(app: App) {
             ("pay", _) => {
                 load.clone().pay();
                 say("paying");
+            }
+            ("render", _) => {
+                load.clone().render();
+                say("rendering");
+            }
+            ("rest", _) => {
+                load.rests.store(true, Ordering::Relaxed);
+                say("resting");
             }
             ("paid", _) => {
                 let took = std::mem::take(&mut *load.pay_us.lock().expect("nobody panics under it"));
@@ -296,6 +311,8 @@ struct Load {
     tally: Mutex<Tally>,
     /// Payments since somebody asked for the last time: when each had ended, and what it had taken, in microseconds.
     pay_us: Mutex<Vec<(u64, u64)>>,
+    /// Nothing is rendered any more.
+    rests: AtomicBool,
 }
 
 impl Load {
@@ -339,6 +356,19 @@ impl Load {
                     load.count("pay", ledger.pay().await);
                     let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                     load.pay_us.lock().expect("nobody panics under it").push((runs::now_us(), took));
+                }
+            });
+        }
+    }
+
+    /// Has pictures rendered, one after the other for each of some callers, until it is told to rest.
+    fn render(self: Arc<Load>) {
+        for n in 0..CALLERS {
+            let load = self.clone();
+            let renderer = load.app.get::<Renderer>();
+            tokio::spawn(async move {
+                while !load.rests.load(Ordering::Relaxed) {
+                    load.count("render", renderer.render(n).await);
                 }
             });
         }
