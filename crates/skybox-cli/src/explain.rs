@@ -81,7 +81,14 @@ fn reasons_of(plan: &Explanation) -> Vec<(String, Tone)> {
     let more = plan.others.len().saturating_sub(OTHERS_MAX);
     let more = (more > 0).then(|| (format!("and {more} other nodes: --json has them"), Tone::Faint));
     let unplaced = plan.unplaced.iter().map(|unplaced| (unplaced.why.clone(), Tone::Bad));
-    here.chain(unplaced).chain(others).chain(more).collect()
+    let proposals = plan.proposals.iter().map(|proposal| {
+        let text = format!(
+            "from {} to {} would save {} calls a second over the network (`[plan] auto-place = true` moves it)",
+            proposal.from, proposal.to, proposal.saves_calls_per_s
+        );
+        (text, Tone::Plain)
+    });
+    here.chain(unplaced).chain(proposals).chain(others).chain(more).collect()
 }
 
 /// Other nodes of which it is said why it is not there; `--json` has all.

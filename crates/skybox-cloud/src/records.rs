@@ -8,6 +8,7 @@
 //! | `leader` | the leader | who is elected | all nodes |
 //! | `degraded` | the leader | the leader | nodes, for operators |
 //! | `place/<module>`, `unplaced` | – | the leader | the leader, people |
+//! | `gray/<incarnation>` | – | the leader | the leader; nodes, for operators |
 //! | `assign/<incarnation>` | – | the leader | that node |
 //! | `route/<module>` | – | the leader | all nodes |
 //! | `own/<module>/<block of shards>` | – | the leader; at a hand-over the old owner | all nodes |

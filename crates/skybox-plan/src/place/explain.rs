@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use skybox_core::NodeName;
 
 use super::board::{Board, Taken};
-use super::decision::{Reason, Seat, Unplaced};
+use super::decision::{Proposal, Reason, Seat, Unplaced};
 use super::facts::Facts;
 use super::settled::Settled;
 use super::words;
@@ -23,6 +23,9 @@ pub struct Explanation {
     pub others: Vec<Elsewhere>,
     /// What cannot be met.
     pub unplaced: Option<Unplaced>,
+    /// Moves that would save calls over the network; made where `auto_place` says so.
+    #[serde(default)]
+    pub proposals: Vec<Proposal>,
 }
 
 /// An instance, and why it is there.
@@ -73,7 +76,8 @@ pub fn explain(facts: &Facts, module: &str) -> Option<Explanation> {
     let others = others.map(|node| explaining.elsewhere(node)).collect();
     let unplaced = settled.unplaced(index);
     let wanted = if world.is_keyed(index) { instances.len() } else { settled.wanted.instances[index] };
-    Some(Explanation { module: module.to_owned(), wanted, instances, others, unplaced })
+    let proposals = settled.proposals.iter().filter(|proposal| proposal.module == module).cloned().collect();
+    Some(Explanation { module: module.to_owned(), wanted, instances, others, unplaced, proposals })
 }
 
 struct Explaining<'a> {

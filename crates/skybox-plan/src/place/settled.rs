@@ -23,7 +23,7 @@ pub(super) struct Settled<'w> {
     budget: Budget,
     better: Better,
     owners: BTreeMap<usize, Owners>,
-    proposals: Vec<Proposal>,
+    pub(super) proposals: Vec<Proposal>,
 }
 
 impl<'w> Settled<'w> {

@@ -173,7 +173,8 @@ fn a_host_that_reaches_the_store_and_no_other_node_hands_over_until_it_is_reache
         let names = ["a", "b", "c"];
         let Some(mut cloud) = Cloud::start(&names) else { return };
         cloud.nodes.iter_mut().for_each(Node::load);
-        cloud.nodes.iter_mut().for_each(|node| node.goes_on(20));
+        // Once all 256 keys are there, and then all of them again.
+        cloud.nodes.iter_mut().for_each(|node| node.goes_on_with(&["cart"], 300));
         let before = runs::each_key_has_one_instance_after_the_other();
         for other in [0, 1] {
             cloud.hosts.cut_between(Cloud::host_of(2), Cloud::host_of(other)).expect("it is cut");
@@ -194,7 +195,7 @@ fn a_host_that_reaches_the_store_and_no_other_node_hands_over_until_it_is_reache
         assert_eq!(unreached(&cloud.nodes[2]), ["c"], "it is told so itself");
         assert_eq!(cloud.nodes[2].plan().nodes.len(), 3, "it is a member as before");
         for node in [0, 1] {
-            cloud.nodes[node].goes_on(100);
+            cloud.nodes[node].goes_on_with(&["cart"], 300);
         }
         assert!(runs::each_key_has_one_instance_after_the_other() > before, "what it had, others have");
         for other in [0, 1] {
