@@ -388,30 +388,42 @@ impl Conn {
 
     /// Appends a reply. A large payload is taken out of `payload`.
     pub(crate) fn reply(&self, call: CallId, own_error: bool, form: Form, payload: &mut BytesMut) {
-        let load = self.served(call);
+        self.ends(call);
         let outcome = if own_error { Outcome::UserError } else { Outcome::Ok };
         let mut out = lock(&self.out);
+        let load = self.load_after_this();
         out.reply(&ReplyHead { call, load, outcome, form: form as u8 }, payload);
-        out.frames += 1;
-        self.ring_unless_reading(out);
+        self.served(out);
     }
 
     /// Appends the verdict of a call that returned nothing.
     pub(crate) fn reply_failed(&self, call: CallId, kind: &CallErrorKind) {
-        let load = self.served(call);
+        self.ends(call);
         let mut out = lock(&self.out);
+        let load = self.load_after_this();
         encode_failure(out.filling(), call, load, kind);
-        out.frames += 1;
-        self.ring_unless_reading(out);
+        self.served(out);
     }
 
-    /// A call of the peer has ended here; what is left of them.
-    fn served(&self, call: CallId) -> u16 {
+    /// A call of the peer needs its task no more.
+    fn ends(&self, call: CallId) {
         if self.tasks_len.load(Ordering::Acquire) > 0 && lock(&self.tasks).remove(&call).is_some() {
             self.tasks_len.fetch_sub(1, Ordering::Release);
         }
-        let left = self.serving.fetch_sub(1, Ordering::Relaxed).saturating_sub(1);
-        u16::try_from(left).unwrap_or(u16::MAX)
+    }
+
+    /// Calls of the peer that run here, but for the one that is being answered.
+    fn load_after_this(&self) -> u16 {
+        let others = self.serving.load(Ordering::Relaxed).saturating_sub(1);
+        u16::try_from(others).unwrap_or(u16::MAX)
+    }
+
+    /// The answer to a call has been appended. Only now it counts as served, and under the lock: who sees that nothing is
+    /// served any more, and then what is to be written, sees the answer there.
+    fn served(&self, mut out: std::sync::MutexGuard<'_, Out>) {
+        out.frames += 1;
+        self.serving.fetch_sub(1, Ordering::Relaxed);
+        self.ring_unless_reading(out);
     }
 
     /// Appends a stream's frame.
@@ -480,8 +492,9 @@ impl Conn {
         self.ring(out);
     }
 
-    /// Closes it, for a peer that others say is gone. One that has said itself that it leaves has answered what it took:
-    /// its answers are read first, up to its own end of the connection.
+    /// Closes it, for a peer that others say is gone. One that has said itself that it leaves has answered what it took, and
+    /// may still make calls, for requests that its `main` has begun: the end of the connection is its own, unless it dies
+    /// before its answers are here.
     pub(crate) fn close_at_its_end(self: &Arc<Conn>, why: &str) {
         if !self.is_draining() {
             return self.close(why);
@@ -490,7 +503,10 @@ impl Conn {
         let (conn, why) = (self.clone(), why.to_owned());
         drop(app.runtime.spawn(async move {
             drop(tokio::time::timeout(LAST_ANSWERS_WAIT, conn.wait_closed()).await);
-            conn.close(&why);
+            let owes_answers = lock(&conn.pending).len() > 0;
+            if owes_answers {
+                conn.close(&why);
+            }
         }));
     }
 

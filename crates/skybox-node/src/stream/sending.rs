@@ -190,16 +190,14 @@ impl Sender {
     /// Tells the reader that no more items follow.
     pub(super) fn end(mut self, failed: Option<&CallErrorKind>) {
         self.ended = true;
-        self.streams.remove_sending(self.id);
-        self.streams.write_end(self.id, failed);
+        self.streams.ends(self.id, failed);
     }
 }
 
 impl Drop for Sender {
     fn drop(&mut self) {
         if !self.ended {
-            self.streams.remove_sending(self.id);
-            self.streams.write_end(self.id, Some(&CallErrorKind::Cancelled));
+            self.streams.ends(self.id, Some(&CallErrorKind::Cancelled));
         }
     }
 }

@@ -227,10 +227,6 @@ impl Streams {
         }
     }
 
-    pub(super) fn remove_sending(&self, id: StreamId) {
-        lock(&self.table).sending.remove(&id);
-    }
-
     /// Says whether it was still there, and so whether its sender still sends.
     pub(super) fn remove_receiving(&self, id: StreamId, incoming: &Arc<Incoming>) -> bool {
         let mut table = lock(&self.table);
@@ -274,8 +270,9 @@ impl Streams {
         }
     }
 
-    /// Writes the end of a stream, with the reason if it broke off.
-    pub(super) fn write_end(&self, id: StreamId, failed: Option<&CallErrorKind>) {
+    /// Writes the end of a stream, with the reason if it broke off. Only then it counts as over: who sees that nothing is
+    /// sent any more, and then what is to be written, sees the end there.
+    pub(super) fn ends(&self, id: StreamId, failed: Option<&CallErrorKind>) {
         match &self.way {
             Way::Conn(_) => {
                 if let Some(conn) = self.conn() {
@@ -284,6 +281,7 @@ impl Streams {
             }
             Way::Loop(_) => self.write(|out| encode_stream_end(out, id, failed)),
         }
+        lock(&self.table).sending.remove(&id);
     }
 
     fn read_back(&self, bytes: &mut BytesMut) {
