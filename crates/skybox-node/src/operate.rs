@@ -274,7 +274,12 @@ pub(crate) async fn answer(app: Arc<AppInner>, conn: Arc<Conn>, id: CallId, payl
             tracing::info!(target: AUDIT, %operator, "calls {module}.{method}");
             let asked = Asked { module, method, key, arguments };
             let items = stdin.map(|stdin| (stdin, items_of(&app, &conn, id)));
-            tell(&conn, id, call(&app, asked, items).await)
+            tokio::select! {
+                biased;
+                told = call(&app, asked, items) => tell(&conn, id, told),
+                // Nobody waits for it any more.
+                () = conn.wait_closed() => Err(CallErrorKind::Cancelled),
+            }
         }
         Ok(Ask::Drain) => {
             tracing::info!(target: AUDIT, %operator, "drains this node");
