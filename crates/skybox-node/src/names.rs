@@ -9,7 +9,7 @@ mod home;
 mod shown;
 
 use skybox_core::{CallError, CallErrorKind, Callee};
-use skybox_plan::names::{Holder, NAMES_MAX, NODE_NAMES_MAX, NameAnswer, NameAsk, check_name};
+use skybox_plan::names::{Holder, NAMES_MAX, NameAnswer, NameAsk, check_name};
 
 pub use error::NameError;
 pub(crate) use error::Refusal;
@@ -34,8 +34,8 @@ impl App {
     ///
     /// # Errors
     /// [`NameError::Taken`] says who has it. [`NameError::NotAName`], [`NameError::NoStore`]. [`NameError::Call`]: `Gone` if
-    /// the instance takes no more calls; `Overloaded` if the program has 262,144 names or the instances of its node
-    /// 131,072, or if 16,384 questions of the node wait for an answer; `Unreachable` if the instance's node cannot be
+    /// the instance takes no more calls; `Overloaded` if the instances of its node have 131,072
+    /// names, or if 16,384 questions of the node wait for an answer; `Unreachable` if the instance's node cannot be
     /// reached, or has not been able to ask whoever keeps the names within 5 s: the instance does not have the name. `Lost`
     /// if the question has left and was not answered, by that node or, within 5 s, by whoever keeps the names: then the
     /// instance may have the name, or get it when whoever hangs goes on. Register it again: that changes nothing if it has.
@@ -130,9 +130,7 @@ fn not_done(answer: NameAnswer) -> Refusal {
     match answer {
         NameAnswer::Taken(holder) => Refusal::Taken(holder),
         NameAnswer::NotAName { bytes } => Refusal::NotAName(bytes),
-        NameAnswer::Full => full(format!("the program has {NAMES_MAX} names already")),
-        NameAnswer::NodeFull => full(format!("instances of its node have {NODE_NAMES_MAX} names already")),
-        NameAnswer::Refused { why } => Refusal::Failed(CallErrorKind::Mismatch { why }),
+        NameAnswer::Full => full(format!("instances of its node have {NAMES_MAX} names already")),
         other => {
             let why = format!("whoever keeps the names answered {other:?}");
             Refusal::Failed(CallErrorKind::BadReply { why })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use skybox_core::InstanceId;
-use skybox_plan::names::{Holder, NAMES_OF_ONE_MAX, NODE_NAMES_MAX, NameAnswer, NameAsk, check_name};
+use skybox_plan::names::{Holder, NAMES_MAX, NAMES_OF_ONE_MAX, NameAnswer, NameAsk, check_name};
 
 use super::Shared;
 use crate::records::{NAME, text};
@@ -28,7 +28,7 @@ impl Held {
     fn add(&mut self, name: &str, holder: &Holder) -> Option<bool> {
         let is_new = !self.by_instance.get(&holder.instance).is_some_and(|names| names.contains_key(name));
         if is_new {
-            if self.count >= NODE_NAMES_MAX {
+            if self.count >= NAMES_MAX {
                 return None;
             }
             self.count += 1;
@@ -68,12 +68,6 @@ impl Names {
                 Ok(NameAnswer::Holder(self.read(&name).await?.map(|(holder, _)| holder)))
             }
             NameAsk::Unregister { name } => self.unregister(&name).await,
-            NameAsk::Ended { instances } => {
-                for instance in instances {
-                    self.free(instance).await;
-                }
-                Ok(NameAnswer::Done)
-            }
             NameAsk::Of { instances } => {
                 let held = self.held();
                 let of = |instance: InstanceId| {
@@ -90,7 +84,7 @@ impl Names {
             return Ok(NameAnswer::NotAName { bytes });
         }
         // Before it is asked for: if the answer is lost, it is freed with the instance all the same.
-        let Some(is_new) = self.held().add(name, &holder) else { return Ok(NameAnswer::NodeFull) };
+        let Some(is_new) = self.held().add(name, &holder) else { return Ok(NameAnswer::Full) };
         let Some(lease) = *self.shared.lease.borrow() else {
             if is_new {
                 self.held().remove(name, holder.instance);

@@ -67,7 +67,7 @@ impl Control for Alone {
     }
 
     fn ended(&self, instance: InstanceId) -> Boxed<'_, Result<(), ControlError>> {
-        lock(&self.names).answer(NameAsk::Ended { instances: vec![instance] });
+        lock(&self.names).ended(instance);
         Box::pin(async { Ok(()) })
     }
 }

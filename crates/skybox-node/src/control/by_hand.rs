@@ -4,13 +4,13 @@
 //! What that cannot do: nothing is placed anew when a node dies (its calls fail as unreachable until it is back), and
 //! nothing moves. Every node must be given the same names: two that are not disagree on who owns a key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use skybox_core::{InstanceId, ModulePlan, NodeEntry, NodeName, Plan, SHARD_COUNT, Shards};
 use skybox_plan::names::{NameAnswer, NameAsk};
-use skybox_plan::spread::{Assignment, Facts, ModuleFacts, spread};
+use skybox_plan::spread::{Assignment, ModuleFacts, spread};
 use tokio::sync::watch;
 
 use super::{Boxed, Control, ControlError, Leave, ModuleDecl, OnceTurn, Report};
@@ -31,16 +31,13 @@ impl ByHand {
 }
 
 fn plan(me: &NodeName, peers: &BTreeMap<NodeName, String>, modules: &[ModuleDecl]) -> Plan {
-    let facts = Facts {
-        modules: modules.iter().map(facts).collect(),
-        nodes: peers.keys().chain([me]).cloned().collect(),
-        ..Facts::default()
-    };
-    let places = spread(&facts).into_iter().map(|(module, assignment)| {
+    let nodes: BTreeSet<_> = peers.keys().chain([me]).cloned().collect();
+    let modules: Vec<_> = modules.iter().map(facts).collect();
+    let places = spread(&nodes, &modules).into_iter().map(|(module, assignment)| {
         let place = match assignment {
             // Whoever is called before it is ready has the call wait.
             Assignment::Nodes(nodes) => ModulePlan::replicated(nodes.clone(), nodes),
-            Assignment::Owners(owners) => ModulePlan::Keyed(shards(&facts, &owners)),
+            Assignment::Owners(owners) => ModulePlan::Keyed(shards(&nodes, &owners)),
         };
         (module, place)
     });
@@ -61,9 +58,9 @@ fn facts(module: &ModuleDecl) -> ModuleFacts {
     }
 }
 
-fn shards(facts: &Facts, owners: &[Option<NodeName>]) -> Shards {
+fn shards(nodes: &BTreeSet<NodeName>, owners: &[Option<NodeName>]) -> Shards {
     debug_assert_eq!(owners.len(), usize::from(SHARD_COUNT));
-    let nodes: Vec<_> = facts.nodes.iter().cloned().collect();
+    let nodes: Vec<_> = nodes.iter().cloned().collect();
     let index = |owner: &Option<NodeName>| {
         let at = owner.as_ref().and_then(|owner| nodes.binary_search(owner).ok());
         at.and_then(|at| u16::try_from(at).ok()).unwrap_or(Shards::NOBODY)
