@@ -27,10 +27,14 @@ pub(crate) fn all(root: &Path) -> anyhow::Result<ExitCode> {
     step("lints", cargo().arg("clippy").args(everything).args(["--", "-D", "warnings"]))?;
     let docs = ["doc", "--workspace", "--no-deps", "--document-private-items"];
     step("docs", cargo().args(docs).env("RUSTDOCFLAGS", "-D warnings"))?;
+    let of_tests = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
+    step("build", cargo().arg("build").args(of_tests))?;
+    // Tests that start these programs take them as they are.
+    let tests = || cargo().env("SKYBOX_TEST_IS_BUILT", "1");
     if cargo().args(["nextest", "--version"]).succeeds() {
-        step("tests", cargo().args(["nextest", "run", "--workspace"]))?;
+        step("tests", tests().args(["nextest", "run", "--workspace"]))?;
     } else {
-        step("tests", cargo().args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]))?;
+        step("tests", tests().arg("test").args(of_tests))?;
     }
     step("doctests", cargo().args(["test", "--workspace", "--doc"]))?;
     println!("\n=== wrong accesses to memory ({:.0} s)", began.elapsed().as_secs_f64());
