@@ -101,6 +101,7 @@ impl Candidate {
             let term = listed.ok().and_then(|listed| term_of(&View::of(listed), self.me.incarnation));
             match term {
                 Some(term) => {
+                    self.reports.begin();
                     let (_ends, is_over) = Planner { candidate: self.clone(), term }.begin();
                     drop(is_over.await);
                     tracing::error!("whoever plans has ended: another one is begun");

@@ -240,8 +240,11 @@ impl Member {
     /// Leaves when the parent says so.
     fn obey(&mut self, parent: ParentLink) {
         let mut leaving = parent.leaving();
-        self.parent = Some(Arc::new(parent));
+        let parent = Arc::new(parent);
+        self.parent = Some(parent.clone());
         let shared = self.shared.clone();
+        let telling = self.runtime.spawn(telling::run_under(shared.clone(), parent));
+        self.tasks.push(telling.abort_handle());
         let obeying = self.runtime.spawn(async move {
             loop {
                 let Ok(leave) = leaving.wait_for(Option::is_some).await.map(|leave| *leave) else { return };
@@ -344,7 +347,6 @@ impl Member {
                 reports: shared.reports.clone(),
             };
             tasks.push(runtime.spawn(candidate.run(shared.resigned.subscribe())));
-            // A parent is no node, and hears nothing of this.
             tasks.push(runtime.spawn(telling::run(shared.clone(), plan.clone())));
         }
         let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();

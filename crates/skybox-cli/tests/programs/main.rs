@@ -23,6 +23,7 @@ mod items;
 mod kills;
 mod mistakes;
 mod names;
+mod ranges;
 mod restarts;
 mod starts;
 mod survives;

@@ -1,4 +1,5 @@
-//! Tells the leader how this node is, about once a second, over the connection between the two.
+//! Tells whoever plans how this node is, about once a second: the leader, over the connection between the two, or the parent
+//! of one machine. That one sees itself which of its nodes live, and is told nothing of whom they reach.
 //!
 //! For whom it reaches, a node tries the next few of all nodes, in the order of their hashes, so that each node is tried by
 //! as many and all connections together grow with the cloud and not with its square; and the leader.
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skybox_core::{KeyHash, NodeEntry, NodeName, Plan};
-use skybox_node::control::{Flow, Vitals};
+use skybox_node::control::{Flow, ParentLink, Vitals};
 use skybox_plan::place::Explanation;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -38,11 +39,21 @@ const CUT_OFF_AFTER: Duration = Duration::from_secs(3);
 
 /// Does all of this once the node has begun, for as long as it is awaited.
 pub(super) async fn run(shared: Arc<Shared>, plan: watch::Receiver<Arc<Plan>>) {
-    let mut vitals = shared.vitals.subscribe();
-    let vitals = vitals.wait_for(Option::is_some).await.ok().and_then(|vitals| vitals.clone());
-    if let Some(vitals) = vitals {
+    if let Some(vitals) = begun(&shared).await {
         tokio::join!(look(shared.clone(), vitals.clone()), tell(shared, vitals, plan));
     }
+}
+
+/// The same for a node of one machine.
+pub(super) async fn run_under(shared: Arc<Shared>, parent: Arc<ParentLink>) {
+    if let Some(vitals) = begun(&shared).await {
+        tokio::join!(look(shared.clone(), vitals.clone()), tell_parent(shared, vitals, parent));
+    }
+}
+
+async fn begun(shared: &Shared) -> Option<Arc<dyn Vitals>> {
+    let mut vitals = shared.vitals.subscribe();
+    vitals.wait_for(Option::is_some).await.ok().and_then(|vitals| vitals.clone())
 }
 
 /// Looks at what there is to do, for as long as it is awaited; not at all where no plan depends on it.
@@ -58,6 +69,27 @@ async fn look(shared: Arc<Shared>, vitals: Arc<dyn Vitals>) {
     }
 }
 
+/// Tells the parent how this node is, for as long as it is awaited; nothing where there is nothing to tell.
+async fn tell_parent(shared: Arc<Shared>, vitals: Arc<dyn Vitals>, parent: Arc<ParentLink>) {
+    let mut flows = Flows::begin(&*vitals);
+    loop {
+        tokio::time::sleep(a_pause(&shared)).await;
+        let (loads, traffic) = (vitals.loads(), flows.since(&*vitals));
+        if loads.is_empty() && traffic.is_empty() {
+            continue;
+        }
+        match serde_json::to_value(Report { loads, traffic, ..Report::default() }) {
+            Ok(report) => parent.report(report),
+            Err(error) => tracing::error!("how this node is cannot be written: {error}"),
+        }
+    }
+}
+
+/// Until it is told again: not by all nodes at once.
+fn a_pause(shared: &Shared) -> Duration {
+    EVERY.mul_f64(0.75 + (shared.pace.jitter)().clamp(0.0, 1.0) / 2.0)
+}
+
 /// Tells the leader how this node is, for as long as it is awaited.
 async fn tell(shared: Arc<Shared>, vitals: Arc<dyn Vitals>, plan: watch::Receiver<Arc<Plan>>) {
     let runtime = tokio::runtime::Handle::current();
@@ -66,8 +98,7 @@ async fn tell(shared: Arc<Shared>, vitals: Arc<dyn Vitals>, plan: watch::Receive
     let mut flows = Flows::begin(&*vitals);
     let mut cut_off_since: Option<Instant> = None;
     loop {
-        let pause = EVERY.mul_f64(0.75 + (shared.pace.jitter)().clamp(0.0, 1.0) / 2.0);
-        let next = Instant::now() + pause;
+        let next = Instant::now() + a_pause(&shared);
         let leads = leader
             .views()
             .borrow()

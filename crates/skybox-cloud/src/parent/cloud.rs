@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 use super::serve::take_each;
 use super::{Done, Order};
 use crate::leader::Candidate;
+use crate::leader::reports::Reports;
 use crate::member::orders::Desk;
 use crate::member::view::Sight;
 use crate::records::{
@@ -39,6 +40,8 @@ pub(super) struct Cloud {
     /// What the program has, as its first node has said.
     modules: watch::Sender<Arc<[ModuleDecl]>>,
     plans: Arc<watch::Sender<Arc<Plan>>>,
+    /// What its nodes have told of themselves of late.
+    reports: Arc<Reports>,
     /// Lives whose end was seen.
     over: Arc<Mutex<BTreeSet<Incarnation>>>,
     taking: AbortHandle,
@@ -55,8 +58,8 @@ impl Cloud {
         let take = move |stream| drop(tokio::spawn(answer(stream, stores.clone())));
         let taking = tokio::spawn(take_each(listener, take)).abort_handle();
         let (modules, plans) = (watch::Sender::new(Arc::default()), Arc::new(plans));
-        let over = Arc::default();
-        let mut cloud = Cloud { socket, store, modules, plans, over, taking, tasks: Vec::new() };
+        let (over, reports) = (Arc::default(), Arc::default());
+        let mut cloud = Cloud { socket, store, modules, plans, reports, over, taking, tasks: Vec::new() };
         cloud.look();
         Ok(cloud)
     }
@@ -95,7 +98,7 @@ impl Cloud {
             brake: None,
             news: Arc::new(watch::Sender::new(None)),
             cut_off: watch::Sender::new(false).subscribe(),
-            reports: Arc::default(),
+            reports: self.reports.clone(),
         };
         self.tasks.push(tokio::spawn(candidate.rule()).abort_handle());
     }
@@ -146,6 +149,14 @@ impl Cloud {
         end_lease(&self.memory(), life).await;
     }
 
+    /// A node has said how it is.
+    pub(super) fn reported(&self, node: &NodeName, life: Incarnation, report: serde_json::Value) {
+        match serde_json::from_value(report) {
+            Ok(report) => drop(self.reports.take(node, life, report)),
+            Err(error) => tracing::debug!(%node, "what it says of itself is not understood: {error}"),
+        }
+    }
+
     /// Carries out what people order of the plan. `by`: who that is. `known`: nodes that there are, also between two lives.
     pub(super) fn order(
         &self,
@@ -162,7 +173,7 @@ impl Cloud {
             pace: PACE,
             at: "the parent".to_owned(),
             known,
-            reports: Arc::default(),
+            reports: self.reports.clone(),
         };
         async move { desk.carry_out(order, &by).await.unwrap_or_else(|error| refused(&error)) }
     }

@@ -68,9 +68,12 @@ async fn serve(stream: UnixStream, events: &mpsc::Sender<Event>) -> std::io::Res
             let mut lines = BufReader::new(read);
             let reading = async {
                 loop {
-                    let FromNode::Ready = read_line(&mut lines).await?;
-                    let ready = Event::Ready { node: node.clone(), incarnation };
-                    events.send(ready).await.map_err(gone_event)?;
+                    let node = node.clone();
+                    let event = match read_line(&mut lines).await? {
+                        FromNode::Ready => Event::Ready { node, incarnation },
+                        FromNode::Report(report) => Event::Report { node, incarnation, report },
+                    };
+                    events.send(event).await.map_err(gone_event)?;
                 }
             };
             let writing = async {

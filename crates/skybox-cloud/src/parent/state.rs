@@ -51,6 +51,7 @@ fn end_wait(stop_wait: Duration) -> Duration {
 pub(super) enum Event {
     Hello { hello: Box<Hello>, to_node: mpsc::Sender<FromParent> },
     Ready { node: NodeName, incarnation: Incarnation },
+    Report { node: NodeName, incarnation: Incarnation, report: serde_json::Value },
     Gone { node: NodeName, incarnation: Incarnation },
     Exited { node: NodeName, pid: u32, status: Option<ExitStatus> },
     StartAgain { node: NodeName },
@@ -272,6 +273,7 @@ impl State {
             Event::Hello { hello, to_node } => self.hello(*hello, to_node),
             Event::Gone { node, incarnation } => self.gone(&node, incarnation),
             Event::Ready { node, incarnation } => self.ready(&node, incarnation),
+            Event::Report { node, incarnation, report } => self.reported(&node, incarnation, report),
             Event::Exited { node, pid, status } => self.exited(&node, pid, status),
             Event::StartAgain { node } => self.start_again(&node),
             Event::Listener { node, name, address, reply } => self.listener(node, &name, address, reply),
@@ -320,6 +322,14 @@ impl State {
         if node.life.as_ref().is_some_and(|life| life.incarnation == incarnation) {
             node.was_ready = true;
             self.was_ready = true;
+        }
+    }
+
+    /// A node has said how it is.
+    fn reported(&self, name: &NodeName, incarnation: Incarnation, report: serde_json::Value) {
+        let life = self.nodes.get(name).and_then(|node| node.life.as_ref());
+        if life.is_some_and(|life| life.incarnation == incarnation) {
+            self.cloud.reported(name, incarnation, report);
         }
     }
 

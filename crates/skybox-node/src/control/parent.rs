@@ -1,7 +1,7 @@
 //! The parent of one machine, seen from a node: one line of JSON for each message, over a Unix socket.
 //!
-//! A node opens one connection for its life (`Opening::Node`): its hello and that it is ready go up, where the store is and
-//! the order to leave come down; its end is the parent's death. A listener's descriptor has a short connection of its own.
+//! A node opens one connection for its life (`Opening::Node`): its hello, that it is ready and how it is go up, where the
+//! store is and the order to leave come down; its end is the parent's death. A listener's descriptor has a short connection of its own.
 //! Everything else is between the node and the store.
 
 use std::io::{Read, Write};
@@ -84,10 +84,12 @@ pub enum FromParent {
 }
 
 /// What a node says to the parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromNode {
     /// Its `start` has returned.
     Ready,
+    /// How it is, for whoever plans.
+    Report(serde_json::Value),
 }
 
 /// Why the parent could not be asked.
@@ -152,7 +154,8 @@ pub struct ParentLink {
     store: PathBuf,
     guest: bool,
     leave: watch::Receiver<Option<Leave>>,
-    says: mpsc::Sender<FromNode>,
+    ready: mpsc::Sender<()>,
+    report: watch::Sender<serde_json::Value>,
 }
 
 impl ParentLink {
@@ -177,9 +180,17 @@ impl ParentLink {
             other => return Err(ControlError::Unexpected { answer: format!("{other:?}") }),
         };
         let (leaves, leave) = watch::channel(None);
-        let (says, mut said) = mpsc::channel::<FromNode>(1);
+        let (ready, mut is_ready) = mpsc::channel(1);
+        let (report, mut reports) = watch::channel(serde_json::Value::Null);
         tokio::spawn(async move {
-            while let Some(said) = said.recv().await {
+            loop {
+                // Of reports that a parent was too slow for, the newest is told.
+                let said = tokio::select! {
+                    biased;
+                    Some(()) = is_ready.recv() => FromNode::Ready,
+                    Ok(()) = reports.changed() => FromNode::Report(reports.borrow_and_update().clone()),
+                    else => return,
+                };
                 // The reader notices when the parent is gone, and ends the node.
                 if write.write_all(&line(&said)).await.is_err() {
                     return;
@@ -201,7 +212,7 @@ impl ParentLink {
                 tracing::warn!(code = %Code::PARENT_GONE, "the parent is gone ({why}): this node ends");
             }
         });
-        Ok(ParentLink { path: path.to_owned(), node, store, guest, leave, says })
+        Ok(ParentLink { path: path.to_owned(), node, store, guest, leave, ready, report })
     }
 
     /// The socket of the store by which the nodes agree.
@@ -222,7 +233,12 @@ impl ParentLink {
     /// Says that the node's `start` has returned.
     pub fn ready(&self) {
         // An error says that the parent is gone, or that it was said already.
-        let _ = self.says.try_send(FromNode::Ready);
+        let _ = self.ready.try_send(());
+    }
+
+    /// Says how the node is, in place of what it has said before and has not been sent yet.
+    pub fn report(&self, report: serde_json::Value) {
+        self.report.send_replace(report);
     }
 
     /// A listener that was bound once for all nodes. `None`: this node does not serve it.
