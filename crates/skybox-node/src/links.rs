@@ -4,7 +4,9 @@ mod lost;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use skybox_core::{Incarnation, NodeEntry, NodeName};
@@ -18,6 +20,9 @@ use crate::host::lock;
 /// Peers that are kept without asking whether anybody needs them. Handles can name nodes that there are not, and each
 /// of them is a peer as long as somebody has such a handle.
 const PEERS_KEPT: usize = 256;
+
+/// How long a node that the plan has never had here may take to be there: whoever names it may have heard of it earlier.
+const PLANNED_WAIT: Duration = Duration::from_secs(1);
 
 /// The peers of a node, by name. A peer stays when its process is replaced; its connection does not.
 #[derive(Default)]
@@ -52,6 +57,8 @@ impl Drop for Arriving<'_> {
 pub(crate) struct Peer {
     pub(crate) node: NodeName,
     entry: ArcSwapOption<NodeEntry>,
+    /// Whether the plan has ever had it.
+    was_planned: AtomicBool,
     conn: ArcSwapOption<Conn>,
     /// Held while dialling: callers that need the same connection wait for one attempt.
     dialling: tokio::sync::Mutex<()>,
@@ -77,6 +84,7 @@ impl Links {
         let peer = Arc::new(Peer {
             node: node.clone(),
             entry: ArcSwapOption::empty(),
+            was_planned: AtomicBool::new(false),
             conn: ArcSwapOption::empty(),
             dialling: tokio::sync::Mutex::default(),
             changes: watch::Sender::new(0),
@@ -92,6 +100,7 @@ impl Links {
             let other_life =
                 peer.entry.load().as_ref().is_some_and(|before| before.incarnation != entry.incarnation);
             peer.entry.store(Some(Arc::new(entry.clone())));
+            peer.was_planned.store(true, Ordering::Release);
             peer.changes.send_modify(|count| *count += 1);
             if other_life
                 && let Some(conn) =
@@ -208,11 +217,21 @@ impl Peer {
         self.conn.load().as_ref().is_some_and(|conn| !conn.is_closed() && !conn.is_silent())
     }
 
+    /// Resolves when the plan has had it, or it is connected.
+    async fn planned(&self) {
+        let mut changes = self.changes.subscribe();
+        let is_there = |_: &u64| self.was_planned.load(Ordering::Acquire) || self.conn.load().is_some();
+        // The sender lives in this very value.
+        drop(changes.wait_for(is_there).await);
+    }
+
     /// The connection, opened if there is none.
     pub(crate) async fn connect(&self, app: &Arc<AppInner>) -> Result<Arc<Conn>, String> {
         if let Some(conn) = self.ready() {
             return Ok(conn);
         }
+        // Who is new may be there for others already.
+        drop(tokio::time::timeout(PLANNED_WAIT, self.planned()).await);
         let _dialling = self.dialling.lock().await;
         if let Some(conn) = self.ready() {
             return Ok(conn);

@@ -109,7 +109,7 @@ fn a_node_that_drains_says_which_calls_it_took_and_answers_those() {
 #[test]
 fn health_traffic_passes_payload() {
     /// Their answers are more than the kernel takes.
-    const CALLS: u64 = 50_000;
+    const CALLS: u64 = 150_000;
     const NONCE: u64 = 7;
     let stage = Stage::new();
     let _program = shop(&stage);

@@ -34,7 +34,7 @@ pub(crate) fn wait_for<T, S: Debug>(what: &str, mut look: impl FnMut() -> Result
 /// The shop's executable, built once for each test process.
 pub(crate) fn shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();
-    SHOP.get_or_init(|| built(&["--package", "shop"], "shop"))
+    SHOP.get_or_init(|| built_alone(&["--package", "shop"], "shop"))
 }
 
 /// A program whose modules wait for each other.
@@ -77,12 +77,17 @@ pub(crate) fn payments_shop() -> &'static Path {
 /// depends on, and compiles all of that anew.
 const IS_BUILT_ENV: &str = "SKYBOX_TEST_IS_BUILT";
 
-/// Builds an executable where the one under test is.
+/// Builds an executable where the one under test is, unless it is there.
 fn built(what: &[&str], place: &str) -> PathBuf {
-    let profile = skybox().parent().expect("an executable is in a directory");
-    if std::env::var_os(IS_BUILT_ENV).is_some() {
-        return profile.join(place);
+    match std::env::var_os(IS_BUILT_ENV) {
+        None => built_alone(what, place),
+        Some(_) => skybox().parent().expect("an executable is in a directory").join(place),
     }
+}
+
+/// Builds an executable where the one under test is, with the features that its package has by itself.
+fn built_alone(what: &[&str], place: &str) -> PathBuf {
+    let profile = skybox().parent().expect("an executable is in a directory");
     let target = profile.parent().expect("a profile is in the target directory");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--target-dir"]).arg(target).args(what);
