@@ -195,7 +195,9 @@ impl Candidate {
             () = lost => {}
             () = cut_off => {
                 tracing::warn!("this node leads, and hardly reaches anybody: another node is to lead");
-                self.resign(term).await;
+                while !self.resign(term).await {
+                    tokio::time::sleep(AGAIN_PAUSE).await;
+                }
             }
             _ = is_over => {
                 tracing::error!("whoever plans on this node has ended: another node is to lead");

@@ -494,7 +494,7 @@ impl Conn {
 
     /// Closes it, for a peer that others say is gone. One that has said itself that it leaves has answered what it took, and
     /// may still make calls, for requests that its `main` has begun: the end of the connection is its own, unless it dies
-    /// before its answers are here.
+    /// before its answers are here, or says nothing any more.
     pub(crate) fn close_at_its_end(self: &Arc<Conn>, why: &str) {
         if !self.is_draining() {
             return self.close(why);
@@ -502,10 +502,11 @@ impl Conn {
         let Some(app) = self.app.upgrade() else { return self.close(why) };
         let (conn, why) = (self.clone(), why.to_owned());
         drop(app.runtime.spawn(async move {
-            drop(tokio::time::timeout(LAST_ANSWERS_WAIT, conn.wait_closed()).await);
-            let owes_answers = lock(&conn.pending).len() > 0;
-            if owes_answers {
-                conn.close(&why);
+            while tokio::time::timeout(LAST_ANSWERS_WAIT, conn.wait_closed()).await.is_err() {
+                let owes_answers = lock(&conn.pending).len() > 0;
+                if owes_answers || conn.is_silent() {
+                    return conn.close(&why);
+                }
             }
         }));
     }

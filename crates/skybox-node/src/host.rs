@@ -473,9 +473,12 @@ impl<T: Module> AnyHost for Host<T> {
         if let Some(cells) = &self.core.cells {
             let links = cells.links();
             let holding = links.iter().map(|link| link.load()).sum::<u64>();
+            // The cell knows which of its calls has the turn, where some share it.
+            let mut modes = self.core.descriptor.methods.iter().map(|method| method.mode);
+            let all_exclude = modes.all(|mode| mode == skybox_core::Mode::Exclusive);
             return (!links.is_empty()).then(|| Occupied {
                 holding,
-                is_exclusive: holding > 0,
+                is_exclusive: holding > 0 && all_exclude,
                 ..Occupied::default()
             });
         }

@@ -6,6 +6,7 @@
 //!
 //! - One that does not reach most others itself is no witness: more likely that is its own fault.
 //! - At least two must say so: of two nodes nobody can tell which of them is cut off.
+//! - More than half of all nodes must have spoken at all: a leader on the smaller side of a cut hears nobody of the other one.
 //! - At least half of all nodes are left in use, whatever is said.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,13 +57,16 @@ impl Gray {
         said: &[Reach],
         nodes: &BTreeMap<NodeName, Judged>,
     ) -> Verdict {
-        let witnesses: Vec<_> = said
-            .iter()
-            .filter(|reach| nodes.get(&reach.by.0).is_some_and(|node| node.life == reach.by.1))
-            .filter(|reach| {
-                reach.unreached.len() < WITNESSES_MIN || reach.unreached.len() <= reach.reached.len()
-            })
-            .collect();
+        let is_of_now = |reach: &&Reach| nodes.get(&reach.by.0).is_some_and(|node| node.life == reach.by.1);
+        let spoke: Vec<_> = said.iter().filter(is_of_now).collect();
+        if spoke.len() * 2 <= nodes.len() {
+            self.since.clear();
+            return Verdict::default();
+        }
+        let reaches_most = |reach: &&Reach| {
+            reach.unreached.len() < WITNESSES_MIN || reach.unreached.len() <= reach.reached.len()
+        };
+        let witnesses: Vec<_> = spoke.into_iter().filter(reaches_most).collect();
         let mut since = BTreeMap::new();
         let mut verdict = Verdict::default();
         let mut left = nodes.values().filter(|node| node.is_open && !node.is_gray).count();
@@ -155,6 +159,9 @@ mod tests {
         check("abcd", "a+bc-d b+ac-d c+abd-", "d");
         check("abcde", "a+bce-d b+ace-d c+abde- e+abcd-", "");
         check("abcd", "a+bc-d", "");
+        // Seven nodes, of which the leader hears three.
+        check("abcdefg", "a+bc-de b+ac-de c+ab-ef", "");
+        check("abcdefg", "a+bc-de b+ac-de c+ab-ef g+abcf-d", "d e");
         check("ab", "a+-b b+-a", "");
         check("abcd", "", "");
     }

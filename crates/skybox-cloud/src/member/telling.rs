@@ -34,8 +34,9 @@ const TRY_WAIT: Duration = Duration::from_millis(1_500);
 const TELL_WAIT: Duration = Duration::from_secs(1);
 /// How long the leader may take to answer what people ask.
 const ASK_WAIT: Duration = Duration::from_secs(5);
-/// A node that does not reach half of those that it tries for so long is cut off.
-const CUT_OFF_AFTER: Duration = Duration::from_secs(3);
+/// A node that does not reach half of those that it tries is cut off, if that is so for as long as a lease lasts and this:
+/// until then those may be dead, and nobody knows it yet.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(1);
 
 /// Does all of this once the node has begun, for as long as it is awaited.
 pub(super) async fn run(shared: Arc<Shared>, plan: watch::Receiver<Arc<Plan>>) {
@@ -110,7 +111,8 @@ async fn tell(shared: Arc<Shared>, vitals: Arc<dyn Vitals>, plan: watch::Receive
         let (reached, unreached) = reach(&*vitals, tried).await;
         let is_cut_off = unreached.len() >= 2 && reached.len() < unreached.len();
         cut_off_since = is_cut_off.then(|| cut_off_since.unwrap_or_else(Instant::now));
-        let is_cut_off = cut_off_since.is_some_and(|since| since.elapsed() >= CUT_OFF_AFTER);
+        let lease = shared.known().renewed.map(|(_, _, ttl)| ttl).unwrap_or_default();
+        let is_cut_off = cut_off_since.is_some_and(|since| since.elapsed() >= lease + CUT_OFF_AFTER);
         if shared.cut_off.send_if_modified(|now| std::mem::replace(now, is_cut_off) != is_cut_off)
             && is_cut_off
         {
