@@ -51,7 +51,7 @@
 //!     labels: Default::default(),
 //!     state: NodeState::Open,
 //! };
-//! let host = |name: &str, cores| Host { name: name.into(), cpu_milli: cores * 1_000, memory_bytes: 8 << 30, gpu: 0 };
+//! let host = |name: &str, cores: u64| Host { name: name.into(), cpu_milli: cores * 1_000, memory_bytes: 8 << 30, gpu: 0 };
 //! let mut large = Module::new("thumbnails", ModuleKind::Task, Replicas::fixed(2));
 //! large.cpu_milli = 4_000;
 //! let facts = Facts {
