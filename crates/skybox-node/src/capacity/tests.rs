@@ -21,7 +21,7 @@ fn machine() -> BTreeMap<&'static str, &'static str> {
 }
 
 #[track_caller]
-fn check(files: &[(&'static str, &'static str)], expected: &str) {
+fn check(files: &[(&str, &str)], expected: &str) {
     let mut machine = machine();
     machine.extend(files.iter().copied());
     let read =
@@ -65,18 +65,21 @@ fn docker_v2() {
 #[test]
 fn kubernetes_v2() {
     const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1f2e.slice";
-    let own = format!("0::{POD}/cri-containerd-9ab4.scope\n").leak();
-    let file = |path: &str| &*format!("/sys/fs/cgroup{path}").leak();
+    let own = format!("0::{POD}/cri-containerd-9ab4.scope\n");
+    let of = |group: &str| ["cpu", "memory"].map(|what| format!("/sys/fs/cgroup{group}/{what}.max"));
+    let [container_cpu, container_memory] = of(&format!("{POD}/cri-containerd-9ab4.scope"));
+    let [pod_cpu, pod_memory] = of(POD);
+    let [slice_cpu, slice_memory] = of("/kubepods.slice");
     check(
         &[
-            ("/proc/self/cgroup", own),
+            ("/proc/self/cgroup", &own),
             ("/proc/self/mountinfo", "812 811 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n"),
-            (file(&format!("{POD}/cri-containerd-9ab4.scope/cpu.max")), "250000 100000\n"),
-            (file(&format!("{POD}/cri-containerd-9ab4.scope/memory.max")), "max\n"),
-            (file(&format!("{POD}/cpu.max")), "400000 100000\n"),
-            (file(&format!("{POD}/memory.max")), "1073741824\n"),
-            (file("/kubepods.slice/cpu.max"), "max 100000\n"),
-            (file("/kubepods.slice/memory.max"), "15000000000\n"),
+            (&container_cpu, "250000 100000\n"),
+            (&container_memory, "max\n"),
+            (&pod_cpu, "400000 100000\n"),
+            (&pod_memory, "1073741824\n"),
+            (&slice_cpu, "max 100000\n"),
+            (&slice_memory, "15000000000\n"),
         ],
         &format!(
             "2.5 cores (cgroup {POD}/cri-containerd-9ab4.scope: cpu.max), 1024 MiB (cgroup {POD}: memory.max)"
