@@ -42,7 +42,7 @@ pub(crate) fn all(root: &Path) -> anyhow::Result<ExitCode> {
     println!("\n=== instructions and allocations ({:.0} s)", began.elapsed().as_secs_f64());
     Count::check().run(root)?;
     step("demo", Demo::headless().command(root))?;
-    step("browser", cargo().args(["test", "--package", "gallery", "--test", "browser"]))?;
+    step("browser", cargo().args(["test", "--workspace", "--test", "browser"]))?;
     println!("\nall good after {:.0} s", began.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }
