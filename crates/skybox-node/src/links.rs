@@ -5,13 +5,11 @@ mod lost;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use skybox_core::{Incarnation, NodeEntry, NodeName};
 use skybox_wire::handshake::Role;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::app::AppInner;
 use crate::conn::{self, Address, Conn};
@@ -20,9 +18,6 @@ use crate::host::lock;
 /// Peers that are kept without asking whether anybody needs them. Handles can name nodes that there are not, and each
 /// of them is a peer as long as somebody has such a handle.
 const PEERS_KEPT: usize = 256;
-
-/// How long a node may take to be in the plan here once somebody has named it: whoever did may have heard of it earlier.
-const PLANNED_WAIT: Duration = Duration::from_secs(1);
 
 /// The peers of a node, by name. A peer stays when its process is replaced; its connection does not.
 #[derive(Default)]
@@ -57,8 +52,6 @@ impl Drop for Arriving<'_> {
 pub(crate) struct Peer {
     pub(crate) node: NodeName,
     entry: ArcSwapOption<NodeEntry>,
-    /// When it was first named here.
-    named: Instant,
     conn: ArcSwapOption<Conn>,
     /// Held while dialling: callers that need the same connection wait for one attempt.
     dialling: tokio::sync::Mutex<()>,
@@ -84,7 +77,6 @@ impl Links {
         let peer = Arc::new(Peer {
             node: node.clone(),
             entry: ArcSwapOption::empty(),
-            named: Instant::now(),
             conn: ArcSwapOption::empty(),
             dialling: tokio::sync::Mutex::default(),
             changes: watch::Sender::new(0),
@@ -216,16 +208,6 @@ impl Peer {
         self.conn.load().as_ref().is_some_and(|conn| !conn.is_closed() && !conn.is_silent())
     }
 
-    /// Where it is. One that is new here may be in the plan of others already, and is waited for.
-    async fn planned(&self) -> Option<Arc<NodeEntry>> {
-        if self.entry.load().is_none() {
-            let mut changes = self.changes.subscribe();
-            let is_there = |_: &u64| self.entry.load().is_some() || self.ready().is_some();
-            drop(tokio::time::timeout_at(self.named + PLANNED_WAIT, changes.wait_for(is_there)).await);
-        }
-        self.entry.load_full()
-    }
-
     /// The connection, opened if there is none.
     pub(crate) async fn connect(&self, app: &Arc<AppInner>) -> Result<Arc<Conn>, String> {
         if let Some(conn) = self.ready() {
@@ -238,9 +220,7 @@ impl Peer {
         if let Some(conn) = self.conn.load_full().filter(|conn| !conn.is_closed()) {
             return Err(if conn.is_draining() { "it is draining" } else { "it has been silent" }.to_owned());
         }
-        let Some(entry) = self.planned().await else {
-            return self.ready().ok_or_else(|| "the plan does not have it".to_owned());
-        };
+        let Some(entry) = self.entry.load_full() else { return Err("the plan does not have it".to_owned()) };
         let Ok(address) = entry.address.parse::<Address>();
         let expected = Some((self.node.clone(), entry.incarnation));
         let conn = conn::dial(app, &address, expected).await.map_err(|error| {
