@@ -52,7 +52,7 @@ async fn ends_while_the_line_is_broken(is_held_first: bool) {
     let line = Line::between(&nodes, &["test", "node-1"]);
     let there = There::gather(&nodes).await;
     let walkers_there = {
-        let troupe = within("a troupe comes", a_troupe(nodes)).await;
+        let troupe = within("a troupe comes", a_troupe(&nodes)).await;
         let walkers = troupe.gather(2, 2).await.expect("walkers come");
         (troupe, walkers)
     };
