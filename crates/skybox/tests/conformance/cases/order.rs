@@ -90,11 +90,16 @@ pub async fn a_large_call_that_is_dropped_lets_the_others_on(stage: Stage) {
     let desk = stage.get::<Desk>();
     let load = bytes::Bytes::from(vec![7; LOAD_BYTES]);
     desk.swallow(load.clone()).await.unwrap();
-    for _ in 0..5 {
+    // What is dropped too late has been sent as a whole, and is swallowed.
+    let (mut swallowed, mut halves) = (1, 0);
+    while halves < 5 {
         let large = Box::pin(desk.swallow(load.clone()));
         let (large, behind) = (select(large, Box::pin(stage.count("nothing"))), desk.swallowed());
         let dropping = async { drop(large.await) };
         let ((), behind) = tokio::join!(biased; dropping, behind);
-        assert_eq!(behind.unwrap(), 1);
+        let behind = behind.unwrap();
+        assert!(behind == swallowed || behind == swallowed + 1, "{behind} after {swallowed}");
+        halves += u32::from(behind == swallowed);
+        swallowed = behind;
     }
 }
