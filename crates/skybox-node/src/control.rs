@@ -28,7 +28,7 @@ pub use joining::{Joined, Joining, Membership, Newcomer, Through};
 pub use parent::{
     ControlError, FromNode, FromParent, Hello, NODE_ENV, Opening, PARENT_ENV, ParentLink, line, read_line,
 };
-pub use vitals::{Flow, Load, Vitals};
+pub use vitals::{Flow, LOAD_MAX_MILLI, Load, Vitals};
 
 /// A boxed future: control calls are rare.
 pub type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;

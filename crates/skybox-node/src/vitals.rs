@@ -11,13 +11,9 @@ use skybox_core::{Incarnation, Mode, ModuleKind, NodeName};
 
 use crate::app::AppInner;
 use crate::between;
-use crate::control::{Boxed, Flow, Load, Vitals};
+use crate::control::{Boxed, Flow, LOAD_MAX_MILLI, Load, Vitals};
 use crate::host::{AnyHost, HostCore, Occupied, lock};
 use crate::thread;
-
-/// A module is never told to have more to do than this: what waits says that one instance is too little, and not how many
-/// would do.
-const LOAD_MAX_MILLI: u64 = 2_000;
 
 /// This node.
 pub(crate) struct Measured {

@@ -59,6 +59,12 @@ impl Gray {
     ) -> Verdict {
         let is_of_now = |reach: &&Reach| nodes.get(&reach.by.0).is_some_and(|node| node.life == reach.by.1);
         let spoke: Vec<_> = said.iter().filter(is_of_now).collect();
+        let in_use = nodes.values().filter(|node| node.is_open && !node.is_gray).count();
+        if in_use == 0 {
+            // The others have gone since. Nobody can say that it is reached, and nobody is left in whose place it could be.
+            let back = nodes.iter().filter(|(_, node)| node.is_gray).map(|(name, _)| name.clone());
+            return Verdict { back: back.collect(), ..Verdict::default() };
+        }
         if spoke.len() * 2 <= nodes.len() {
             self.since.clear();
             return Verdict::default();
@@ -69,7 +75,7 @@ impl Gray {
         let witnesses: Vec<_> = spoke.into_iter().filter(reaches_most).collect();
         let mut since = BTreeMap::new();
         let mut verdict = Verdict::default();
-        let mut left = nodes.values().filter(|node| node.is_open && !node.is_gray).count();
+        let mut left = in_use;
         for (name, node) in nodes {
             let others = || witnesses.iter().filter(|reach| reach.by.0 != *name);
             let against: BTreeSet<_> = others()
@@ -187,6 +193,15 @@ mod tests {
         check("abcD", "a+bcd- b+acd- c+ab-d", "+d");
         check("abcD", "a+bcd- b+ac-d c+ab-d", "");
         check("abcD", "", "");
+    }
+
+    #[test]
+    fn who_is_alone_is_back() {
+        for (names, expect) in [("C", "c"), ("CD", "c d")] {
+            let verdict = Gray::default().look(Instant::now(), &[], &nodes(names));
+            let back: Vec<_> = verdict.back.iter().map(NodeName::as_str).collect();
+            assert_eq!((back.join(" ").as_str(), verdict.lost.len()), (expect, 0));
+        }
     }
 
     #[test]

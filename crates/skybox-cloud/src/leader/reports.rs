@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use skybox_core::{Incarnation, NodeName};
+use skybox_node::control::LOAD_MAX_MILLI;
 use skybox_plan::place::Traffic;
 use tokio::time::Instant;
 
@@ -16,6 +17,8 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(4);
 /// Reports of one node that are kept: it tells about once a second.
 const KEPT_MAX: usize = 16;
+/// Calls a second, in thousandths, that one node is believed to make from one module to another.
+const RATE_MAX_MILLI: u64 = 10_000_000_000;
 /// Nodes of which reports are kept.
 const NODES_MAX: usize = 20_000;
 
@@ -63,7 +66,15 @@ impl Reports {
     }
 
     /// Takes a report; says whether this node leads, so that it is of use.
-    pub(crate) fn take(&self, from: &NodeName, life: Incarnation, report: Report) -> bool {
+    pub(crate) fn take(&self, from: &NodeName, life: Incarnation, mut report: Report) -> bool {
+        // Whoever says more than there can be tips no scale, and breaks no sum.
+        for load in &mut report.loads {
+            load.load_milli = load.load_milli.min(LOAD_MAX_MILLI);
+        }
+        for rate in &mut report.traffic {
+            rate.local_milli = rate.local_milli.min(RATE_MAX_MILLI);
+            rate.remote_milli = rate.remote_milli.min(RATE_MAX_MILLI);
+        }
         let now = Instant::now();
         let mut heard = self.heard();
         if heard.since.is_none() || (heard.nodes.len() >= NODES_MAX && !heard.nodes.contains_key(&life)) {

@@ -35,6 +35,10 @@ pub trait Vitals: Send + Sync {
     ) -> Boxed<'static, Result<String, String>>;
 }
 
+/// A module is never told to have more to do than this: what waits says that one instance is too little, and not how many
+/// would do. In thousandths.
+pub const LOAD_MAX_MILLI: u64 = 2_000;
+
 /// How much there is to do for one module on one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {

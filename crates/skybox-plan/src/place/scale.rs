@@ -77,7 +77,9 @@ fn range(world: &World<'_>, module: usize, (min, max): (u32, u32), budget: &mut 
     let row = &world.modules[module];
     let before = facts.before.modules.get(&row.module.name);
     let was = before.and_then(|placed| placed.scaled);
-    let replicas = was.map_or(min, |scaled| scaled.replicas).clamp(min, max);
+    // One that had a fixed number until now begins with what there is.
+    let there = || before.map_or(min, |before| u32::try_from(before.seats.len()).unwrap_or(max));
+    let replicas = was.map_or_else(there, |scaled| scaled.replicas).clamp(min, max);
     let same = Scaled { replicas, beyond: None };
     let load = row.module.load_milli.filter(|_| row.pinned.is_none() && !facts.frozen);
     let (Some(load), Some(before)) = (load, before) else { return same };
