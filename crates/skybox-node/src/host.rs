@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use skybox_core::{CallErrorKind, Exit, InstanceId, ModuleKind, ModulePlan, NodeName, Settings};
+use skybox_core::{CallErrorKind, Exit, InstanceId, KeyHash, ModuleKind, ModulePlan, NodeName, Settings};
 use tokio::runtime::Handle as Runtime;
 
 pub(crate) use self::core::{HostCore, HostSeed, Placement, failed_here, nobody_starts};
@@ -50,7 +50,7 @@ pub use hold::{Exclusive, Shared};
 pub(crate) use hold::{Hold, Taken};
 pub(crate) use instance::{Ended, Instance, InstanceCore, Useful};
 pub(crate) use kill::Watch;
-pub(crate) use line::{Head, Line};
+pub(crate) use line::{Head, Line, Lines};
 pub(crate) use pool::Pool;
 pub use restart::Restarted;
 pub(crate) use slot::Tenant;
@@ -74,6 +74,8 @@ pub(crate) struct Host<T: Module> {
     pub(crate) local: Route<Instance<T>>,
     /// Calls that wait for it.
     pub(crate) line: Line,
+    /// Calls to a key or to what was spawned that wait to hear where that is.
+    pub(crate) lines: Lines,
     keyed: keyed::Keyed<T>,
     spawned: spawned::Seats<T>,
 }
@@ -185,6 +187,7 @@ impl<T: Module> Host<T> {
             core: Arc::new(HostCore::new(seed)),
             local: Route::new(None),
             line: Line::default(),
+            lines: Lines::default(),
             keyed: keyed::Keyed::default(),
             spawned: spawned::Seats::default(),
         })
@@ -213,8 +216,8 @@ impl<T: Module> Host<T> {
         let id = core.next_instance_id();
         let instance = Instance::new(value, (id, None), core.turn(), &Arc::downgrade(&core), None, None);
         let local = Route::new(Some(instance));
-        let (line, keyed, spawned) = (Line::default(), Default::default(), Default::default());
-        Arc::new(Host { core, local, line, keyed, spawned })
+        let (line, lines) = (Line::default(), Lines::default());
+        Arc::new(Host { core, local, line, lines, keyed: Default::default(), spawned: Default::default() })
     }
 }
 
@@ -630,7 +633,7 @@ impl<T> Near<T> {
 /// [`route_here`], for a call that has looked before and counts as one.
 pub(crate) fn look_again<T: Module>(host: &Host<T>, to: &To<T>) -> Option<Near<T>> {
     match to {
-        To::Key(key) => keyed::peek(host, key, false).map(Near::counted),
+        To::Key(key) => peek_keyed(host, key, false),
         To::Module | To::Seat(_) => route_here(host, to),
     }
 }
@@ -640,12 +643,17 @@ pub(crate) fn look_again<T: Module>(host: &Host<T>, to: &To<T>) -> Option<Near<T
 pub(crate) fn route_here<T: Module>(host: &Host<T>, to: &To<T>) -> Option<Near<T>> {
     match to {
         To::Module => {}
-        To::Key(key) => return keyed::peek(host, key, true).map(Near::counted),
+        To::Key(key) => return peek_keyed(host, key, true),
         To::Seat(seat) => return seat.peek(),
     }
     let near = Near::of(&host.local)?;
     // Where calls have turns, those who wait for the instance come first.
     (near.hold.turn.is_none() || host.line.is_empty()).then_some(near)
+}
+
+fn peek_keyed<T: Module>(host: &Host<T>, key: &Bytes, counts: bool) -> Option<Near<T>> {
+    let peeked = || keyed::peek(host, key, counts).map(Near::counted);
+    if host.lines.is_empty(|| KeyHash::of(key).0) { peeked() } else { None }
 }
 
 pub(crate) fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {

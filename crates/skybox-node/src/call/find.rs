@@ -210,7 +210,7 @@ impl<T: Module> Target<T> {
         if !plain || self.options.deadline.is_some() || core.settings.deadline.is_some() {
             return None;
         }
-        if core.traced && !self.host.line.is_empty() {
+        if core.traced && self.has_line() {
             return None;
         }
         let Look::Conn(conn) = self.look(&Tries::default()) else { return None };
@@ -270,16 +270,27 @@ impl<T: Module> Target<T> {
             let here = head.as_ref().and_then(|_| self.host.local.load().map(Hold::counted));
             let look = here.map_or_else(|| self.look(tries), Look::Here);
             // Calls that nobody has refused wait in line, where the order of calls means something.
-            let one_of_many = !matches!(self.to, To::Module);
-            let in_line = head.is_some() || !core.traced || one_of_many || !tries.refused.is_empty();
-            if !in_line && matches!(look, Look::Dial(_) | Look::Wait(_)) {
-                waiting = Some(core.queue_up()?);
+            let queues = head.is_none() && core.traced && tries.refused.is_empty();
+            let why = match &look {
+                Look::Dial(_) => Some("its node was not connected"),
+                Look::Wait(why) => Some(why.as_str()),
+                Look::Wake | Look::Conn(_) if self.has_line() => Some("calls before it were still waiting"),
+                _ => None,
+            };
+            if let Some(why) = why.filter(|_| queues) {
+                if waiting.is_none() {
+                    waiting = Some(core.queue_up()?);
+                }
                 let until = *until.get_or_insert_with(|| core.wait_end(deadline));
-                head = self.host.line.enter(until).await;
+                head = self.enter_line(until).await;
                 if head.is_none() {
-                    return Err(core.waited_out(deadline, "no instance was ready"));
+                    return Err(core.waited_out(deadline, why));
                 }
                 continue;
+            }
+            if matches!(look, Look::Wake) {
+                // It waits there from now on.
+                waiting = None;
             }
             let why = match look {
                 Look::Here(hold) => return Ok(Place::Here(hold, head)),
@@ -320,6 +331,25 @@ impl<T: Module> Target<T> {
             HostCore::changed_before(&mut changes, retry).await;
             let version = core.placement.load().version;
             tries.refused.retain(|refusal| refusal.version == version);
+        }
+    }
+
+    /// Whether calls to the same instance wait that came before.
+    #[inline]
+    fn has_line(&self) -> bool {
+        match &self.to {
+            To::Module => !self.host.line.is_empty(),
+            To::Key(key) => !self.host.lines.is_empty(|| KeyHash::of(key).0),
+            To::Seat(seat) => !self.host.lines.is_empty(|| seat.line_of_calls()),
+        }
+    }
+
+    /// Goes to the end of that line, and waits to be at its head.
+    async fn enter_line(&self, until: Instant) -> Option<Head> {
+        match &self.to {
+            To::Module => self.host.line.enter(until).await,
+            To::Key(key) => self.host.lines.enter(KeyHash::of(key).0, until).await,
+            To::Seat(seat) => self.host.lines.enter(seat.line_of_calls(), until).await,
         }
     }
 

@@ -69,6 +69,11 @@ impl<T: Send + 'static> Seat<T> {
         self.state.fetch_or(OVER, Ordering::AcqRel) & SETTLED != 0
     }
 
+    /// Which of the lines its calls wait in, while its node is not connected.
+    pub(crate) fn line_of_calls(&self) -> u64 {
+        self.id.node.0.rotate_left(32) ^ self.id.count
+    }
+
     /// The instance, if it is here and nobody has to wait for it.
     #[inline(always)]
     pub(in crate::host) fn peek(&self) -> Option<Near<T>> {
