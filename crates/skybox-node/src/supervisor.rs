@@ -10,6 +10,7 @@ mod tree;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
 
 use skybox_core::{CallErrorKind, Error};
@@ -101,7 +102,7 @@ impl fmt::Debug for Supervisor {
 pub struct Children {
     strategy: Strategy,
     intensity: Intensity,
-    specs: Vec<Box<dyn AnySpec>>,
+    specs: Vec<Arc<dyn AnySpec>>,
 }
 
 impl Children {

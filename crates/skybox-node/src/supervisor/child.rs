@@ -62,15 +62,16 @@ impl<T: Spawns> ChildSpec<T> {
         ChildSpec { restart, ..self }
     }
 
-    /// How long its calls have to end when it is stopped, before it is killed. Default: 5 s.
+    /// How long its calls have to end when it is stopped, before it is killed; of one that is being made, how long that may
+    /// take before it is given up. Default: 5 s.
     pub fn stop_wait(self, stop_wait: Duration) -> ChildSpec<T> {
         ChildSpec { stop_wait, ..self }
     }
 
-    pub(super) fn into_parts(self) -> (Box<dyn AnySpec>, Child<T>) {
+    pub(super) fn into_parts(self) -> (Arc<dyn AnySpec>, Child<T>) {
         let now = watch::Sender::new(Now::Starting);
         let child = Child { name: Arc::from(&*self.name), now: now.subscribe() };
-        (Box::new(Spec { spec: self, now }), child)
+        (Arc::new(Spec { spec: self, now }), child)
     }
 }
 
@@ -160,13 +161,18 @@ pub(super) fn not_started(module: &'static str, cause: String) -> Error {
 pub(super) trait AnySpec: Send + Sync {
     fn name(&self) -> &str;
     fn restart(&self) -> Restart;
+    /// How long whoever stops it waits for it.
+    fn stop_wait(&self) -> Duration;
     /// Those who look for it find it once this resolves.
-    fn start(&self, app: App) -> Boxed<'_, Result<Box<dyn Running>, String>>;
+    fn start(self: Arc<Self>, app: App) -> Starting;
     /// Those who look for it wait for the next one.
     fn starts(&self);
     /// Those who look for it hear why it is not there.
     fn is_over(&self, why: String);
 }
+
+/// A child that is being made.
+pub(super) type Starting = Boxed<'static, Result<Box<dyn Running>, String>>;
 
 /// The instance of a child.
 pub(super) trait Running: Send {
@@ -191,10 +197,21 @@ impl<T: Spawns> AnySpec for Spec<T> {
         self.spec.restart
     }
 
-    fn start(&self, app: App) -> Boxed<'_, Result<Box<dyn Running>, String>> {
+    fn stop_wait(&self) -> Duration {
+        self.spec.stop_wait
+    }
+
+    fn start(self: Arc<Self>, app: App) -> Starting {
         Box::pin(async move {
             let spawned = Contained::of(|| (self.spec.make)(app))?.await?;
-            self.now.send_replace(Now::Runs(Spawned::handle(&spawned)));
+            self.now.send_if_modified(|now| {
+                // Its supervisor has been stopped meanwhile.
+                let is_wanted = !matches!(now, Now::Over(_));
+                if is_wanted {
+                    *now = Now::Runs(Spawned::handle(&spawned));
+                }
+                is_wanted
+            });
             Ok(Box::new(Life { spawned, stop_wait: self.spec.stop_wait }) as Box<dyn Running>)
         })
     }

@@ -8,7 +8,7 @@ use skybox_plan::supervise::{ChildEnd, Decision, Supervision};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::child::{AnySpec, Boxed, Running};
+use super::child::{AnySpec, Boxed, Running, Starting};
 use crate::app::{App, AppInner};
 use crate::thread::{self, Me};
 
@@ -21,7 +21,9 @@ pub(super) enum Over {
 }
 
 struct Member {
-    spec: Box<dyn AnySpec>,
+    spec: Arc<dyn AnySpec>,
+    /// Goes on making what is to run. Kept here, so that whoever stops all of them stops that as well.
+    starting: Option<Starting>,
     runs: Option<Box<dyn Running>>,
     /// Goes on stopping what has run. Kept here, so that whoever stops all of them waits for it.
     stopping: Option<Boxed<'static, ()>>,
@@ -61,13 +63,13 @@ impl Tree {
     pub(super) fn new(
         app: &App,
         supervision: Supervision,
-        specs: Vec<Box<dyn AnySpec>>,
+        specs: Vec<Arc<dyn AnySpec>>,
         place: &'static Location<'static>,
     ) -> Tree {
         let owner = thread::me().filter(|me| me.app == app.inner().id);
         // Each life tells once.
         let (tell, told) = mpsc::channel(specs.len().max(1));
-        let member = |spec| Member { spec, runs: None, stopping: None, life: 0 };
+        let member = |spec| Member { spec, starting: None, runs: None, stopping: None, life: 0 };
         Tree {
             app: Arc::downgrade(app.inner()),
             supervision,
@@ -202,11 +204,11 @@ impl Tree {
 
     async fn start(&mut self, place: usize) -> Result<(), String> {
         let member = &mut self.members[place];
-        let starting = {
-            let app = self.app.upgrade().ok_or("the App has gone")?;
-            member.spec.start(App::from_inner(app))
-        };
-        let runs = starting.await?;
+        let app = self.app.upgrade().ok_or("the App has gone")?;
+        let starting = member.starting.insert(member.spec.clone().start(App::from_inner(app)));
+        let started = starting.await;
+        member.starting = None;
+        let runs = started?;
         member.life += 1;
         let (monitor, tell, life) = (runs.monitor(), self.tell.clone(), member.life);
         let (app, child) = (self.app.clone(), runs.id());
@@ -229,6 +231,11 @@ impl Tree {
     async fn stop(&mut self, place: usize) {
         self.supervision.stopped(place);
         let member = &mut self.members[place];
+        if let Some(starting) = member.starting.take() {
+            // Dropped half made, nobody would know when nothing is left of it.
+            let made = tokio::time::timeout(member.spec.stop_wait(), starting).await;
+            member.runs = made.ok().and_then(Result::ok);
+        }
         if let Some(runs) = member.runs.take() {
             member.stopping = Some(runs.stop());
         }

@@ -269,6 +269,7 @@ macro_rules! in_every_mode {
                 a_supervisor_goes_with_its_instance
                 a_panic_of_what_makes_a_child_is_a_start_that_failed
                 a_supervisor_that_is_stopped_while_it_stops_one_waits_for_that
+                a_supervisor_that_is_stopped_while_it_starts_one_waits_for_that
                 a_child_that_waits_for_its_restart_holds_up_no_other;
             interfaces:
                 an_interface_is_called_as_a_module_is

@@ -277,6 +277,30 @@ pub async fn a_supervisor_that_is_stopped_while_it_stops_one_waits_for_that(stag
     assert_eq!(lives(&stage).await, [(1, 1); 3]);
 }
 
+pub async fn a_supervisor_that_is_stopped_while_it_starts_one_waits_for_that(stage: Stage) {
+    let elsewhere = stage.mode.is_split();
+    let lives_before = AtomicU32::new(0);
+    let mut children = Supervisor::one_for_one();
+    let plums = children.add(ChildSpec::new("plums", move |app| {
+        let first = lives_before.fetch_add(1, Ordering::Relaxed) == 0;
+        let spawning = app.spawn::<Booth>(Opening::of(if first { "plums" } else { "slow" }, 7));
+        async move { if elsewhere { spawning.on(CALLEES).await } else { spawning.await } }
+    }));
+    let supervisor = children.start(stage.app()).await.unwrap();
+    fails(plums.get().await.unwrap().burn().await, "crashed", Ran::Yes);
+    stage.reached("slow began", 1).await;
+    let opening = async {
+        stage.settle().await;
+        stage.open("slow").await;
+    };
+    tokio::join!(supervisor.stop(), opening);
+    assert_eq!((stage.count("booth slow opened").await, stage.count("booth slow closed").await), (1, 1));
+    let CallErrorKind::NotStarted { cause } = plums.get().await.unwrap_err().kind().clone() else {
+        panic!("it is over")
+    };
+    assert_eq!(cause, "its supervisor has been stopped");
+}
+
 pub async fn a_child_that_waits_for_its_restart_holds_up_no_other(stage: Stage) {
     let children = Supervisor::one_for_one().max_restarts(1_000, Duration::from_secs(3_600));
     let (supervisor, [apples, pears, _]) = three(&stage, children).await;
