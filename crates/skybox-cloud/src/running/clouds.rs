@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skybox_node::NodeStatus;
 
 use super::sight::{knows, said_by};
-use super::{Place, Process, Running};
+use super::{Place, Process, Running, Shown};
 
 /// The same programs, each cloud once: where several processes of one name run, they are asked whether they know each
 /// other. Those that cannot say so while their store is away are taken for nodes of one cloud, and so is one that says
@@ -50,18 +50,18 @@ async fn grouped(program: &str, processes: Vec<Process>) -> Vec<Vec<Process>> {
     let (mut left, mut without_store) = (Vec::new(), Vec::new());
     for (process, status, plan) in asked {
         match plan.await.ok().flatten() {
-            None => alone.push(vec![process]),
-            Some(shown) if shown.trouble.is_some() => without_store.push(process),
-            Some(shown) => left.push((process, status, shown)),
+            None => silent.push(process),
+            Some(None) => alone.push(vec![process]),
+            Some(Some(shown)) if shown.trouble.is_some() => without_store.push(process),
+            Some(Some(shown)) => left.push((process, status, shown)),
         }
     }
     while !left.is_empty() {
-        let (process, _, shown) = left.remove(0);
-        let is_planned = |status: &NodeStatus| {
-            shown.plan.nodes.get(&status.node).is_some_and(|node| node.address == status.address)
-        };
-        let (of_it, others): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|(_, status, _)| is_planned(status));
+        let (process, first, shown) = left.remove(0);
+        // One that leaves is no more in the plan of the others, and has them in its own.
+        let (of_it, others): (Vec<_>, Vec<_>) = left
+            .into_iter()
+            .partition(|(_, status, theirs)| is_planned(&shown, status) || is_planned(theirs, &first));
         clouds.push([process].into_iter().chain(of_it.into_iter().map(|(process, ..)| process)).collect());
         left = others;
     }
@@ -74,4 +74,8 @@ async fn grouped(program: &str, processes: Vec<Process>) -> Vec<Vec<Process>> {
     }
     clouds.extend(alone);
     clouds
+}
+
+fn is_planned(shown: &Shown, status: &NodeStatus) -> bool {
+    shown.plan.nodes.get(&status.node).is_some_and(|node| node.address == status.address)
 }

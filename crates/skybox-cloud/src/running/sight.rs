@@ -132,7 +132,7 @@ impl Sight {
             return Sight { program, shown: None, ways, said, reached: None };
         };
         let reached = reached.clone();
-        let shown = knows(&program, socket).await;
+        let shown = knows(&program, socket).await.flatten();
         if let Some(shown) = &shown {
             for (node, entry) in &shown.plan.nodes {
                 // A process that says it is a node that is somewhere else now has lost its lease, and is none any more.
@@ -395,13 +395,11 @@ pub(super) async fn said_by(
     said
 }
 
-/// What the process behind a socket knows of its cloud.
-pub(super) async fn knows(program: &str, socket: &Address) -> Option<Shown> {
-    match timeout(STATUS_WAIT, Operator::connect(program, socket)).await {
-        Ok(Ok(operator)) => plan_of(&operator).await,
-        // It has just answered; whoever asks it next is told why it does not now.
-        _ => None,
-    }
+/// What the process behind a socket knows of its cloud, if it has one; absent if it cannot be asked, as when it has just
+/// ended.
+pub(super) async fn knows(program: &str, socket: &Address) -> Option<Option<Shown>> {
+    let operator = timeout(STATUS_WAIT, Operator::connect(program, socket)).await.ok()?.ok()?;
+    Some(plan_of(&operator).await)
 }
 
 /// What a node knows of its cloud; nothing if it is alone, or if addresses are given to it by hand.
