@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::view::Sight;
 use crate::history::{self, Author, Line, Pen, What};
+use crate::leader::is_range;
 use crate::leader::reports::Reports;
 use crate::parent::{Done, GaveUp as ShownGaveUp, Order};
 use crate::records::{
@@ -118,6 +119,16 @@ fn scaled(desk: &Desk, module: &str, replicas: &str) -> Result<Option<String>, S
     }
     match replicas.parse() {
         Err(error) => Err(format!("`{replicas}`: {error}")),
+        // How much there is to do is measured where the program says so.
+        Ok(range)
+            if is_range(range)
+                && !desk.modules.iter().any(|decl| decl.name == module && is_range(decl.replicas)) =>
+        {
+            Err(format!(
+                "`{module}` is no range in the program, so nobody measures how much it has to do: give a number, or declare \
+                 it with `replicas = {replicas}`"
+            ))
+        }
         Ok(replicas) => Ok(Some(text(&Scale { replicas }))),
     }
 }

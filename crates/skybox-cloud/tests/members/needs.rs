@@ -112,8 +112,10 @@ async fn people_say_how_many_there_are_and_which_nodes_get_nothing_more() {
     a.sees_serving("search", &["a", "b", "c"]).await;
     assert!(matches!(order(&c, scale("")).await, Done::Ok), "as the program says");
     a.sees("one of them", |plan| serving(plan, "search").len() == 1).await;
-    let refused = order(&a, scale("many")).await;
-    assert!(matches!(&refused, Done::Refused(why) if why.contains("many")), "{refused:?}");
+    for (said, why_not) in [("many", "many"), ("2..=8", "nobody measures how much it has to do")] {
+        let refused = order(&a, scale(said)).await;
+        assert!(matches!(&refused, Done::Refused(why) if why.contains(why_not)), "{refused:?}");
+    }
     let wrong = a.order_raw(json!({"cordon": {"node": "z", "on": true}})).await;
     assert!(matches!(&wrong, Done::Refused(why) if why.contains("no node `z`")), "{wrong:?}");
 }
