@@ -20,11 +20,11 @@ fn start(stage: &Stage) -> Program<'_> {
 }
 
 /// A call, with what is written to its standard input.
-fn call<'s>(stage: &'s Stage, arguments: &[&str]) -> (Program<'s>, std::io::PipeWriter) {
+fn call<'s>(program: &Program<'s>, arguments: &[&str]) -> (Program<'s>, std::io::PipeWriter) {
     let (reader, writer) = std::io::pipe().expect("there are descriptors");
-    let mut command = stage.command(skybox());
-    command.arg("call").args(arguments).stdin(Stdio::from(reader));
-    (Program::start(stage, &mut command), writer)
+    let mut command = program.command(&["call"]);
+    command.args(arguments).stdin(Stdio::from(reader));
+    (Program::start(program.stage(), &mut command), writer)
 }
 
 fn printed(call: &Program<'_>, expect: &str) {
@@ -39,7 +39,7 @@ fn items_are_printed_as_they_come_until_ctrl_c() {
     let stage = Stage::new();
     let program = start(&stage);
     for (ended, from) in (1..).zip(FROM) {
-        let (call, _) = call(&stage, &["spring.flow", "--from", from]);
+        let (call, _) = call(&program, &["spring.flow", "--from", from]);
         printed(&call, "1\n2\n3\n");
         call.signal(Signal::INT);
         assert_ne!(call.end().code(), Some(0));
@@ -53,10 +53,10 @@ fn items_are_printed_as_they_come_until_ctrl_c() {
 #[test]
 fn items_are_read_from_standard_input_as_they_come() {
     let stage = Stage::new();
-    let _program = start(&stage);
+    let program = start(&stage);
     for from in FROM {
         let arguments = ["double", r#"{"factor": 2}"#, "--stdin", "--from", from];
-        let (doubling, mut stdin) = call(&stage, &arguments);
+        let (doubling, mut stdin) = call(&program, &arguments);
         writeln!(stdin, "1\n\n2").expect("it reads");
         printed(&doubling, "2\n4\n");
         // An error is an item, and more follow.
@@ -66,7 +66,7 @@ fn items_are_read_from_standard_input_as_they_come() {
         assert_eq!(doubling.end().code(), Some(1));
         assert_eq!(doubling.err(), "double gave an error: 13 brings bad luck\n");
 
-        let (adding, mut stdin) = call(&stage, &["sum", "-", "--from", from]);
+        let (adding, mut stdin) = call(&program, &["sum", "-", "--from", from]);
         writeln!(stdin, "1\n2\n3").expect("it reads");
         drop(stdin);
         assert_eq!(adding.end().code(), Some(0), "{}", adding.err());
@@ -77,10 +77,10 @@ fn items_are_read_from_standard_input_as_they_come() {
 #[test]
 fn a_stream_that_breaks_off_says_why() {
     let stage = Stage::new();
-    let _program = start(&stage);
+    let program = start(&stage);
     for from in FROM {
         let arguments = ["double", "[2]", "--stdin", "--json", "--from", from];
-        let (doubling, mut stdin) = call(&stage, &arguments);
+        let (doubling, mut stdin) = call(&program, &arguments);
         writeln!(stdin, "1\n13\n666").expect("it reads");
         assert_eq!(doubling.end().code(), Some(1));
         let lines: Vec<serde_json::Value> =
@@ -97,7 +97,7 @@ fn a_stream_that_breaks_off_says_why() {
 fn mistakes_of_standard_input_are_named() {
     let stage = Stage::new();
     let program = start(&stage);
-    let (adding, mut stdin) = call(&stage, &["sum", "--stdin"]);
+    let (adding, mut stdin) = call(&program, &["sum", "--stdin"]);
     writeln!(stdin, "1\ntwo").expect("it reads");
     assert_eq!(adding.end().code(), Some(1));
     assert!(adding.err().contains("line 2 of standard input is not JSON"), "{}", adding.err());

@@ -323,9 +323,18 @@ impl<'s> Program<'s> {
 
     /// A command about this very program.
     pub(crate) fn skybox(&self, arguments: &[&str]) -> Ended {
+        self.stage.ask(&mut self.command(arguments))
+    }
+
+    /// The same, to be started. Without the program's process, single processes of other tests are in question as well.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.stage.command(skybox());
         command.args(arguments).args(["--program", &self.pid.to_string()]);
-        self.stage.ask(&mut command)
+        command
+    }
+
+    pub(crate) fn stage(&self) -> &'s Stage {
+        self.stage
     }
 
     /// What a command about it prints as JSON.

@@ -91,13 +91,14 @@ fn modules_are_placed_kept_for_a_debugger_and_niced() {
     assert_eq!(of("warehouse")["serving"], serde_json::json!(["node-1"]));
     let process = program.process_of("node-1");
     program.says(&format!("`warehouse` runs in node-1: attach a debugger to process {process}"));
-    let nice = |node: &str| {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", program.process_of(node))).expect("it lives");
+    let nice = |process: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it lives");
         // The fields behind the command's name, which ends with a parenthesis; nice is the 19th of all.
-        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16)).expect("a field").to_owned()
+        let nice = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16));
+        nice.and_then(|nice| nice.parse::<i32>().ok()).expect("a field")
     };
-    assert_eq!((nice("node-1"), nice("node-3")), ("0".to_owned(), "7".to_owned()));
+    let of = |node: &str| nice(&program.process_of(node).to_string());
+    assert_eq!((of("node-1") - nice("self"), of("node-3") - nice("self")), (0, 7));
 }
 
 #[test]
