@@ -354,6 +354,7 @@ impl Planner {
             || has_ranges(modules)
             || self.candidate.rules.auto_place;
         let mut gray = Gray::default();
+        let mut too_many = false;
         loop {
             let mut changed = changed.clone();
             for views in &mut changed {
@@ -379,7 +380,15 @@ impl Planner {
             let mut writes = std::mem::take(&mut decided.writes);
             let was_held = eyes.degraded.views().borrow().clone();
             writes.extend(self.degraded(&was_held, &brake));
-            writes.extend(self.judge(&mut gray, &seen, brake.held()));
+            let (judgement, verdict) = self.judge(&mut gray, &seen, brake.held());
+            writes.extend(judgement);
+            if std::mem::replace(&mut too_many, verdict.too_many > 0) != too_many && too_many {
+                tracing::error!(
+                    "{} nodes are not reached by most others, too many at once: they keep what they have until fewer are, or \
+                     their leases end",
+                    verdict.too_many
+                );
+            }
             if writes.is_empty() {
                 remembered = decided.placement;
                 let mut woken = std::pin::pin!(async {
@@ -398,7 +407,7 @@ impl Planner {
                         || ticks
                         || away
                         || until < tick
-                        || !self.judge(&mut gray, &seen, brake.held()).is_empty()
+                        || self.judge(&mut gray, &seen, brake.held()).1 != verdict
                     {
                         break;
                     }
@@ -412,6 +421,7 @@ impl Planner {
             if written.all {
                 failures = 0;
                 tell(&decided.moves, &decided.gave_up);
+                tell_verdict(&verdict);
                 remembered = decided.placement;
                 continue;
             }
@@ -447,8 +457,8 @@ impl Planner {
         figures(&self.candidate.reports, seen, &self.candidate.modules, self.candidate.build.as_deref(), held)
     }
 
-    /// What has to be written of nodes that are not reached.
-    fn judge(&self, gray: &mut Gray, seen: &Seen, held: &Held) -> Vec<Write> {
+    /// Who is not reached, and what has to be written of that.
+    fn judge(&self, gray: &mut Gray, seen: &Seen, held: &Held) -> (Vec<Write>, Verdict) {
         let lives = lives(seen, self.candidate.build.as_deref(), held);
         let counts = lives.iter().filter(|(_, life)| {
             !life.held && (!life.draining || life.is_gray) && life.state.is_some_and(|state| state.ready)
@@ -459,25 +469,21 @@ impl Planner {
             ((*name).clone(), judged)
         });
         let judged: BTreeMap<_, _> = judged.collect();
-        let Verdict { lost, back } = gray.look(Instant::now(), &self.candidate.reports.reach(), &judged);
+        let verdict = gray.look(Instant::now(), &self.candidate.reports.reach(), &judged, !held.is_empty());
         let key = |name: &NodeName| of_life(GRAY, judged[name].life);
         let mut writes = Vec::new();
-        for (node, by) in lost {
-            let names: Vec<_> = by.iter().map(NodeName::as_str).collect();
-            tracing::warn!(%node, "it reaches the store, and is not reached by {}: it hands over what it has", names.join(", "));
-            let (key, by) = (key(&node), by.into_iter().collect());
-            writes
-                .push(Write { when: Vec::new(), op: Op::put(key, text(&crate::records::Gray { node, by })) });
+        for (node, by) in &verdict.lost {
+            let gray = crate::records::Gray { node: node.clone(), by: by.iter().cloned().collect() };
+            writes.push(Write { when: Vec::new(), op: Op::put(key(node), text(&gray)) });
         }
-        for node in back {
-            tracing::info!(%node, "it is reached again");
-            writes.push(Write { when: Vec::new(), op: Op::Delete(key(&node)) });
+        for node in &verdict.back {
+            writes.push(Write { when: Vec::new(), op: Op::Delete(key(node)) });
         }
         let gone = seen.grays.iter().map(|(key, _)| key).filter(|key| {
             life_in(key, GRAY).is_none_or(|life| seen.nodes.changed_at(&of_life(NODE, life)).is_none())
         });
         writes.extend(gone.map(|key| Write { when: Vec::new(), op: Op::Delete(key.to_owned()) }));
-        writes
+        (writes, verdict)
     }
 
     fn mind<'m>(&'m self, remembered: &'m Placement, figures: &'m Figures) -> Mind<'m> {
@@ -631,7 +637,10 @@ fn figures(
         started.map(|life| life.node.incarnation).collect::<Vec<_>>()
     };
     let ranges = modules.iter().filter(|module| is_range(module.replicas));
-    reports.figures(ranges.map(|module| (module.name.as_str(), serves(&module.name))))
+    // Those that have begun, of which each tells.
+    let counts = lives.values().filter(|life| life.state.is_some_and(|state| state.ready));
+    let counts = counts.map(|life| life.node.incarnation).collect();
+    reports.figures(&counts, ranges.map(|module| (module.name.as_str(), serves(&module.name))))
 }
 
 /// Whether how much there is to do matters for the plan of one of these modules.
@@ -639,7 +648,7 @@ pub(crate) fn has_ranges(modules: &[ModuleDecl]) -> bool {
     modules.iter().any(|module| is_range(module.replicas))
 }
 
-fn is_range(replicas: Replicas) -> bool {
+pub(crate) fn is_range(replicas: Replicas) -> bool {
     matches!(replicas, Replicas::Range { min, max } if min < max)
 }
 
@@ -663,6 +672,18 @@ fn tell(moves: &[Move], gave_up: &BTreeSet<(String, NodeName)>) {
                 tracing::info!(module, %reason, "{shards} shards move from {} to {}", name(from), name(to))
             }
         }
+    }
+}
+
+/// Says who is not reached any more, and who is again.
+fn tell_verdict(verdict: &Verdict) {
+    for (node, by) in &verdict.lost {
+        let names: Vec<_> = by.iter().map(NodeName::as_str).collect();
+        let names = names.join(", ");
+        tracing::warn!(%node, "it reaches the store, and is not reached by {names}: it hands over what it has");
+    }
+    for node in &verdict.back {
+        tracing::info!(%node, "it is reached again");
     }
 }
 

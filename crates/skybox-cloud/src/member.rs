@@ -435,9 +435,10 @@ impl Control for Member {
                     true => Answer::Heard,
                     false => Answer::NotLeader,
                 },
+                Told::Explain(_) if !shared.reports.is_heard() => Answer::NotLeader,
                 Told::Explain(module) => match shared.desk.explain(&module).await {
-                    Ok(explained) if shared.reports.is_heard() => Answer::Explained(Box::new(explained)),
-                    _ => Answer::NotLeader,
+                    Ok(explained) => Answer::Explained(Box::new(explained)),
+                    Err(_) => Answer::NotLeader,
                 },
             };
             serde_json::to_string(&answer).map_err(|error| error.to_string())

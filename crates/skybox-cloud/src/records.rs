@@ -123,6 +123,9 @@ pub struct Node {
     pub capacity_from: String,
 }
 
+/// The parent's life, where it leads.
+pub(crate) const PARENT: Incarnation = Incarnation(0);
+
 impl Default for Node {
     fn default() -> Node {
         Node {

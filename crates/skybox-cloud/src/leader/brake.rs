@@ -27,6 +27,11 @@ const TOO_MANY_MIN: usize = 3;
 /// The part of a lease for which others are waited for that are lost in the same moment.
 const GATHERING_PARTS: u32 = 4;
 
+/// Whether so many of all nodes are too many to be lost at once, each for a reason of its own.
+pub(super) fn are_too_many(lost: usize, all: usize) -> bool {
+    lost >= TOO_MANY_MIN && lost * 100 > all * TOO_MANY_PERCENT
+}
+
 /// Nodes that are gone and count as if they were not.
 pub(crate) type Held = BTreeMap<Incarnation, Node>;
 
@@ -103,9 +108,7 @@ impl Brake {
             let (held, together) = (&self.held, |since: Instant| now.duration_since(since) <= TOGETHER);
             self.missing.retain(|life, (_, since)| held.contains_key(life) || together(*since));
         }
-        let all = nodes.len() + self.missing.len();
-        let too_many =
-            self.missing.len() >= TOO_MANY_MIN && self.missing.len() * 100 > all * TOO_MANY_PERCENT;
+        let too_many = are_too_many(self.missing.len(), nodes.len() + self.missing.len());
         self.degraded = too_many && (self.degraded || !self.held.is_empty());
         let told = self.released.replace(released).is_some_and(|before| before != released);
         if told {

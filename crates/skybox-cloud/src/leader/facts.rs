@@ -101,9 +101,13 @@ pub(crate) fn facts(seen: &Seen, lives: &BTreeMap<&NodeName, Life<'_>>, mind: &M
         modules: match seen.last() {
             None => modules
                 .iter()
-                .map(|decl| Module {
-                    load_milli: figures.loads.get(&decl.name).copied(),
-                    ..module(decl, scaled(&decl.name))
+                .map(|decl| {
+                    let work = figures.loads.get(&decl.name);
+                    Module {
+                        load_milli: work.map(|work| work.milli),
+                        load_is_partial: work.is_some_and(|work| work.is_partial),
+                        ..module(decl, scaled(&decl.name))
+                    }
                 })
                 .collect(),
             // Nothing has another place to be.

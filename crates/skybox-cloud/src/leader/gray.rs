@@ -7,6 +7,9 @@
 //! - One that does not reach most others itself is no witness: more likely that is its own fault.
 //! - At least two must say so: of two nodes nobody can tell which of them is cut off.
 //! - More than half of all nodes must have spoken at all: a leader on the smaller side of a cut hears nobody of the other one.
+//! - More than a fifth of all nodes at once (at least three) are too many, as for the [brake](super::brake): more likely
+//!   something else is broken, and to move all that they have would add to it. While the brake holds nodes back, nobody is
+//!   judged either: those that die are not reached before their leases end.
 //! - At least half of all nodes are left in use, whatever is said.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +18,7 @@ use std::time::Duration;
 use skybox_core::{Incarnation, NodeName};
 use tokio::time::Instant;
 
+use super::brake::are_too_many;
 use super::reports::Reach;
 
 /// For so long is it to be one or the other.
@@ -46,16 +50,19 @@ pub(crate) struct Verdict {
     pub(crate) lost: BTreeMap<NodeName, BTreeSet<NodeName>>,
     /// Nodes that are reached again.
     pub(crate) back: BTreeSet<NodeName>,
+    /// So many are not reached that none of them is told to hand over.
+    pub(crate) too_many: usize,
 }
 
 impl Gray {
     /// Judges by what is said now. What is said stays until it is no more so: a verdict that was not carried out is given
-    /// again.
+    /// again. `braked`: nodes are gone, and that is not acted on yet.
     pub(crate) fn look(
         &mut self,
         now: Instant,
         said: &[Reach],
         nodes: &BTreeMap<NodeName, Judged>,
+        braked: bool,
     ) -> Verdict {
         let is_of_now = |reach: &&Reach| nodes.get(&reach.by.0).is_some_and(|node| node.life == reach.by.1);
         let spoke: Vec<_> = said.iter().filter(is_of_now).collect();
@@ -75,7 +82,7 @@ impl Gray {
         let witnesses: Vec<_> = spoke.into_iter().filter(reaches_most).collect();
         let mut since = BTreeMap::new();
         let mut verdict = Verdict::default();
-        let mut left = in_use;
+        let mut lost = Vec::new();
         for (name, node) in nodes {
             let others = || witnesses.iter().filter(|reach| reach.by.0 != *name);
             let against: BTreeSet<_> = others()
@@ -92,20 +99,27 @@ impl Gray {
             }
             let began =
                 *since.entry(node.life).or_insert_with(|| *self.since.get(&node.life).unwrap_or(&now));
-            if now - began < GRAY_AFTER {
-                continue;
+            let is_certain = now - began >= GRAY_AFTER;
+            match node.is_gray {
+                true if is_certain => drop(verdict.back.insert(name.clone())),
+                true => {}
+                false => lost.push((name, node.is_open, is_certain.then_some(against))),
             }
-            if node.is_gray {
-                verdict.back.insert(name.clone());
-            } else {
-                let would_be_left = left - usize::from(node.is_open);
-                if would_be_left * 2 >= nodes.len() {
+        }
+        self.since = since;
+        let are_gray = nodes.values().filter(|node| node.is_gray).count();
+        if are_too_many(are_gray + lost.len(), nodes.len()) {
+            verdict.too_many = lost.len();
+        } else if !braked {
+            let mut left = in_use;
+            for (name, is_open, against) in lost {
+                let would_be_left = left - usize::from(is_open);
+                if let Some(against) = against.filter(|_| would_be_left * 2 >= nodes.len()) {
                     left = would_be_left;
                     verdict.lost.insert(name.clone(), against);
                 }
             }
         }
-        self.since = since;
         verdict
     }
 }
@@ -150,9 +164,13 @@ mod tests {
         let said = said(&nodes, text);
         let mut gray = Gray::default();
         let start = Instant::now();
-        assert_eq!(gray.look(start, &said, &nodes), Verdict::default(), "not at once: {text}");
-        assert_eq!(gray.look(start + GRAY_AFTER / 2, &said, &nodes), Verdict::default(), "nor soon: {text}");
-        let verdict = gray.look(start + GRAY_AFTER, &said, &nodes);
+        assert_eq!(gray.look(start, &said, &nodes, false), Verdict::default(), "not at once: {text}");
+        assert_eq!(
+            gray.look(start + GRAY_AFTER / 2, &said, &nodes, false),
+            Verdict::default(),
+            "nor soon: {text}"
+        );
+        let verdict = gray.look(start + GRAY_AFTER, &said, &nodes, false);
         let lost = verdict.lost.keys().map(NodeName::to_string);
         let told: Vec<_> = lost.chain(verdict.back.iter().map(|name| format!("+{name}"))).collect();
         assert_eq!(told.join(" "), expect, "{names}: {text}");
@@ -188,6 +206,28 @@ mod tests {
     }
 
     #[test]
+    fn many_at_once_are_left_alone() {
+        let everybody = "abcdefghij";
+        let nodes = nodes(everybody);
+        // What each of the first ones says of the last ones.
+        let say = |unreached: usize| {
+            let (alive, dead) = everybody.split_at(everybody.len() - unreached);
+            let word = |by: char| format!("{by}+{}-{dead}", alive.replace(by, ""));
+            said(&nodes, &alive.chars().map(word).collect::<Vec<_>>().join(" "))
+        };
+        for (unreached, braked, expect) in
+            [(2, false, (2, 0)), (2, true, (0, 0)), (3, false, (0, 3)), (4, false, (0, 4))]
+        {
+            let said = say(unreached);
+            let mut gray = Gray::default();
+            let start = Instant::now();
+            gray.look(start, &said, &nodes, braked);
+            let verdict = gray.look(start + GRAY_AFTER, &said, &nodes, braked);
+            assert_eq!((verdict.lost.len(), verdict.too_many), expect, "{unreached} of ten, {braked}");
+        }
+    }
+
+    #[test]
     fn it_is_back_when_most_reach_it() {
         check("abcD", "a+bcd- b+acd- c+abd-", "+d");
         check("abcD", "a+bcd- b+acd- c+ab-d", "+d");
@@ -198,7 +238,7 @@ mod tests {
     #[test]
     fn who_is_alone_is_back() {
         for (names, expect) in [("C", "c"), ("CD", "c d")] {
-            let verdict = Gray::default().look(Instant::now(), &[], &nodes(names));
+            let verdict = Gray::default().look(Instant::now(), &[], &nodes(names), false);
             let back: Vec<_> = verdict.back.iter().map(NodeName::as_str).collect();
             assert_eq!((back.join(" ").as_str(), verdict.lost.len()), (expect, 0));
         }
@@ -212,12 +252,16 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut gray = Gray::default();
         for (after, said) in [(0, &bad), (4, &bad), (5, &good), (6, &bad), (10, &bad)] {
-            assert_eq!(gray.look(start + second * after, said, &before), Verdict::default(), "{after}");
+            assert_eq!(
+                gray.look(start + second * after, said, &before, false),
+                Verdict::default(),
+                "{after}"
+            );
         }
         let mut anew = before.clone();
         anew.get_mut(&name("d")).expect("it is there").life = Incarnation(9);
-        assert_eq!(gray.look(start + second * 11, &bad, &anew), Verdict::default());
-        let verdict = gray.look(start + second * 16, &bad, &anew);
+        assert_eq!(gray.look(start + second * 11, &bad, &anew, false), Verdict::default());
+        let verdict = gray.look(start + second * 16, &bad, &anew, false);
         assert_eq!(verdict.lost[&name("d")], ["a", "b", "c"].map(name).into());
     }
 }

@@ -1,6 +1,6 @@
 //! What nodes have told this one while it leads, over the last seconds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use crate::reports::Report;
 
 /// What is believed of figures that jump is their mean over so long. A leader that has led for less only repairs.
 pub(crate) const WINDOW: Duration = Duration::from_secs(5);
-/// A node that has told nothing for so long is one of which nothing is known.
-const FRESH: Duration = Duration::from_secs(4);
+/// A node that has told nothing for so long is one of which nothing is known: four reports are missing then.
+const FRESH: Duration = Duration::from_secs(6);
+/// Of who calls whom the sum is believed if no more than one of so many nodes is missing in it.
+const UNHEARD_PARTS: usize = 10;
 /// Reports of one node that are kept: it tells about once a second.
 const KEPT_MAX: usize = 16;
 /// Calls a second, in thousandths, that one node is believed to make from one module to another.
@@ -43,10 +45,19 @@ struct Told {
 /// What a decision takes from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
-    /// For each module of which it is known, how many instances' worth of work there is, in thousandths.
-    pub(crate) loads: BTreeMap<String, u64>,
+    /// For each module of which something is known.
+    pub(crate) loads: BTreeMap<String, Work>,
     /// Who calls whom how often.
     pub(crate) traffic: Vec<Traffic>,
+}
+
+/// How much there is to do in a module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// How many instances' worth, in thousandths.
+    pub(crate) milli: u64,
+    /// Not all of its nodes have said it: it is at least so much.
+    pub(crate) is_partial: bool,
 }
 
 impl Reports {
@@ -89,10 +100,10 @@ impl Reports {
         true
     }
 
-    /// What is known now. `serves`: the lives of the nodes that serve each module. Of a module of which one of them has told
-    /// nothing it is not known how much there is to do.
+    /// What is known now. `lives`: the nodes that count, `serves`: those that serve each module.
     pub(crate) fn figures<'m>(
         &self,
+        lives: &BTreeSet<Incarnation>,
         serves: impl IntoIterator<Item = (&'m str, Vec<Incarnation>)>,
     ) -> Figures {
         let mut heard = self.heard();
@@ -102,12 +113,12 @@ impl Reports {
             return Figures::default();
         }
         let load = |(module, lives): (&str, Vec<Incarnation>)| {
-            let loads: Option<Vec<u64>> =
-                lives.iter().map(|life| heard.nodes.get(life)?.load(module)).collect();
-            let loads = loads.filter(|loads| !loads.is_empty())?;
-            Some((module.to_owned(), loads.into_iter().sum()))
+            let said = || lives.iter().filter_map(|life| heard.nodes.get(life)?.load(module));
+            let count = said().count();
+            let work = Work { milli: said().sum(), is_partial: count < lives.len() };
+            (count > 0).then(|| (module.to_owned(), work))
         };
-        Figures { loads: serves.into_iter().filter_map(load).collect(), traffic: heard.traffic() }
+        Figures { loads: serves.into_iter().filter_map(load).collect(), traffic: heard.traffic(lives) }
     }
 
     /// Whom each node has reached the last time that it has said so, and whom not.
@@ -145,9 +156,14 @@ impl Heard {
         self.nodes.retain(|_, told| told.reports.back().is_some_and(|(at, _)| now - *at <= FRESH));
     }
 
-    fn traffic(&self) -> Vec<Traffic> {
+    /// Who calls whom, if nearly all of these nodes have said it: what is missing may be what matters.
+    fn traffic(&self, lives: &BTreeSet<Incarnation>) -> Vec<Traffic> {
+        let heard = || lives.iter().filter_map(|life| self.nodes.get(life));
+        if (lives.len() - heard().count()) * UNHEARD_PARTS > lives.len() {
+            return Vec::new();
+        }
         let mut milli = BTreeMap::<(&str, &str), u64>::new();
-        for told in self.nodes.values() {
+        for told in heard() {
             let count = told.reports.len().max(1) as u64;
             for rate in told.reports.iter().flat_map(|(_, report)| &report.traffic) {
                 // Code outside all modules is everywhere, and goes nowhere.
@@ -175,5 +191,63 @@ impl Told {
             (sum, count) = (sum + load.load_milli, count + 1);
         }
         (count > 0).then(|| sum / count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skybox_node::control::Load;
+
+    use super::*;
+    use crate::reports::Rate;
+
+    fn life(life: u64) -> Incarnation {
+        Incarnation(life)
+    }
+
+    /// Each of these lives tells what it has to do, and that it calls so often.
+    async fn told(said: &[(u64, u64)]) -> Reports {
+        let reports = Reports::default();
+        reports.begin();
+        tokio::time::advance(WINDOW).await;
+        for (of, milli) in said {
+            let load = Load { module: "search".to_owned(), load_milli: *milli, ..Load::default() };
+            let rate = Rate {
+                from: "shop".to_owned(),
+                to: "search".to_owned(),
+                local_milli: 0,
+                remote_milli: *milli,
+            };
+            let report = Report { loads: vec![load], traffic: vec![rate], ..Report::default() };
+            assert!(reports.take(&NodeName::new(format!("n{of}")), life(*of), report));
+        }
+        reports
+    }
+
+    fn figures(reports: &Reports, lives: std::ops::RangeInclusive<u64>) -> Figures {
+        reports.figures(&lives.clone().map(life).collect(), [("search", lives.map(life).collect())])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_some_have_not_said_makes_a_sum_the_least() {
+        let reports = told(&[(1, 2_000), (2, 3_000)]).await;
+        let work = |milli, is_partial| Some(Work { milli, is_partial });
+        assert_eq!(figures(&reports, 1..=2).loads.get("search").copied(), work(5_000, false));
+        assert_eq!(figures(&reports, 1..=3).loads.get("search").copied(), work(5_000, true));
+        assert_eq!(figures(&reports, 2..=2).loads.get("search").copied(), work(3_000, false), "who counts");
+        assert_eq!(figures(&reports, 8..=9).loads.get("search"), None);
+        tokio::time::advance(FRESH + Duration::from_millis(1)).await;
+        assert_eq!(figures(&reports, 1..=2), Figures::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn traffic_that_many_are_missing_in_says_nothing() {
+        let said: Vec<_> = (1..=20).map(|of| (of, 1_000)).collect();
+        let reports = told(&said).await;
+        let calls = |lives| figures(&reports, lives).traffic.first().map(|traffic| traffic.calls_per_s);
+        assert_eq!(calls(1..=20), Some(20));
+        assert_eq!(calls(1..=10), Some(10), "of those that count");
+        assert_eq!(calls(1..=22), Some(20), "two of twenty-two");
+        assert_eq!(calls(1..=23), None);
     }
 }

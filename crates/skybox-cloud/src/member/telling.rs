@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Shared;
 use crate::leader::has_ranges;
-use crate::records::{LEADER, Leader, Table};
+use crate::records::{LEADER, Leader, PARENT, Table};
 use crate::reports::{Answer, Rate, Report, Told};
 use crate::store::{Revision, View, follow};
 
@@ -70,15 +70,12 @@ async fn look(shared: Arc<Shared>, vitals: Arc<dyn Vitals>) {
     }
 }
 
-/// Tells the parent how this node is, for as long as it is awaited; nothing where there is nothing to tell.
+/// Tells the parent how this node is, for as long as it is awaited; also that it has nothing to do.
 async fn tell_parent(shared: Arc<Shared>, vitals: Arc<dyn Vitals>, parent: Arc<ParentLink>) {
     let mut flows = Flows::begin(&*vitals);
     loop {
         tokio::time::sleep(a_pause(&shared)).await;
         let (loads, traffic) = (vitals.loads(), flows.since(&*vitals));
-        if loads.is_empty() && traffic.is_empty() {
-            continue;
-        }
         match serde_json::to_value(Report { loads, traffic, ..Report::default() }) {
             Ok(report) => parent.report(report),
             Err(error) => tracing::error!("how this node is cannot be written: {error}"),
@@ -220,7 +217,8 @@ pub(super) async fn explained_by_leader(shared: &Shared, module: &str) -> Option
     let mut leaders = Table::<Leader>::default();
     leaders.follow(&View::of(shared.store.list(LEADER).await.ok()?));
     let leader = leaders.get(LEADER).map(|row| row.value.clone())?;
-    if leader.incarnation == shared.node.incarnation {
+    // A parent is asked by people themselves.
+    if leader.incarnation == shared.node.incarnation || leader.incarnation == PARENT {
         return None;
     }
     match ask(shared, &leader, &Told::Explain(module.to_owned())).await? {

@@ -24,8 +24,8 @@ use crate::leader::reports::Reports;
 use crate::member::orders::Desk;
 use crate::member::view::Sight;
 use crate::records::{
-    ASSIGN, CORDON, EXPECTED, Expected, FREEZE, HISTORY_NEXT, Leader, NODE, OWN, PIN, Pin, ROUTE, SCALE,
-    of_life, text,
+    ASSIGN, CORDON, EXPECTED, Expected, FREEZE, HISTORY_NEXT, Leader, NODE, OWN, PARENT, PIN, Pin, ROUTE,
+    SCALE, of_life, text,
 };
 use crate::store::{
     Followed, Memory, Op, PACE, Revision, Store, StoreError, Txn, any_changed, follow, serve,
@@ -89,7 +89,7 @@ impl Cloud {
         self.modules.send_replace(modules.clone());
         let candidate = Candidate {
             store: Arc::new(self.memory()),
-            me: Leader { name: NodeName::new("parent"), incarnation: Incarnation(0) },
+            me: Leader { name: NodeName::new("parent"), incarnation: PARENT },
             build: None,
             modules,
             rules,

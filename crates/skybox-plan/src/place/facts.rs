@@ -69,6 +69,8 @@ pub struct Module {
     /// How many instances' worth of work there is, in thousandths: 2,300 keeps two busy and a third to 30 %. `None`
     /// where nobody has measured it, which is not the same as idle.
     pub load_milli: Option<u64>,
+    /// Not all of its nodes have said what they have to do: there is at least so much.
+    pub load_is_partial: bool,
 }
 
 impl Module {
@@ -90,6 +92,7 @@ impl Module {
             relocatable: false,
             priority: 0,
             load_milli: None,
+            load_is_partial: false,
         }
     }
 }

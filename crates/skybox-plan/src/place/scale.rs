@@ -70,7 +70,8 @@ pub(super) fn wanted(world: &World<'_>, budget: &mut Budget) -> Wanted {
 ///    what has just grown is not about to shrink, nor the other way round.
 ///
 /// The moment and the while begin anew with each figure that is not beyond the mark, and what counts is the figure that
-/// was the least far beyond it.
+/// was the least far beyond it. A figure that some nodes are missing in says that there is at least so much to do: it can
+/// be above the high mark, and is never below the low one.
 fn range(world: &World<'_>, module: usize, (min, max): (u32, u32), budget: &mut Budget) -> Scaled {
     let facts = world.facts;
     let rules = &facts.rules;
@@ -86,10 +87,15 @@ fn range(world: &World<'_>, module: usize, (min, max): (u32, u32), budget: &mut 
     let percent = |instances: u32| load / 10 / u64::from(instances.max(1));
     let high = percent(replicas) > rules.load_high_percent;
     let low = replicas > min && percent(replicas - 1) < rules.load_low_percent;
+    let begun = was.and_then(|scaled| scaled.beyond);
+    if row.module.load_is_partial && !high {
+        // It is not known to be otherwise than it was.
+        return Scaled { replicas, beyond: begun.filter(|beyond| beyond.high || low) };
+    }
     if !(low || high && replicas < max) {
         return same;
     }
-    let so_far = was.and_then(|scaled| scaled.beyond).filter(|beyond| beyond.high == high);
+    let so_far = begun.filter(|beyond| beyond.high == high);
     let beyond = match so_far {
         None => Beyond { high, since_ms: facts.now_ms, load_milli: load },
         Some(beyond) if high => Beyond { load_milli: beyond.load_milli.min(load), ..beyond },

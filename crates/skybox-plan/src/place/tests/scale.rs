@@ -45,6 +45,20 @@ fn a_range_follows_its_load() {
 }
 
 #[test]
+fn what_some_nodes_say_is_the_least_that_there_is_to_do() {
+    let mut facts = range();
+    facts.modules[0].load_is_partial = true;
+    assert_eq!(after(&mut facts, 1, Some(1_500)).0, 3, "enough to grow");
+    assert_eq!(after(&mut facts, 60, Some(100)).0, 3, "and no reason to shrink");
+    facts.modules[0].load_is_partial = false;
+    assert_eq!(after(&mut facts, 4, Some(100)).0, 3);
+    facts.modules[0].load_is_partial = true;
+    assert_eq!(after(&mut facts, 1, Some(50)).0, 3);
+    facts.modules[0].load_is_partial = false;
+    assert_eq!(after(&mut facts, 1, Some(100)).0, 1, "the while goes on where it is not known to be over");
+}
+
+#[test]
 fn a_lost_replica_of_a_range_is_repaired_whatever_the_budget() {
     let mut facts = range();
     assert_eq!(after(&mut facts, 1, Some(1_500)).0, 3);
