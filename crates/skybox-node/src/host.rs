@@ -50,7 +50,7 @@ pub use hold::{Exclusive, Shared};
 pub(crate) use hold::{Hold, Taken};
 pub(crate) use instance::{Ended, Instance, InstanceCore, Useful};
 pub(crate) use kill::Watch;
-pub(crate) use line::{Head, Line, Lines};
+pub(crate) use line::{Head, Line};
 pub(crate) use pool::Pool;
 pub use restart::Restarted;
 pub(crate) use slot::Tenant;
@@ -74,8 +74,6 @@ pub(crate) struct Host<T: Module> {
     pub(crate) local: Route<Instance<T>>,
     /// Calls that wait for it.
     pub(crate) line: Line,
-    /// Calls to a key or to what was spawned that wait to hear where that is.
-    pub(crate) lines: Lines,
     keyed: keyed::Keyed<T>,
     spawned: spawned::Seats<T>,
 }
@@ -187,7 +185,6 @@ impl<T: Module> Host<T> {
             core: Arc::new(HostCore::new(seed)),
             local: Route::new(None),
             line: Line::default(),
-            lines: Lines::default(),
             keyed: keyed::Keyed::default(),
             spawned: spawned::Seats::default(),
         })
@@ -216,8 +213,8 @@ impl<T: Module> Host<T> {
         let id = core.next_instance_id();
         let instance = Instance::new(value, (id, None), core.turn(), &Arc::downgrade(&core), None, None);
         let local = Route::new(Some(instance));
-        let (line, lines) = (Line::default(), Lines::default());
-        Arc::new(Host { core, local, line, lines, keyed: Default::default(), spawned: Default::default() })
+        let (line, keyed, spawned) = (Line::default(), Default::default(), Default::default());
+        Arc::new(Host { core, local, line, keyed, spawned })
     }
 }
 
@@ -653,7 +650,7 @@ pub(crate) fn route_here<T: Module>(host: &Host<T>, to: &To<T>) -> Option<Near<T
 
 fn peek_keyed<T: Module>(host: &Host<T>, key: &Bytes, counts: bool) -> Option<Near<T>> {
     let peeked = || keyed::peek(host, key, counts).map(Near::counted);
-    if host.lines.is_empty(|| KeyHash::of(key).0) { peeked() } else { None }
+    if host.core.lines.is_empty(|| KeyHash::of(key).0) { peeked() } else { None }
 }
 
 pub(crate) fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {

@@ -339,8 +339,8 @@ impl<T: Module> Target<T> {
     fn has_line(&self) -> bool {
         match &self.to {
             To::Module => !self.host.line.is_empty(),
-            To::Key(key) => !self.host.lines.is_empty(|| KeyHash::of(key).0),
-            To::Seat(seat) => !self.host.lines.is_empty(|| seat.line_of_calls()),
+            To::Key(key) => !self.host.core.lines.is_empty(|| KeyHash::of(key).0),
+            To::Seat(seat) => !self.host.core.lines.is_empty(|| seat.line_of_calls()),
         }
     }
 
@@ -348,8 +348,8 @@ impl<T: Module> Target<T> {
     async fn enter_line(&self, until: Instant) -> Option<Head> {
         match &self.to {
             To::Module => self.host.line.enter(until).await,
-            To::Key(key) => self.host.lines.enter(KeyHash::of(key).0, until).await,
-            To::Seat(seat) => self.host.lines.enter(seat.line_of_calls(), until).await,
+            To::Key(key) => self.host.core.lines.enter(KeyHash::of(key).0, until).await,
+            To::Seat(seat) => self.host.core.lines.enter(seat.line_of_calls(), until).await,
         }
     }
 
@@ -401,11 +401,16 @@ impl<T: Module> Target<T> {
                 .ready()
                 .map_or_else(|| Look::Wait("its node was not connected".to_owned()), Look::Conn);
         }
-        let Some(shards) = &placement.shards else { return Look::Wake };
+        // Its calls would be refused here one by one.
+        let here = || match self.host.core.is_about_to_open() {
+            true => Look::Wait(format!("{} was about to hear which keys are its own", self.host.core.node)),
+            false => Look::Wake,
+        };
+        let Some(shards) = &placement.shards else { return here() };
         let index = usize::from(shards.owner[usize::from(KeyHash::of(key).shard().0)]);
         match placement.owners.get(index) {
             None => Look::Wait("nobody owned its key".to_owned()),
-            Some(None) => Look::Wake,
+            Some(None) => here(),
             Some(Some(owner)) if tries.refused_by(owner, placement.version) => {
                 Look::Wait(format!("{} had handed its key over and nobody had taken it", owner.node))
             }

@@ -280,6 +280,10 @@ async fn wait<T: Module>(
     mode: Mode,
     inherited: &Inherited,
 ) -> Result<Taken<T>, CallErrorKind> {
+    let mut first = match &to {
+        To::Key(key) if near.is_none() => host.core.decided(key, inherited.deadline()).await?,
+        _ => None,
+    };
     for _ in 0..=RESENDS_MAX {
         let (hold, head) = match near.take().or_else(|| route_here(host, &to).map(Near::into_hold)) {
             Some(hold) => (hold, None),
@@ -288,6 +292,8 @@ async fn wait<T: Module>(
                 (hold, Some(head))
             }
         };
+        // From here on it has a place before those behind it on the instance itself.
+        first.take();
         if let Some(taken) = turn(&host.core, hold, head, mode, inherited).await? {
             return Ok(taken);
         }

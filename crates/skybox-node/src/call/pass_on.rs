@@ -32,6 +32,12 @@ pub(crate) fn to_cell(core: Arc<HostCore>, call: Arriving) -> Serving {
 
 async fn into_cell(core: &Arc<HostCore>, call: &Passing) -> Result<Answer, CallErrorKind> {
     let mut resends = 0;
+    let mut first = match &call.key {
+        Some(key) if core.descriptor.kind == ModuleKind::Keyed => {
+            core.decided(key, call.inherited.deadline()).await?
+        }
+        _ => None,
+    };
     loop {
         let Some(cells) = &core.cells else { return Err(CallErrorKind::Moved) };
         let (link, head) = match cells.ready(core, call.key.as_deref()) {
@@ -41,6 +47,8 @@ async fn into_cell(core: &Arc<HostCore>, call: &Passing) -> Result<Answer, CallE
                 (link, Some(head))
             }
         };
+        let head = head.or_else(|| first.take());
+        first.take();
         match call.send(core, &link, head).await {
             // It has not run, and the cell has a successor.
             Err(kind) if may_resend(&kind, false) && resends < RESENDS_MAX && !call.has_given() => {

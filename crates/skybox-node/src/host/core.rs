@@ -15,6 +15,7 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
 use super::cells::{Cells, on_demand};
+use super::line::Lines;
 use super::restart::{Ordered, Orders};
 use super::room::Room;
 use super::{Endings, FailedKeys, Failure, Falls, Instance, Pool, Tallies, Turn, Useful, Which, lock};
@@ -74,6 +75,8 @@ pub(crate) struct HostCore {
     changed: watch::Sender<u64>,
     /// Calls that wait because nothing is live.
     waiting: AtomicUsize,
+    /// Calls to a key or to what was spawned that wait to hear where that is.
+    pub(crate) lines: Lines,
     /// Why it was given up here.
     pub(crate) failed: Mutex<Option<Failure>>,
     /// How its instances ended.
@@ -179,6 +182,7 @@ impl HostCore {
             fence: OnceLock::new(),
             changed: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
+            lines: Lines::default(),
             failed: Mutex::default(),
             endings: Endings::default(),
             falls: Falls::default(),
@@ -260,13 +264,25 @@ impl HostCore {
         self.fence.get().is_none_or(|fence| !fence.has_passed())
     }
 
+    /// Whether the fence is about to open, or the plan that says who owns what is about to come.
+    pub(crate) fn is_about_to_open(&self) -> bool {
+        self.fence
+            .get()
+            .is_some_and(|fence| !fence.was_open() || fence.is_ahead_of(self.placement.load().version))
+    }
+
+    /// Whether it is not known yet who owns a key.
+    pub(super) fn is_undecided(&self, key: &[u8]) -> bool {
+        let shard = skybox_core::KeyHash::of(key).shard();
+        let has_no_owner = |shards: &Shards| shards.owner(shard).is_none();
+        self.is_about_to_open() || self.placement.load().shards.as_ref().is_some_and(has_no_owner)
+    }
+
     /// Why no call may begin here, if none may.
     pub(super) fn fenced(&self) -> Result<(), CallErrorKind> {
         match self.fence.get() {
-            // It is about to open, or the plan that says who owns what is about to come: whoever calls waits.
-            Some(fence) if !fence.was_open() || fence.is_ahead_of(self.placement.load().version) => {
-                Err(CallErrorKind::Moved)
-            }
+            // Whoever calls waits.
+            Some(_) if self.is_about_to_open() => Err(CallErrorKind::Moved),
             Some(fence) if fence.has_passed() => {
                 let why = format!(
                     "{} has not reached the store in time, so others may own the keys of {} by now \

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use skybox_core::{CallErrorKind, KeyHash};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::lock;
+use super::{HostCore, lock};
 
 /// A line. It keeps no count of its own: those in it share the lock.
 #[derive(Debug, Default)]
@@ -109,11 +110,47 @@ impl Drop for Place {
     }
 }
 
+/// How long a call from another node waits until this one has read the plan by which it was sent here.
+const DECIDED_WAIT: Duration = Duration::from_secs(1);
+/// How often it looks: a fence that opens tells nobody.
+const DECIDED_LOOK: Duration = Duration::from_millis(25);
+
+impl HostCore {
+    /// Has a call from another node wait, in line, until it is known here who owns its key: whoever has sent it has read the
+    /// plan first, and those sent after it must not be served before. What the line leads to is looked for at its head.
+    ///
+    /// # Errors
+    /// `Moved` if that takes too long, `Overloaded`.
+    pub(crate) async fn decided(
+        &self,
+        key: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Option<Head>, CallErrorKind> {
+        let of = KeyHash::of(key).0;
+        let comes_next = || self.lines.is_empty(|| of) || !self.is_planned_here(key);
+        if !self.is_undecided(key) && comes_next() {
+            return Ok(None);
+        }
+        let now = || tokio::time::Instant::now().into_std();
+        let until = now() + DECIDED_WAIT;
+        let _place = self.queue_up()?;
+        let head = self.lines.enter(of, self.wait_end(deadline)).await.ok_or(CallErrorKind::Moved)?;
+        let mut changes = self.changes();
+        while self.is_undecided(key) {
+            let left = until.saturating_duration_since(now());
+            if left.is_zero() {
+                return Err(CallErrorKind::Moved);
+            }
+            Self::changed_before(&mut changes, now() + left.min(DECIDED_LOOK)).await;
+        }
+        Ok(Some(head))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
-    use std::time::Duration;
 
     use super::*;
 
@@ -142,12 +179,11 @@ mod tests {
         assert!(lines.is_empty(|| 7) && lock(&lines.0.lines).is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_has_waited_too_long_has_left_the_line() {
         let lines = Lines::default();
-        let until = tokio::time::Instant::now().into_std() + Duration::from_secs(1);
-        let first = lines.enter(7, until).await.expect("nobody is before it");
-        assert!(lines.enter(7, until).await.is_none());
+        let first = lines.enter(7, Instant::now()).await.expect("nobody is before it");
+        assert!(lines.enter(7, Instant::now()).await.is_none());
         drop(first);
         assert!(lines.is_empty(|| 7));
     }
