@@ -5,6 +5,7 @@ mod lost;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use skybox_core::{Incarnation, NodeEntry, NodeName};
@@ -47,6 +48,9 @@ impl Drop for Arriving<'_> {
         self.0.arriving.send_modify(|count| *count -= 1);
     }
 }
+
+/// How long a node is waited for that the plan does not have yet.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(1);
 
 /// One other node.
 pub(crate) struct Peer {
@@ -190,6 +194,14 @@ impl Peer {
         let open = self.conn.load_full().filter(|conn| !conn.is_closed());
         let heard = open.is_some_and(|conn| conn.peer().incarnation == life);
         !heard && (self.is_in_another_life(life) || self.entry.load().is_none())
+    }
+
+    /// Waits until the plan has it, for a moment: whoever names a node may have heard of it before this one has.
+    pub(crate) async fn comes_up(&self) {
+        let mut changes = self.changes();
+        // The peer is held, and with it the other end.
+        let known = async { while !self.is_known() && changes.changed().await.is_ok() {} };
+        drop(tokio::time::timeout(UNKNOWN_WAIT, known).await);
     }
 
     /// Tells of each change of the plan, and of each connection that the other node opens.

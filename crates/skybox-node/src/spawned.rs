@@ -184,7 +184,8 @@ impl<T: Spawns> Spawning<T> {
         Spawning { host, arguments, node: None }
     }
 
-    /// Makes the instance on the node of that name; else it is made where it is asked for.
+    /// Makes the instance on the node of that name; else it is made where it is asked for. A node that this one has not
+    /// heard of yet is waited for, for a second.
     pub fn on(self, node: &str) -> Spawning<T> {
         Spawning { node: Some(NodeName::new(node)), ..self }
     }
@@ -212,6 +213,7 @@ async fn spawn_on<T: Module>(
     let app = host.core.app.upgrade().ok_or(CallErrorKind::Gone)?;
     let arguments = encoded_arguments::<T>(arguments)?;
     let peer = app.links.peer(node);
+    peer.comes_up().await;
     let id = between::spawn(&app, &peer, T::descriptor().name, arguments).await?;
     Ok(host.seat_elsewhere(id, peer))
 }

@@ -1,9 +1,7 @@
 //! Two nodes whose connection breaks while both live.
 
-use std::time::Duration;
-
 use skybox::cloud::testing::{Nodes, RunningNodes};
-use skybox::{Exit, Handle, Ran, Spawned};
+use skybox::{Exit, Handle, Spawned};
 
 use crate::line::Line;
 use crate::{Troupe, Walker, break_up, fell_with, gone, lives, there_is, told, within};
@@ -17,18 +15,6 @@ async fn here(nodes: &RunningNodes, name: &str) -> Spawned<Walker> {
     nodes.app().spawn::<Walker>(name.to_owned()).await.expect("a walker comes")
 }
 
-/// The other node may be there, and not in what this one has read of the plan yet: nothing has run then.
-async fn a_troupe(nodes: &RunningNodes) -> Spawned<Troupe> {
-    loop {
-        match nodes.app().spawn::<Troupe>(()).on("node-1").await {
-            Ok(troupe) => return troupe,
-            Err(error) => assert_eq!(error.ran(), Ran::No, "{error}"),
-        }
-        // Sleeps because nobody tells a test that its node has read more; each try is a look.
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
 /// Of a node, those who end while nobody hears of it, and many more, of whose ends it knows nothing then.
 struct There {
     troupe: Spawned<Troupe>,
@@ -38,7 +24,7 @@ struct There {
 
 impl There {
     async fn gather(nodes: &RunningNodes) -> There {
-        let troupe = within("a troupe comes", a_troupe(nodes)).await;
+        let troupe = nodes.app().spawn::<Troupe>(()).on("node-1").await.expect("a troupe comes");
         let count = CROWD + FALLING;
         let mut handles = troupe.gather(count, CROWD + 1).await.expect("walkers come");
         let falls = handles.pop().expect("it was asked for");
@@ -52,7 +38,7 @@ async fn ends_while_the_line_is_broken(is_held_first: bool) {
     let line = Line::between(&nodes, &["test", "node-1"]);
     let there = There::gather(&nodes).await;
     let walkers_there = {
-        let troupe = within("a troupe comes", a_troupe(&nodes)).await;
+        let troupe = nodes.app().spawn::<Troupe>(()).on("node-1").await.expect("a troupe comes");
         let walkers = troupe.gather(2, 2).await.expect("walkers come");
         (troupe, walkers)
     };
