@@ -41,7 +41,7 @@ use bytes::Bytes;
 use skybox_core::{CallErrorKind, Exit, InstanceId, KeyHash, ModuleKind, ModulePlan, NodeName, Settings};
 use tokio::runtime::Handle as Runtime;
 
-pub(crate) use self::core::{HostCore, HostSeed, Placement, failed_here, nobody_starts};
+pub(crate) use self::core::{HostCore, HostSeed, Placement, Waiting, failed_here, nobody_starts};
 use failed_keys::FailedKeys;
 use falls::Falls;
 pub use history::{Ending, GivenUp};
@@ -50,7 +50,7 @@ pub use hold::{Exclusive, Shared};
 pub(crate) use hold::{Hold, Taken};
 pub(crate) use instance::{Ended, Instance, InstanceCore, Useful};
 pub(crate) use kill::Watch;
-pub(crate) use line::{Head, Line};
+pub(crate) use line::{Entered, Head, LINE_OF_MODULE, Line};
 pub(crate) use pool::Pool;
 pub use restart::Restarted;
 pub(crate) use slot::Tenant;
@@ -72,7 +72,7 @@ pub(crate) struct Host<T: Module> {
     pub(crate) core: Arc<HostCore>,
     /// The live instance of a replicated module or task, if it runs here.
     pub(crate) local: Route<Instance<T>>,
-    /// Calls that wait for it.
+    /// Calls from elsewhere that wait for it.
     pub(crate) line: Line,
     keyed: keyed::Keyed<T>,
     spawned: spawned::Seats<T>,
@@ -553,7 +553,8 @@ impl<T: Module> Host<T> {
     }
 
     /// The live instance here that a call is for, starting it if it is a keyed one that sleeps; with the call's place
-    /// before those who came later, to be kept until it has its turn.
+    /// before those who came later, to be kept until it has its turn. `queued`: its place among those who wait, if it has
+    /// one.
     ///
     /// # Errors
     /// `Moved` if it belongs elsewhere, `NotStarted`, `Overloaded`, `Unreachable`, `Deadline`.
@@ -561,11 +562,12 @@ impl<T: Module> Host<T> {
         self: &Arc<Self>,
         to: &To<T>,
         deadline: Option<Instant>,
+        queued: Option<Waiting<'_>>,
     ) -> Result<(Hold<T>, Head), CallErrorKind> {
         match to {
             To::Module => replicated::find(self, deadline).await,
-            To::Key(key) => keyed::find(self, key, deadline).await,
-            To::Seat(seat) => spawned::find(self, seat, deadline).await,
+            To::Key(key) => keyed::find(self, key, deadline, queued).await,
+            To::Seat(seat) => spawned::find(self, seat, deadline, queued).await,
         }
     }
 
@@ -645,12 +647,13 @@ pub(crate) fn route_here<T: Module>(host: &Host<T>, to: &To<T>) -> Option<Near<T
     }
     let near = Near::of(&host.local)?;
     // Where calls have turns, those who wait for the instance come first.
-    (near.hold.turn.is_none() || host.line.is_empty()).then_some(near)
+    let comes_next = || host.line.is_empty() && host.core.lines.is_free(|| LINE_OF_MODULE);
+    (near.hold.turn.is_none() || comes_next()).then_some(near)
 }
 
 fn peek_keyed<T: Module>(host: &Host<T>, key: &Bytes, counts: bool) -> Option<Near<T>> {
     let peeked = || keyed::peek(host, key, counts).map(Near::counted);
-    if host.core.lines.is_empty(|| KeyHash::of(key).0) { peeked() } else { None }
+    if host.core.lines.is_free(|| KeyHash::of(key).0) { peeked() } else { None }
 }
 
 pub(crate) fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {

@@ -13,7 +13,10 @@ use super::far::{self, Link, Sent, SentCall};
 use super::turns::{refuse, turn};
 use super::{Crossing, RESENDS_MAX, Relayed, Target, To};
 use crate::conn::Conn;
-use crate::host::{Head, Hold, HostCore, Near, Placement, Seat, Taken, look_again, route_here};
+use crate::host::{
+    Entered, Head, Hold, HostCore, LINE_OF_MODULE, Near, Placement, Seat, Taken, Waiting, look_again,
+    route_here,
+};
 use crate::links::Peer;
 use crate::metrics::Edge;
 use crate::module::{Method, Module};
@@ -210,7 +213,7 @@ impl<T: Module> Target<T> {
         if !plain || self.options.deadline.is_some() || core.settings.deadline.is_some() {
             return None;
         }
-        if core.traced && self.has_line() {
+        if core.keeps_order() && self.has_line() {
             return None;
         }
         let Look::Conn(conn) = self.look(&Tries::default()) else { return None };
@@ -262,57 +265,43 @@ impl<T: Module> Target<T> {
         let deadline = inherited.deadline();
         let mut changes = core.changes();
         let (mut waiting, mut until, mut head) = (None, None, None);
+        let mut has_passed = false;
         loop {
             changes.borrow_and_update();
             if core.strict {
                 return Ok(Place::Far(Link::Strict, None));
             }
+            // Calls that nobody has refused wait in line, where the order of calls means something.
+            let queues = head.is_none() && core.keeps_order() && tries.refused.is_empty() && !has_passed;
             let here = head.as_ref().and_then(|_| self.host.local.load().map(Hold::counted));
             let look = here.map_or_else(|| self.look(tries), Look::Here);
-            // Calls that nobody has refused wait in line, where the order of calls means something.
-            let queues = head.is_none() && core.traced && tries.refused.is_empty();
-            let why = match &look {
-                Look::Dial(_) => Some("its node was not connected"),
-                Look::Wait(why) => Some(why.as_str()),
-                Look::Wake | Look::Conn(_) if self.has_line() => Some("calls before it were still waiting"),
-                _ => None,
-            };
-            if let Some(why) = why.filter(|_| queues) {
-                if waiting.is_none() {
-                    waiting = Some(core.queue_up()?);
-                }
-                let until = *until.get_or_insert_with(|| core.wait_end(deadline));
-                head = self.enter_line(until).await;
-                if head.is_none() {
-                    return Err(core.waited_out(deadline, why));
-                }
-                continue;
-            }
-            if matches!(look, Look::Wake) {
-                // It waits there from now on.
-                waiting = None;
-            }
             let why = match look {
                 Look::Here(hold) => return Ok(Place::Here(hold, head)),
-                Look::Wake if core.cells.is_some() => match self.find_cell(deadline).await {
-                    Err(CallErrorKind::Moved) => {
-                        format!("{} had handed its key over and nobody had taken it", core.node)
+                Look::Never(kind) => return Err(kind),
+                Look::Wake | Look::Conn(_) if queues && self.has_line() => {
+                    "calls before it were still waiting".to_owned()
+                }
+                Look::Wake if core.cells.is_some() => {
+                    let finding = self.find_cell(deadline, waiting.take());
+                    match Head::waits_for(head.as_ref(), finding).await {
+                        Err(CallErrorKind::Moved) => self.handed_over(),
+                        found => return found.map(|(link, head)| Place::Far(Link::Peer(link), Some(head))),
                     }
-                    found => return found.map(|(link, head)| Place::Far(Link::Peer(link), Some(head))),
-                },
-                Look::Wake => match self.host.find_here(&self.to, deadline).await {
-                    // Between the look and here.
-                    Err(CallErrorKind::Moved) => {
-                        format!("{} had handed its key over and nobody had taken it", core.node)
+                }
+                Look::Wake => {
+                    let finding = self.host.find_here(&self.to, deadline, waiting.take());
+                    match Head::waits_for(head.as_ref(), finding).await {
+                        // Between the look and here.
+                        Err(CallErrorKind::Moved) => self.handed_over(),
+                        found => return found.map(|(hold, head)| Place::Here(hold, Some(head))),
                     }
-                    found => return found.map(|(hold, head)| Place::Here(hold, Some(head))),
-                },
+                }
                 Look::Conn(conn) => return Ok(Place::Far(Link::Peer(conn), head)),
-                Look::Dial(peers) => match far::connect(core, &peers).await {
+                Look::Dial(_) if queues => "its node was not connected".to_owned(),
+                Look::Dial(peers) => match Head::waits_for(head.as_ref(), far::connect(core, &peers)).await {
                     Ok(link) => return Ok(Place::Far(link, head)),
                     Err(why) => why,
                 },
-                Look::Never(kind) => return Err(kind),
                 Look::Wait(why) => why,
             };
             if let Some(kind) = tries.last.take_if(|kind| matches!(kind, CallErrorKind::Overloaded { .. })) {
@@ -322,6 +311,18 @@ impl<T: Module> Target<T> {
                 waiting = Some(core.queue_up()?);
             }
             let until = *until.get_or_insert_with(|| core.wait_end(deadline));
+            if queues {
+                let may_pass = || !matches!(self.look(tries), Look::Wait(_));
+                match core.lines.enter(self.line(), until, may_pass).await {
+                    Entered::First(first) => head = Some(first),
+                    Entered::Past => has_passed = true,
+                    Entered::Late => return Err(core.waited_out(deadline, &why)),
+                }
+                continue;
+            }
+            if let Some(head) = &head {
+                head.waits();
+            }
             let now = tokio::time::Instant::now().into_std();
             if now >= until {
                 return Err(core.waited_out(deadline, &why));
@@ -334,29 +335,33 @@ impl<T: Module> Target<T> {
         }
     }
 
+    fn handed_over(&self) -> String {
+        format!("{} had handed its key over and nobody had taken it", self.host.core.node)
+    }
+
     /// Whether calls to the same instance wait that came before.
     #[inline]
     fn has_line(&self) -> bool {
-        match &self.to {
-            To::Module => !self.host.line.is_empty(),
-            To::Key(key) => !self.host.core.lines.is_empty(|| KeyHash::of(key).0),
-            To::Seat(seat) => !self.host.core.lines.is_empty(|| seat.line_of_calls()),
-        }
+        !self.host.core.lines.is_free(|| self.line())
     }
 
-    /// Goes to the end of that line, and waits to be at its head.
-    async fn enter_line(&self, until: Instant) -> Option<Head> {
+    /// Which of the lines its calls wait in.
+    fn line(&self) -> u64 {
         match &self.to {
-            To::Module => self.host.line.enter(until).await,
-            To::Key(key) => self.host.core.lines.enter(KeyHash::of(key).0, until).await,
-            To::Seat(seat) => self.host.core.lines.enter(seat.line_of_calls(), until).await,
+            To::Module => LINE_OF_MODULE,
+            To::Key(key) => KeyHash::of(key).0,
+            To::Seat(seat) => seat.line_of_calls(),
         }
     }
 
     /// The link to the cell that the call belongs in, once that is awake.
-    async fn find_cell(&self, deadline: Option<Instant>) -> Result<(Arc<Conn>, Head), CallErrorKind> {
+    async fn find_cell(
+        &self,
+        deadline: Option<Instant>,
+        queued: Option<Waiting<'_>>,
+    ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
         let Some(cells) = &self.host.core.cells else { return Err(CallErrorKind::Moved) };
-        cells.find(&self.host.core, self.named().as_deref(), deadline).await
+        cells.find(&self.host.core, self.named().as_deref(), deadline, queued).await
     }
 
     /// Looks once.

@@ -21,7 +21,7 @@ use super::relayed::STREAM_KEY;
 use super::turns::turn;
 use super::{Crossing, Failed, RESENDS_MAX, Reply, To};
 use crate::conn::Conn;
-use crate::host::{Exclusive, Hold, Host, HostCore, Near, Shared, Taken, Which, route_here};
+use crate::host::{Exclusive, Head, Hold, Host, HostCore, Near, Shared, Taken, Which, route_here};
 use crate::module::{Method, Module};
 use crate::stream::{Landing, STRICT_CALL, Streams, arriving, collecting, refusing};
 use crate::thread::Inherited;
@@ -288,7 +288,8 @@ async fn wait<T: Module>(
         let (hold, head) = match near.take().or_else(|| route_here(host, &to).map(Near::into_hold)) {
             Some(hold) => (hold, None),
             None => {
-                let (hold, head) = host.find_here(&to, inherited.deadline()).await?;
+                let finding = host.find_here(&to, inherited.deadline(), None);
+                let (hold, head) = Head::waits_for(first.as_ref(), finding).await?;
                 (hold, Some(head))
             }
         };

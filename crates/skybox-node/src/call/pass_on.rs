@@ -43,7 +43,8 @@ async fn into_cell(core: &Arc<HostCore>, call: &Passing) -> Result<Answer, CallE
         let (link, head) = match cells.ready(core, call.key.as_deref()) {
             Some(link) => (link, None),
             None => {
-                let (link, head) = cells.find(core, call.key.as_deref(), call.inherited.deadline()).await?;
+                let finding = cells.find(core, call.key.as_deref(), call.inherited.deadline(), None);
+                let (link, head) = Head::waits_for(first.as_ref(), finding).await?;
                 (link, Some(head))
             }
         };

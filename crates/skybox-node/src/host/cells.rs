@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use super::releases::Releases;
 use super::restart::{Ordered, Orders, Restarted};
 use super::room::{Coming, Place};
-use super::{Failure, GivenUp, Head, HostCore, Line, failed_here, lock, nobody_starts};
+use super::{Failure, GivenUp, Head, HostCore, Line, Waiting, failed_here, lock, nobody_starts};
 use crate::cell::{Cell, Order};
 use crate::conn::Conn;
 use crate::control::Report;
@@ -226,9 +226,10 @@ impl Cells {
         core: &Arc<HostCore>,
         key: Option<&[u8]>,
         deadline: Option<Instant>,
+        queued: Option<Waiting<'_>>,
     ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
         if core.descriptor.kind == ModuleKind::Spawned {
-            return self.find_seated(core, key.unwrap_or_default(), deadline).await;
+            return self.find_seated(core, key.unwrap_or_default(), deadline, queued).await;
         }
         let belongs = || match key {
             Some(key) => !self.closed.load(Ordering::Acquire) && core.owns(key),
@@ -251,7 +252,7 @@ impl Cells {
             }
             Ok(ready)
         };
-        self.wait_for(core, slot, deadline, look).await
+        self.wait_for(core, slot, deadline, queued, look).await
     }
 
     /// Waits at a slot, in line, until a look finds a link. Has a cell started, if there is none.
@@ -260,11 +261,12 @@ impl Cells {
         core: &Arc<HostCore>,
         slot: &Arc<Slot>,
         deadline: Option<Instant>,
+        queued: Option<Waiting<'_>>,
         look: impl Fn() -> Result<Option<Arc<Conn>>, CallErrorKind>,
     ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
         let mut changes = slot.changed.subscribe();
         let until = core.wait_end(deadline);
-        let _place = core.queue_up()?;
+        let _place = core.queue_up_once(queued)?;
         let waited_out = || core.waited_out(deadline, "its cell was not ready");
         let head = slot.line.enter(until).await.ok_or_else(waited_out)?;
         let mut place = None;
@@ -488,7 +490,7 @@ impl Cells {
                 return Ok(Restarted::Asleep);
             }
             Some(_) if forgotten > 0 => {
-                return match self.find(core, key, None).await {
+                return match self.find(core, key, None, None).await {
                     Ok((link, _)) => Ok(Restarted::Started { new: keep::name_of(&link) }),
                     Err(CallErrorKind::NotStarted { cause }) => Ok(Restarted::Failed { cause, old: None }),
                     Err(CallErrorKind::Moved) => Ok(Restarted::Elsewhere),

@@ -212,6 +212,12 @@ impl HostCore {
         self.app.upgrade().map(|app| app.links.peer(node))
     }
 
+    /// Whether the order of its calls means something.
+    #[inline]
+    pub(crate) fn keeps_order(&self) -> bool {
+        self.traced && self.descriptor.kind != ModuleKind::Task
+    }
+
     /// Whether a key of this module belongs to this node.
     pub(crate) fn owns(&self, key: &[u8]) -> bool {
         self.is_planned_here(key)
@@ -361,6 +367,14 @@ impl HostCore {
             return Err(CallErrorKind::Overloaded { what });
         }
         Ok(Waiting(self))
+    }
+
+    /// The same, for a call that may be in it already.
+    pub(super) fn queue_up_once<'h>(
+        &'h self,
+        queued: Option<Waiting<'h>>,
+    ) -> Result<Waiting<'h>, CallErrorKind> {
+        queued.map_or_else(|| self.queue_up(), Ok)
     }
 
     /// A call's code panicked: the instance is replaced.

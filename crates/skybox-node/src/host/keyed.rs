@@ -24,7 +24,9 @@ use super::replicated::{policy, start};
 use super::restart::{Restarted, answer_of};
 use super::room::Place;
 use super::stop;
-use super::{CLOSE_WAIT, Ended, Failure, Fenced, Head, Hold, Host, HostCore, Instance, Line, Which, lock};
+use super::{
+    CLOSE_WAIT, Ended, Failure, Fenced, Head, Hold, Host, HostCore, Instance, Line, Waiting, Which, lock,
+};
 use crate::app::App;
 use crate::control::Report;
 use crate::module::Module;
@@ -153,6 +155,7 @@ pub(super) async fn find<T: Module>(
     host: &Arc<Host<T>>,
     key: &Bytes,
     deadline: Option<Instant>,
+    queued: Option<Waiting<'_>>,
 ) -> Result<(Hold<T>, Head), CallErrorKind> {
     let core = &host.core;
     core.fenced()?;
@@ -164,7 +167,7 @@ pub(super) async fn find<T: Module>(
     let slot = slot(host, key);
     let mut changes = slot.changed.subscribe();
     let until = core.wait_end(deadline);
-    let _place = core.queue_up()?;
+    let _place = core.queue_up_once(queued)?;
     let waited_out = || core.waited_out(deadline, "its instance had not started");
     let head = slot.line.enter(until).await.ok_or_else(waited_out)?;
     let mut place = None;

@@ -27,7 +27,7 @@ pub(crate) use seat::{SEAT_BYTES, Seat, seat_bytes};
 
 use super::instance::Ended;
 use super::replicated::start;
-use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Which, lock};
+use super::{CLOSE_WAIT, Head, Hold, Host, HostCore, Instance, Waiting, Which, lock};
 use crate::app::{App, AppInner};
 use crate::call::{crossed_key, encode_key, in_app};
 use crate::links::Peer;
@@ -370,6 +370,7 @@ pub(super) async fn find<T: Module>(
     host: &Arc<Host<T>>,
     seat: &Seat<T>,
     deadline: Option<Instant>,
+    queued: Option<Waiting<'_>>,
 ) -> Result<(Hold<T>, Head), CallErrorKind> {
     let core = &host.core;
     if seat.is_over() {
@@ -377,7 +378,7 @@ pub(super) async fn find<T: Module>(
     }
     let mut changes = core.changes();
     let until = core.wait_end(deadline);
-    let _place = core.queue_up()?;
+    let _place = core.queue_up_once(queued)?;
     let waited_out = || core.waited_out(deadline, "its instance had not started");
     let line = seat.wants_word();
     let head = line.enter(until).await.ok_or_else(waited_out)?;

@@ -20,7 +20,7 @@ use tokio::sync::{SetOnce, watch};
 
 use super::super::instance::Ended;
 use super::super::spawned::{seat_bytes, seat_id};
-use super::super::{Head, HostCore, lock, stop};
+use super::super::{Head, HostCore, Waiting, lock, stop};
 use super::{Cells, Slot};
 use crate::between::{self, Named};
 use crate::conn::Conn;
@@ -226,8 +226,10 @@ impl Cells {
         slot: &Arc<Slot>,
     ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
         let gone = || slot.gone.load(Ordering::Acquire) || self.closed.load(Ordering::Acquire);
-        self.wait_for(core, slot, None, || if gone() { Err(CallErrorKind::Gone) } else { Ok(slot.ready()) })
-            .await
+        self.wait_for(core, slot, None, None, || {
+            if gone() { Err(CallErrorKind::Gone) } else { Ok(slot.ready()) }
+        })
+        .await
     }
 
     /// Its link, for a call to an instance.
@@ -236,10 +238,11 @@ impl Cells {
         core: &Arc<HostCore>,
         named: &[u8],
         deadline: Option<Instant>,
+        queued: Option<Waiting<'_>>,
     ) -> Result<(Arc<Conn>, Head), CallErrorKind> {
         let seated = self.seated(named).ok_or(CallErrorKind::Gone)?;
         let look = || if seated.is_over() { Err(CallErrorKind::Gone) } else { Ok(seated.ready()) };
-        self.wait_for(core, &seated.slot, deadline, look).await
+        self.wait_for(core, &seated.slot, deadline, queued, look).await
     }
 
     /// Ends an instance once the calls that it has taken have ended; new ones find it no more.
