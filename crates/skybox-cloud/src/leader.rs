@@ -34,7 +34,7 @@ use crate::store::{
 };
 pub(crate) use asked::{explain, foresee};
 use brake::{Brake, Held, Sight};
-use decide::{Decided, Mind, Seen, Write, decide, lives};
+use decide::{Decided, Life, Mind, Seen, Write, decide, lives};
 pub(crate) use facts::rules;
 use gray::{Gray, Judged, Verdict};
 use reports::{Figures, Reports};
@@ -380,12 +380,12 @@ impl Planner {
             let mut writes = std::mem::take(&mut decided.writes);
             let was_held = eyes.degraded.views().borrow().clone();
             writes.extend(self.degraded(&was_held, &brake));
-            let (judgement, verdict) = self.judge(&mut gray, &seen, brake.held());
+            let (judgement, verdict) = self.judge(&mut gray, &seen, &brake);
             writes.extend(judgement);
             if std::mem::replace(&mut too_many, verdict.too_many > 0) != too_many && too_many {
                 tracing::error!(
                     "{} nodes are not reached by most others, too many at once: they keep what they have until fewer are, or \
-                     their leases end",
+                     somebody says `skybox go-on`",
                     verdict.too_many
                 );
             }
@@ -407,7 +407,7 @@ impl Planner {
                         || ticks
                         || away
                         || until < tick
-                        || self.judge(&mut gray, &seen, brake.held()).1 != verdict
+                        || self.judge(&mut gray, &seen, &brake).1 != verdict
                     {
                         break;
                     }
@@ -458,8 +458,8 @@ impl Planner {
     }
 
     /// Who is not reached, and what has to be written of that.
-    fn judge(&self, gray: &mut Gray, seen: &Seen, held: &Held) -> (Vec<Write>, Verdict) {
-        let lives = lives(seen, self.candidate.build.as_deref(), held);
+    fn judge(&self, gray: &mut Gray, seen: &Seen, brake: &Brake) -> (Vec<Write>, Verdict) {
+        let lives = lives(seen, self.candidate.build.as_deref(), brake.held());
         let counts = lives.iter().filter(|(_, life)| {
             !life.held && (!life.draining || life.is_gray) && life.state.is_some_and(|state| state.ready)
         });
@@ -469,7 +469,7 @@ impl Planner {
             ((*name).clone(), judged)
         });
         let judged: BTreeMap<_, _> = judged.collect();
-        let verdict = gray.look(Instant::now(), &self.candidate.reports.reach(), &judged, !held.is_empty());
+        let verdict = gray.look(Instant::now(), &self.candidate.reports.reach(), &judged, brake.losses());
         let key = |name: &NodeName| of_life(GRAY, judged[name].life);
         let mut writes = Vec::new();
         for (node, by) in &verdict.lost {
@@ -637,8 +637,9 @@ fn figures(
         started.map(|life| life.node.incarnation).collect::<Vec<_>>()
     };
     let ranges = modules.iter().filter(|module| is_range(module.replicas));
-    // Those that have begun, of which each tells.
-    let counts = lives.values().filter(|life| life.state.is_some_and(|state| state.ready));
+    // Those that have begun tell; one that is not reached may not reach this node either.
+    let tells = |life: &&Life<'_>| !life.is_gray && life.state.is_some_and(|state| state.ready);
+    let counts = lives.values().filter(tells);
     let counts = counts.map(|life| life.node.incarnation).collect();
     reports.figures(&counts, ranges.map(|module| (module.name.as_str(), serves(&module.name))))
 }

@@ -19,7 +19,7 @@ use crate::records::Node;
 use crate::store::Revision;
 
 /// Nodes that are lost within this long are lost together.
-const TOGETHER: Duration = Duration::from_secs(30);
+pub(super) const TOGETHER: Duration = Duration::from_secs(30);
 /// Too many are so many of a hundred.
 const TOO_MANY_PERCENT: usize = 20;
 /// And no fewer than these.
@@ -52,6 +52,17 @@ pub(crate) struct Brake {
     degraded: bool,
     /// When people have said go on the last time.
     released: Option<Revision>,
+}
+
+/// Nodes that are gone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Losses {
+    /// Some of them are not acted on yet.
+    pub(crate) held: bool,
+    /// How many there are whose loss is recent.
+    pub(crate) of_late: usize,
+    /// When people have said go on the last time.
+    pub(crate) released: Option<Revision>,
 }
 
 /// What is seen of the nodes.
@@ -129,6 +140,11 @@ impl Brake {
     /// The nodes that are gone and are not acted on.
     pub(crate) fn held(&self) -> &Held {
         &self.held
+    }
+
+    /// What matters of it for nodes that are lost in another way.
+    pub(crate) fn losses(&self) -> Losses {
+        Losses { held: !self.held.is_empty(), of_late: self.missing.len(), released: self.released }
     }
 
     /// Whether so many are gone at once that somebody should look.

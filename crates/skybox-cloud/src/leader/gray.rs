@@ -7,9 +7,10 @@
 //! - One that does not reach most others itself is no witness: more likely that is its own fault.
 //! - At least two must say so: of two nodes nobody can tell which of them is cut off.
 //! - More than half of all nodes must have spoken at all: a leader on the smaller side of a cut hears nobody of the other one.
-//! - More than a fifth of all nodes at once (at least three) are too many, as for the [brake](super::brake): more likely
-//!   something else is broken, and to move all that they have would add to it. While the brake holds nodes back, nobody is
-//!   judged either: those that die are not reached before their leases end.
+//! - More than a fifth of all nodes within 30 s (at least three), dead or not reached, are too many, as for the
+//!   [brake](super::brake): more likely something else is broken, and to move all that they have would add to it. People can
+//!   say go on. While the brake holds nodes back, nobody is judged either: those that die are not reached before their
+//!   leases end.
 //! - At least half of all nodes are left in use, whatever is said.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +19,9 @@ use std::time::Duration;
 use skybox_core::{Incarnation, NodeName};
 use tokio::time::Instant;
 
-use super::brake::are_too_many;
+use super::brake::{Losses, TOGETHER, are_too_many};
 use super::reports::Reach;
+use crate::store::Revision;
 
 /// For so long is it to be one or the other.
 pub(crate) const GRAY_AFTER: Duration = Duration::from_secs(5);
@@ -41,6 +43,11 @@ pub(crate) struct Judged {
 pub(crate) struct Gray {
     /// Since when most do not reach nodes that count as reached, or do reach those that do not.
     since: BTreeMap<Incarnation, Instant>,
+    /// Those that were judged of late to be lost, and when.
+    lost: BTreeMap<Incarnation, Instant>,
+    /// When people have said go on the last time, and until when no number is too large since.
+    released: Option<Revision>,
+    goes_on_until: Option<Instant>,
 }
 
 /// What changes.
@@ -56,18 +63,22 @@ pub(crate) struct Verdict {
 
 impl Gray {
     /// Judges by what is said now. What is said stays until it is no more so: a verdict that was not carried out is given
-    /// again. `braked`: nodes are gone, and that is not acted on yet.
+    /// again.
     pub(crate) fn look(
         &mut self,
         now: Instant,
         said: &[Reach],
         nodes: &BTreeMap<NodeName, Judged>,
-        braked: bool,
+        losses: Losses,
     ) -> Verdict {
         let is_of_now = |reach: &&Reach| nodes.get(&reach.by.0).is_some_and(|node| node.life == reach.by.1);
         let spoke: Vec<_> = said.iter().filter(is_of_now).collect();
-        let in_use = nodes.values().filter(|node| node.is_open && !node.is_gray).count();
-        if in_use == 0 {
+        let released = losses.released.unwrap_or_default();
+        if self.released.replace(released).is_some_and(|before| before != released) {
+            self.goes_on_until = Some(now + TOGETHER);
+        }
+        self.lost.retain(|_, since| now.duration_since(*since) < TOGETHER);
+        if nodes.values().all(|node| node.is_gray) {
             // The others have gone since. Nobody can say that it is reached, and nobody is left in whose place it could be.
             let back = nodes.iter().filter(|(_, node)| node.is_gray).map(|(name, _)| name.clone());
             return Verdict { back: back.collect(), ..Verdict::default() };
@@ -107,15 +118,19 @@ impl Gray {
             }
         }
         self.since = since;
-        let are_gray = nodes.values().filter(|node| node.is_gray).count();
-        if are_too_many(are_gray + lost.len(), nodes.len()) {
-            verdict.too_many = lost.len();
-        } else if !braked {
-            let mut left = in_use;
+        let is_new = |life: &&Incarnation| !lost.iter().any(|(name, ..)| nodes[*name].life == **life);
+        let together = self.lost.keys().filter(is_new).count() + lost.len() + losses.of_late;
+        let goes_on = self.goes_on_until.is_some_and(|until| now < until);
+        if !goes_on && are_too_many(together, nodes.len() + losses.of_late) {
+            let is_certain = lost.iter().any(|(.., against)| against.is_some());
+            verdict.too_many = if is_certain { lost.len() } else { 0 };
+        } else if !losses.held {
+            let mut left = nodes.values().filter(|node| node.is_open && !node.is_gray).count();
             for (name, is_open, against) in lost {
                 let would_be_left = left - usize::from(is_open);
                 if let Some(against) = against.filter(|_| would_be_left * 2 >= nodes.len()) {
                     left = would_be_left;
+                    self.lost.entry(nodes[name].life).or_insert(now);
                     verdict.lost.insert(name.clone(), against);
                 }
             }
@@ -127,6 +142,8 @@ impl Gray {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NONE: Losses = Losses { held: false, of_late: 0, released: Some(Revision(0)) };
 
     fn name(name: &str) -> NodeName {
         NodeName::new(name)
@@ -164,13 +181,13 @@ mod tests {
         let said = said(&nodes, text);
         let mut gray = Gray::default();
         let start = Instant::now();
-        assert_eq!(gray.look(start, &said, &nodes, false), Verdict::default(), "not at once: {text}");
+        assert_eq!(gray.look(start, &said, &nodes, NONE), Verdict::default(), "not at once: {text}");
         assert_eq!(
-            gray.look(start + GRAY_AFTER / 2, &said, &nodes, false),
+            gray.look(start + GRAY_AFTER / 2, &said, &nodes, NONE),
             Verdict::default(),
             "nor soon: {text}"
         );
-        let verdict = gray.look(start + GRAY_AFTER, &said, &nodes, false);
+        let verdict = gray.look(start + GRAY_AFTER, &said, &nodes, NONE);
         let lost = verdict.lost.keys().map(NodeName::to_string);
         let told: Vec<_> = lost.chain(verdict.back.iter().map(|name| format!("+{name}"))).collect();
         assert_eq!(told.join(" "), expect, "{names}: {text}");
@@ -215,16 +232,47 @@ mod tests {
             let word = |by: char| format!("{by}+{}-{dead}", alive.replace(by, ""));
             said(&nodes, &alive.chars().map(word).collect::<Vec<_>>().join(" "))
         };
-        for (unreached, braked, expect) in
-            [(2, false, (2, 0)), (2, true, (0, 0)), (3, false, (0, 3)), (4, false, (0, 4))]
-        {
+        let second = Duration::from_secs(1);
+        let judge = |gray: &mut Gray, at: Instant, unreached: usize, losses: Losses| {
             let said = say(unreached);
-            let mut gray = Gray::default();
-            let start = Instant::now();
-            gray.look(start, &said, &nodes, braked);
-            let verdict = gray.look(start + GRAY_AFTER, &said, &nodes, braked);
-            assert_eq!((verdict.lost.len(), verdict.too_many), expect, "{unreached} of ten, {braked}");
+            gray.look(at, &said, &nodes, losses);
+            let verdict = gray.look(at + GRAY_AFTER, &said, &nodes, losses);
+            (verdict.lost.len(), verdict.too_many)
+        };
+        let held = Losses { held: true, ..NONE };
+        let dead = Losses { of_late: 2, ..NONE };
+        for (unreached, losses, expect) in
+            [(2, NONE, (2, 0)), (2, held, (0, 0)), (3, NONE, (0, 3)), (4, NONE, (0, 4)), (1, dead, (0, 1))]
+        {
+            let told = judge(&mut Gray::default(), Instant::now(), unreached, losses);
+            assert_eq!(told, expect, "{unreached} of ten, {losses:?}");
         }
+        let (mut gray, start) = (Gray::default(), Instant::now());
+        assert_eq!(judge(&mut gray, start, 2, NONE), (2, 0));
+        assert_eq!(judge(&mut gray, start + second * 10, 3, NONE), (0, 3), "one more, with those before");
+        let released = Losses { released: Some(Revision(9)), ..NONE };
+        assert_eq!(judge(&mut gray, start + second * 20, 3, released), (3, 0), "people have said go on");
+    }
+
+    #[test]
+    fn what_was_lost_long_ago_is_not_lost_at_once() {
+        let nodes = nodes("abcdefghIJ");
+        let words = "abcdefg".chars().map(|by| format!("{by}+{}-hij", "abcdefg".replace(by, "")));
+        let said = said(&nodes, &words.collect::<Vec<_>>().join(" "));
+        let (mut gray, start) = (Gray::default(), Instant::now());
+        gray.look(start, &said, &nodes, NONE);
+        let verdict = gray.look(start + GRAY_AFTER, &said, &nodes, NONE);
+        assert_eq!(verdict.lost.keys().map(NodeName::as_str).collect::<Vec<_>>(), ["h"]);
+    }
+
+    #[test]
+    fn nodes_that_get_nothing_more_are_witnesses_still() {
+        let mut nodes = nodes("abC");
+        nodes.values_mut().filter(|node| !node.is_gray).for_each(|node| node.is_open = false);
+        let said = said(&nodes, "a+b-c b+a-c");
+        let (mut gray, start) = (Gray::default(), Instant::now());
+        gray.look(start, &said, &nodes, NONE);
+        assert_eq!(gray.look(start + GRAY_AFTER, &said, &nodes, NONE), Verdict::default());
     }
 
     #[test]
@@ -238,7 +286,7 @@ mod tests {
     #[test]
     fn who_is_alone_is_back() {
         for (names, expect) in [("C", "c"), ("CD", "c d")] {
-            let verdict = Gray::default().look(Instant::now(), &[], &nodes(names), false);
+            let verdict = Gray::default().look(Instant::now(), &[], &nodes(names), NONE);
             let back: Vec<_> = verdict.back.iter().map(NodeName::as_str).collect();
             assert_eq!((back.join(" ").as_str(), verdict.lost.len()), (expect, 0));
         }
@@ -252,16 +300,12 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut gray = Gray::default();
         for (after, said) in [(0, &bad), (4, &bad), (5, &good), (6, &bad), (10, &bad)] {
-            assert_eq!(
-                gray.look(start + second * after, said, &before, false),
-                Verdict::default(),
-                "{after}"
-            );
+            assert_eq!(gray.look(start + second * after, said, &before, NONE), Verdict::default(), "{after}");
         }
         let mut anew = before.clone();
         anew.get_mut(&name("d")).expect("it is there").life = Incarnation(9);
-        assert_eq!(gray.look(start + second * 11, &bad, &anew, false), Verdict::default());
-        let verdict = gray.look(start + second * 16, &bad, &anew, false);
+        assert_eq!(gray.look(start + second * 11, &bad, &anew, NONE), Verdict::default());
+        let verdict = gray.look(start + second * 16, &bad, &anew, NONE);
         assert_eq!(verdict.lost[&name("d")], ["a", "b", "c"].map(name).into());
     }
 }

@@ -230,12 +230,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_some_have_not_said_makes_a_sum_the_least() {
-        let reports = told(&[(1, 2_000), (2, 3_000)]).await;
+        let reports = told(&[(1, LOAD_MAX_MILLI), (2, 900), (9, LOAD_MAX_MILLI + 1)]).await;
         let work = |milli, is_partial| Some(Work { milli, is_partial });
-        assert_eq!(figures(&reports, 1..=2).loads.get("search").copied(), work(5_000, false));
-        assert_eq!(figures(&reports, 1..=3).loads.get("search").copied(), work(5_000, true));
-        assert_eq!(figures(&reports, 2..=2).loads.get("search").copied(), work(3_000, false), "who counts");
-        assert_eq!(figures(&reports, 8..=9).loads.get("search"), None);
+        assert_eq!(figures(&reports, 1..=2).loads.get("search").copied(), work(LOAD_MAX_MILLI + 900, false));
+        assert_eq!(figures(&reports, 1..=3).loads.get("search").copied(), work(LOAD_MAX_MILLI + 900, true));
+        assert_eq!(figures(&reports, 2..=2).loads.get("search").copied(), work(900, false), "who counts");
+        assert_eq!(
+            figures(&reports, 9..=9).loads.get("search").copied(),
+            work(LOAD_MAX_MILLI, false),
+            "bounded"
+        );
+        assert_eq!(figures(&reports, 7..=8).loads.get("search"), None);
         tokio::time::advance(FRESH + Duration::from_millis(1)).await;
         assert_eq!(figures(&reports, 1..=2), Figures::default());
     }

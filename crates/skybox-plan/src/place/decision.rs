@@ -71,6 +71,9 @@ pub struct Beyond {
     pub since_ms: u64,
     /// The load that was the least far beyond, in thousandths of an instance's work.
     pub load_milli: u64,
+    /// Since when not all nodes have said that it still is, in milliseconds.
+    #[serde(default)]
+    pub partial_since_ms: Option<u64>,
 }
 
 /// Why something moves, in the order of precedence.

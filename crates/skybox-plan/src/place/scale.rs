@@ -71,7 +71,7 @@ pub(super) fn wanted(world: &World<'_>, budget: &mut Budget) -> Wanted {
 ///
 /// The moment and the while begin anew with each figure that is not beyond the mark, and what counts is the figure that
 /// was the least far beyond it. A figure that some nodes are missing in says that there is at least so much to do: it can
-/// be above the high mark, and is never below the low one.
+/// be above the high mark, and is never below the low one; and for a moment it ends nothing that has begun.
 fn range(world: &World<'_>, module: usize, (min, max): (u32, u32), budget: &mut Budget) -> Scaled {
     let facts = world.facts;
     let rules = &facts.rules;
@@ -90,16 +90,26 @@ fn range(world: &World<'_>, module: usize, (min, max): (u32, u32), budget: &mut 
     let begun = was.and_then(|scaled| scaled.beyond);
     if row.module.load_is_partial && !high {
         // It is not known to be otherwise than it was.
-        return Scaled { replicas, beyond: begun.filter(|beyond| beyond.high || low) };
+        let beyond = begun.filter(|beyond| beyond.high || low).map(|beyond| Beyond {
+            partial_since_ms: beyond.partial_since_ms.or(Some(facts.now_ms)),
+            ..beyond
+        });
+        let is_recent = |since_ms: u64| facts.now_ms.saturating_sub(since_ms) <= rules.settle_ms;
+        return Scaled {
+            replicas,
+            beyond: beyond.filter(|beyond| beyond.partial_since_ms.is_none_or(is_recent)),
+        };
     }
     if !(low || high && replicas < max) {
         return same;
     }
     let so_far = begun.filter(|beyond| beyond.high == high);
     let beyond = match so_far {
-        None => Beyond { high, since_ms: facts.now_ms, load_milli: load },
-        Some(beyond) if high => Beyond { load_milli: beyond.load_milli.min(load), ..beyond },
-        Some(beyond) => Beyond { load_milli: beyond.load_milli.max(load), ..beyond },
+        None => Beyond { high, since_ms: facts.now_ms, load_milli: load, partial_since_ms: None },
+        Some(Beyond { load_milli: least, since_ms, .. }) => {
+            let load_milli = if high { least.min(load) } else { least.max(load) };
+            Beyond { high, since_ms, load_milli, partial_since_ms: None }
+        }
     };
     let waits_ms = if high { rules.settle_ms } else { rules.low_for_ms };
     let waiting = Scaled { replicas, beyond: Some(beyond) };

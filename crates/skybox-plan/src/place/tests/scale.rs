@@ -52,10 +52,23 @@ fn what_some_nodes_say_is_the_least_that_there_is_to_do() {
     assert_eq!(after(&mut facts, 60, Some(100)).0, 3, "and no reason to shrink");
     facts.modules[0].load_is_partial = false;
     assert_eq!(after(&mut facts, 4, Some(100)).0, 3);
-    facts.modules[0].load_is_partial = true;
-    assert_eq!(after(&mut facts, 1, Some(50)).0, 3);
-    facts.modules[0].load_is_partial = false;
+    // One look without one of the nodes, and then more of them.
+    let without = |facts: &mut Facts, looks: u64| {
+        facts.modules[0].load_is_partial = true;
+        (0..looks).for_each(|_| {
+            facts.now_ms += 5_000;
+            facts.before = place(facts).placement;
+        });
+        facts.modules[0].load_is_partial = false;
+    };
+    without(&mut facts, 1);
     assert_eq!(after(&mut facts, 1, Some(100)).0, 1, "the while goes on where it is not known to be over");
+    facts.modules[0].load_is_partial = false;
+    assert_eq!(after(&mut facts, 1, Some(1_500)).0, 3);
+    assert_eq!(after(&mut facts, 4, Some(100)).0, 3);
+    without(&mut facts, 12);
+    assert_eq!(after(&mut facts, 4, Some(100)).0, 3, "and begins anew after more than a moment");
+    assert_eq!(after(&mut facts, 2, Some(100)).0, 1);
 }
 
 #[test]
