@@ -57,13 +57,18 @@ async fn grouped(program: &str, processes: Vec<Process>) -> Vec<Vec<Process>> {
         }
     }
     while !left.is_empty() {
-        let (process, first, shown) = left.remove(0);
-        // One that leaves is no more in the plan of the others, and has them in its own.
-        let (of_it, others): (Vec<_>, Vec<_>) = left
-            .into_iter()
-            .partition(|(_, status, theirs)| is_planned(&shown, status) || is_planned(theirs, &first));
-        clouds.push([process].into_iter().chain(of_it.into_iter().map(|(process, ..)| process)).collect());
-        left = others;
+        let mut cloud = vec![left.remove(0)];
+        let mut at = 0;
+        while let Some((_, status, shown)) = cloud.get(at) {
+            // One that leaves is no more in the plan of the others, and has them in its own.
+            let belongs = |other: &(Process, NodeStatus, Shown)| {
+                is_planned(shown, &other.1) || is_planned(&other.2, status)
+            };
+            let more: Vec<_> = left.extract_if(.., |other| belongs(other)).collect();
+            cloud.extend(more);
+            at += 1;
+        }
+        clouds.push(cloud.into_iter().map(|(process, ..)| process).collect());
     }
     if !without_store.is_empty() {
         clouds.push(without_store);
