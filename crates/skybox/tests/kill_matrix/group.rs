@@ -6,20 +6,23 @@ use skybox::cloud::testing::Nodes;
 
 /// Names the group that a node is to enter.
 const GROUP_ENV: &str = "SKYBOX_TEST_GROUP";
-/// What the node and its cells may have together.
-const MEMORY_BYTES: u64 = 512 << 20;
+/// What a node and its cells may have together.
+pub(crate) const MEMORY_MIB: u64 = 512;
+/// The same of one with a crowd, and a hundred cells.
+pub(crate) const CROWD_MEMORY_MIB: u64 = 1024;
 
 /// A group, until it is dropped.
 pub(crate) struct Group {
     path: Option<PathBuf>,
     pub(crate) by: &'static str,
+    pub(crate) memory_mib: u64,
 }
 
 impl Group {
     /// One below that of this process; none in the nodes and cells, which run the same code and are in it.
-    pub(crate) fn new() -> Group {
+    pub(crate) fn new(memory_mib: u64) -> Group {
         if std::env::var_os(GROUP_ENV).is_some() {
-            return Group { path: None, by: "nobody" };
+            return Group { path: None, by: "nobody", memory_mib };
         }
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let name = format!("skybox-test-{}", std::process::id());
@@ -33,15 +36,15 @@ impl Group {
             };
             let group = Path::new(root).join(path.trim_start_matches('/')).join(&name);
             std::fs::create_dir(&group).ok()?;
-            match std::fs::write(group.join(limit), MEMORY_BYTES.to_string()) {
-                Ok(()) => Some(Group { path: Some(group), by }),
+            match std::fs::write(group.join(limit), (memory_mib << 20).to_string()) {
+                Ok(()) => Some(Group { path: Some(group), by, memory_mib }),
                 Err(_) => {
                     drop(std::fs::remove_dir(&group));
                     None
                 }
             }
         };
-        own.lines().find_map(place).unwrap_or(Group { path: None, by: "nobody" })
+        own.lines().find_map(place).unwrap_or(Group { path: None, by: "nobody", memory_mib })
     }
 
     pub(crate) fn is_in_force(&self) -> bool {

@@ -8,7 +8,7 @@ use skybox::cloud::testing::{Nodes, RunningNodes};
 use skybox::{App, CallErrorKind, CallOptions, Error, Handle};
 
 use crate::crowd::Driver;
-use crate::group::{self, Group};
+use crate::group::{self, CROWD_MEMORY_MIB, Group, MEMORY_MIB};
 use crate::load::{Felt, Load};
 use crate::victims::{Pair, Steady, Twin, Victim, WORD_ENV};
 use crate::watched::{Sufferer, Watched, another};
@@ -97,18 +97,18 @@ impl Stage {
     /// One node. In a process that is the node, it does not return.
     pub(crate) async fn start(column: Column) -> Stage {
         let one = Nodes::of_this_test(1);
-        Stage::start_on(column, one).await
+        Stage::start_on(column, one, MEMORY_MIB).await
     }
 
     /// The same, and a second node that has crowds on the first.
     pub(crate) async fn start_with_driver(column: Column) -> Stage {
         let two = Nodes::of_this_test(2).pin("driver", &["node-2"]);
-        Stage::start_on(column, two).await
+        Stage::start_on(column, two, CROWD_MEMORY_MIB).await
     }
 
-    async fn start_on(column: Column, nodes: Nodes) -> Stage {
+    async fn start_on(column: Column, nodes: Nodes, memory_mib: u64) -> Stage {
         group::enter();
-        let group = Group::new();
+        let group = Group::new(memory_mib);
         let word = std::env::temp_dir().join(format!("skybox-kill-matrix-{}", std::process::id()));
         let here = [HERE];
         let nodes = nodes.pin("victim", &here).pin("steady", &here).pin("pair", &here);

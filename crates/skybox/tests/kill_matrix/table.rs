@@ -22,7 +22,8 @@ impl Table {
         let alone = load.end().await;
         let undisturbed = alone.p99();
         let mut text = format!(
-            "\n{column}; the node has 512 MiB, by {}; the other module's p99 without faults: {} µs of {} calls\n\n",
+            "\n{column}; the node has {} MiB, by {}; the other module's p99 without faults: {} µs of {} calls\n\n",
+            stage.group.memory_mib,
             stage.group.by,
             undisturbed.as_micros(),
             alone.calls(),
